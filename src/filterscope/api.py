@@ -1,0 +1,168 @@
+"""From targets to pictures: what the command line and a notebook both call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from filterscope.ascent.loop import Ascent, ascend
+from filterscope.ascent.prepare import choose_device, choose_precision, prepare
+from filterscope.measure.natural import natural_best
+from filterscope.measure.scores import Measurer, to_bytes, verdict
+from filterscope.networks import Network, open_network
+from filterscope.pictures import Picture, Sheet
+from filterscope.progress import OnStep, Step, progress_bar
+from filterscope.recipe import DEFAULT, Recipe, get_recipe
+from filterscope.target import Target
+
+RESTARTS = 2  # other noise for a unit that the first one leaves dead
+
+
+def visualize(
+    network: Any,
+    target: str | Sequence[str],
+    *,
+    recipe: str | Recipe = DEFAULT,
+    steps: int | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Picture | Sheet:
+    """Draw the picture that excites a unit most: a Picture for one unit, a Sheet for several.
+
+    network: a name, file or Keras model (see `open_network`), or an opened Network.
+    target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
+        "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", or several of these.
+    recipe: a preset ("sharp", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
+    steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
+    seed: same seed, same machine, same picture.
+    precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.
+    settings: recipe settings by dotted key, as {"optimizer.lr": 0.1}.
+
+    Raises TargetError, RecipeError, NetworkError, WeightsError or ArgumentError for what cannot be drawn as
+    asked.
+
+    >>> visualize("tiny-vgg16", "predictions:goldfish", steps=2, size=32, progress=False).class_name
+    'goldfish'
+    """
+    net = open_network(network)
+    chosen = get_recipe(recipe, steps=steps, size=size, settings=settings)
+    texts = [target] if isinstance(target, str) else list(target)
+    targets = list(dict.fromkeys(t for text in texts for t in net.targets(text, seed=seed)))
+    with progress_bar(progress) as on_step:
+        pictures = list(
+            draw(net, targets, chosen, seed=seed, precision=precision, device=device, on_step=on_step)
+        )
+    return pictures[0] if len(pictures) == 1 else Sheet(pictures)
+
+
+def visualize_filter(network: Any, layer: str, unit: int | str, **settings: Any) -> Picture:
+    """Draw one unit's picture, by the blog post's own function name; settings as for `visualize`."""
+    picture = visualize(network, f"{layer}:{unit}", **settings)
+    assert isinstance(picture, Picture)
+    return picture
+
+
+def draw(
+    net: Network,
+    targets: Sequence[Target],
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "auto",
+    batch: int | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[Picture]:
+    """Pictures of the targets as they are finished, in order; a few are drawn at a time."""
+    place = choose_device(device)
+    dtype = choose_precision(precision, place)
+    size = recipe.size or net.input.size
+    for layer in dict.fromkeys(t.layer for t in targets):
+        net.output_shape(layer, size)  # too small a size is refused before any work
+    chunks = [
+        group[i : i + (batch or batch_size(size))]
+        for _, of_layer in groupby(targets, key=lambda t: t.layer)
+        for group in [list(of_layer)]
+        for i in range(0, len(group), batch or batch_size(size))
+    ]
+    total, done = len(targets) * recipe.steps, 0
+    for chunk in chunks:
+
+        def report(
+            step: int, activations: torch.Tensor, chunk: Sequence[Target] = chunk, done: int = done
+        ) -> None:
+            if on_step is not None:
+                on_step(Step(done + step * len(chunk), total, chunk[0], float(activations.mean())))
+
+        yield from _draw_chunk(net, chunk, recipe, size, seed, dtype, place, report)
+        done += len(chunk) * recipe.steps
+
+
+def batch_size(size: int) -> int:
+    """How many pictures are drawn together: a few, whose maps stay near the processor's caches."""
+    return max(4, min(16, round(4 * (224 / size) ** 2)))
+
+
+def _draw_chunk(
+    net: Network,
+    targets: Sequence[Target],
+    recipe: Recipe,
+    size: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    report: Callable[[int, torch.Tensor], None],
+) -> Iterator[Picture]:
+    began = time.perf_counter()
+    layer = targets[0].layer
+    natural = natural_best(net, targets)
+    prepared = prepare(net, layer, targets, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
+    ascent = ascend(prepared, targets, recipe, size=size, seed=seed, on_step=report)
+    attempts = [0] * len(targets)
+    for attempt in range(1, RESTARTS + 1):
+        asleep = [i for i, curve in enumerate(ascent.curves) if not any(curve)]
+        if not asleep:
+            break
+        again = [targets[i] for i in asleep]
+        prepared = prepare(net, layer, again, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
+        _replace(ascent, asleep, ascend(prepared, again, recipe, size=size, seed=seed, attempt=attempt))
+        for i in asleep:
+            attempts[i] = attempt
+    images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")
+    measurer = Measurer(prepare(net, layer, targets, device=device, softmax=True), targets, natural)
+    scores = measurer.scores(images, starts)
+    seconds = (time.perf_counter() - began) / len(targets)
+    for i, target in enumerate(targets):
+        yield Picture(
+            image=images[i],
+            target=target,
+            network=net.name,
+            recipe=recipe.model_copy(update={"size": size}),
+            seed=seed,
+            scores=scores[i],
+            status=verdict(scores[i], ascent.curves[i], natural[i]),
+            curve=ascent.curves[i],
+            class_name=net.class_name(target),
+            weights_sha256=net.weights.sha256,
+            weights_file=net.weights_file,
+            precision=str(dtype).removeprefix("torch."),
+            device=device.type,
+            batch=len(targets),
+            attempt=attempts[i],
+            seconds=seconds,
+        )
+
+
+def _replace(ascent: Ascent, rows: Sequence[int], other: Ascent) -> None:
+    for row, (pixels, start, curve) in zip(
+        rows, zip(other.pixels, other.start, other.curves, strict=True), strict=True
+    ):
+        ascent.pixels[row], ascent.start[row], ascent.curves[row] = pixels, start, curve

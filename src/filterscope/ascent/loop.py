@@ -1,0 +1,118 @@
+"""The one loop: gradient ascent on a batch of pictures, each for a target of its own.
+
+Image i never feels image j: scores and penalties are one value per picture, the random numbers of a picture
+belong to its target, and every operation from parameters to score keeps the batch apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from filterscope.ascent.image import start_canvas
+from filterscope.ascent.objectives import activation, objective
+from filterscope.ascent.optimizers import make_optimizer
+from filterscope.ascent.prepare import Prepared
+from filterscope.ascent.regularizers import penalty
+from filterscope.ascent.transforms import Transforms
+from filterscope.errors import WorkError
+from filterscope.recipe import Recipe
+from filterscope.target import Target
+
+# Root mean square, over a 224 px picture, of the gradient of a `block3_conv1` channel's mean activation of
+# VGG16 at the blog's starting noise, per pixel value: the median of the blog's 16 filters. The blog's penalty
+# weights suit gradients of this size; elsewhere they are scaled by the ratio to it.
+VGG16_GRADIENT = 8.4e-4
+
+OnStep = Callable[[int, Tensor], None]  # (step from 1 to recipe.steps, activations (B,))
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What the loop found: pictures (B, C, H, W) in pixel values, and each one's curve of activations."""
+
+    pixels: Tensor
+    start: Tensor
+    curves: list[list[float]]
+
+
+def ascend(
+    prepared: Prepared,
+    targets: Sequence[Target],
+    recipe: Recipe,
+    *,
+    size: int,
+    seed: int = 0,
+    attempt: int = 0,
+    on_step: OnStep | None = None,
+) -> Ascent:
+    """Run a recipe for targets of one layer, at `size` x `size` pixels.
+
+    The picture, its penalties and the optimiser are float32 whatever the network's precision. `attempt`
+    counts restarts from other noise.
+    """
+    generators = [torch.Generator().manual_seed(t.seed(seed, attempt)) for t in targets]
+    raw = recipe.feed == "raw" and prepared.input.keeps_pixel_scale
+    rescale = recipe.feed == "raw" and not raw
+    sizes, counts = _stages(recipe, size)
+    canvas = start_canvas(recipe.image, generators, prepared.input.channels, sizes[0], prepared.device)
+    start = canvas.pixels().detach().clone()
+    weight = torch.zeros(len(targets), device=prepared.device) if rescale else None
+    trace: list[Tensor] = []
+    for side, count in zip(sizes, counts, strict=True):
+        if side != canvas.pixels().shape[-1]:
+            canvas = canvas.resized(side)
+        optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
+        transforms = Transforms(recipe.transforms, generators, count, side)
+        for step in range(count):
+            pixels = canvas.pixels()
+            taps = prepared(transforms(pixels, step), raw=raw)
+            score = objective(taps, prepared.units, targets, keep_softmax=recipe.softmax == "keep")
+            if weight is not None and recipe.regularizers and not weight.all():
+                weight = torch.where(weight > 0, weight, _gradient_ratio(score, pixels))
+            loss = -score.sum()
+            for regularizer in recipe.regularizers:
+                cost = penalty(pixels, regularizer)
+                loss = loss + (cost if weight is None else weight * cost).sum()
+            (gradient,) = torch.autograd.grad(loss, canvas.parameters)
+            canvas.parameters.grad = _normalized(gradient) if recipe.gradient == "rms" else gradient
+            optimizer.step()
+            trace.append(activation(taps, prepared.units, targets).detach().cpu())
+            if on_step is not None:
+                on_step(len(trace), trace[-1])
+    pixels = canvas.pixels().detach()
+    for i in (~pixels.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
+        raise WorkError(
+            f"the picture of {targets[i]} is not finite; does the network give NaN for ordinary pictures?"
+        )
+    return Ascent(pixels, start, torch.stack(trace, 1).tolist())
+
+
+def _stages(recipe: Recipe, size: int) -> tuple[list[int], list[int]]:
+    """The side and the number of steps of each stage; steps add up to the recipe's."""
+    total = sum(stage.share for stage in recipe.stages)
+    ends, done = [], 0.0
+    for stage in recipe.stages:
+        done += stage.share / total
+        ends.append(round(done * recipe.steps))
+    counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    return [max(1, round(stage.scale * size)) for stage in recipe.stages], counts
+
+
+def _normalized(gradient: Tensor) -> Tensor:
+    """Each picture's gradient over its root mean square (+ 1e-7)."""
+    return gradient / (_rms(gradient).view(-1, *[1] * (gradient.ndim - 1)) + 1e-7)
+
+
+def _gradient_ratio(score: Tensor, pixels: Tensor) -> Tensor:
+    """How large each picture's gradient is beside VGG16's, for a picture of its size; 0 where there is none."""
+    (gradient,) = torch.autograd.grad(score.sum(), pixels, retain_graph=True)
+    return _rms(gradient) * pixels.shape[-1] * pixels.shape[-2] / 224**2 / VGG16_GRADIENT
+
+
+def _rms(gradient: Tensor) -> Tensor:
+    """(B, ...) to (B,), summed one picture at a time: the batch's size must not change the order of a sum."""
+    return torch.stack([g.square().mean().sqrt() for g in gradient])

@@ -1,0 +1,54 @@
+"""Optimisers by name: the blog's RMSprop, and all of torch.optim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from filterscope.errors import RecipeError, did_you_mean
+from filterscope.recipe import Optimizer
+
+
+class BlogRMSprop(torch.optim.Optimizer):
+    """x += lr * g / sqrt(cache + eps), cache = decay * cache + (1 - decay) * g^2 from 0.
+
+    The blog's: eps stands inside the root, unlike in torch.optim.RMSprop.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1.0, decay: float = 0.95, eps: float = 1e-7):
+        super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if not self.state[p]:
+                    self.state[p]["cache"] = torch.zeros_like(p)
+                cache = self.state[p]["cache"]
+                cache.mul_(group["decay"]).addcmul_(p.grad, p.grad, value=1 - group["decay"])
+                p.addcdiv_(p.grad, (cache + group["eps"]).sqrt_(), value=-group["lr"])
+
+
+def make_optimizer(recipe: Optimizer, parameters: Tensor) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over one tensor; RecipeError for an unknown name or option."""
+    known: dict[str, Any] = {
+        name: kind
+        for name, kind in vars(torch.optim).items()
+        if isinstance(kind, type)
+        and issubclass(kind, torch.optim.Optimizer)
+        and kind is not torch.optim.Optimizer
+    }
+    known["BlogRMSprop"] = BlogRMSprop
+    for closure_only in ("LBFGS", "SparseAdam"):
+        known.pop(closure_only, None)
+    if recipe.name not in known:
+        near = did_you_mean(recipe.name, known)
+        raise RecipeError(f"unknown optimizer {recipe.name!r}{near} (known: {', '.join(sorted(known))})")
+    try:
+        made: torch.optim.Optimizer = known[recipe.name]([parameters], lr=recipe.lr, **recipe.options)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"optimizer {recipe.name} does not take these settings: {error}") from None
+    return made

@@ -1,0 +1,64 @@
+"""Penalties on a picture: (B, C, H, W) to one value per picture, (B,), each divided by the picture's size N.
+
+Both have a finite gradient everywhere. Written as the formulas stand they have not: the p-th root has an
+infinite slope at 0 and x ** p leaves float32's range (for p = 6 below 5e-7 and above 3e6), and 0 * inf is NaN;
+likewise (a + b) ** (beta / 2) for beta < 2 wherever two neighbours are equal.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from filterscope.recipe import LpNorm, Regularizer
+
+
+def lp_norm(x: Tensor, p: float) -> Tensor:
+    """||x||_p / N per picture, for p >= 1; p = inf takes the largest absolute value.
+
+    The largest value is taken out of the root, max * (sum (|x| / max) ** p) ** (1 / p), so that no power
+    leaves the range of float32; an all-zero picture has norm 0 and gradient 0.
+
+    >>> lp_norm(torch.tensor([[[[3.0, -4.0]]]]), 2)
+    tensor([2.5000])
+    """
+    if not p >= 1:
+        raise ValueError(f"an Lp norm needs p >= 1 (got {p})")
+    magnitude = x.abs().flatten(1)
+    count = magnitude.shape[1]
+    if math.isinf(p):
+        return magnitude.amax(1) / count
+    largest = magnitude.detach().amax(1, keepdim=True)
+    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+    ratios = (magnitude / largest).pow(p)
+    total = torch.stack([r.sum() for r in ratios])  # 1 or more, but for an all-zero picture
+    root = torch.where(total > 0, total, torch.ones_like(total)).pow(1 / p)
+    return torch.where(total > 0, root, torch.zeros_like(root)) * largest[:, 0] / count
+
+
+def total_variation(x: Tensor, beta: float = 2.0) -> Tensor:
+    """1 / N * sum_ij ((x[i+1,j] - x[i,j])^2 + (x[i,j+1] - x[i,j])^2) ** (beta / 2), colours summed too.
+
+    Mahendran and Vedaldi 2015, "Understanding deep image representations by inverting them", eq. 4. The last
+    row and column, which lack a neighbour, are not counted. Where two neighbours are equal the gradient is 0.
+
+    >>> total_variation(torch.tensor([[[[0.0, 1.0], [2.0, 5.0]]]]))
+    tensor([1.2500])
+    """
+    if not beta > 0:
+        raise ValueError(f"total variation needs beta > 0 (got {beta})")
+    here = x[..., :-1, :-1]
+    squares = (x[..., 1:, :-1] - here).square() + (x[..., :-1, 1:] - here).square()
+    if beta != 2:
+        flat = squares == 0
+        squares = torch.where(flat, torch.zeros_like(squares), torch.where(flat, 1.0, squares).pow(beta / 2))
+    return squares.flatten(1).sum(1) / math.prod(x.shape[1:])
+
+
+def penalty(x: Tensor, regularizer: Regularizer) -> Tensor:
+    """The regularizer's weighted penalty per picture, (B,), for pixel values 0 to 255."""
+    if isinstance(regularizer, LpNorm):
+        return regularizer.weight * lp_norm(x, regularizer.p)
+    return regularizer.weight * total_variation(x, regularizer.beta)

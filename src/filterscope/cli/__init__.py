@@ -1,0 +1,55 @@
+"""The command line. Nothing here imports torch or Keras before a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from filterscope._version import __version__
+from filterscope.cli.drawing import ladder, rerun, show
+from filterscope.cli.looking import classify, examples, kernels, layers, models
+from filterscope.errors import FilterscopeError
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: filterscope show tiny-vgg16 block3_conv1",
+)
+@click.version_option(__version__, prog_name="filterscope")
+def cli() -> None:
+    """See what a trained convolutional network has learned.
+
+    For any unit (a filter, a neuron, a class) filterscope computes by gradient ascent the image that
+    excites it most.
+
+    NET is a network: tiny-vgg16 ships with the package, `filterscope models` lists the others.
+    TARGET is LAYER (16 units), LAYER:3,7,0-15, LAYER:* (all), LAYER:goldfish (a class),
+    or LAYER:30@14,14 (one neuron, row and column).
+    """
+
+
+for command in (models, layers, show, ladder, kernels, classify, examples, rerun):
+    cli.add_command(command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 done, 1 the work failed, 2 wrong arguments, 130 interrupted."""
+    try:
+        cli.main(args=None if argv is None else list(argv), prog_name="filterscope", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("filterscope: interrupted", err=True)
+        return 130
+    except FilterscopeError as error:
+        click.echo(f"filterscope: {error}", err=True)
+        return error.exit_status
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        sys.stderr.close()
+        return 1
+    return 0

@@ -1,0 +1,199 @@
+"""Commands that draw: show, ladder, rerun."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from filterscope.cli.options import (
+    Drawing,
+    device_option,
+    drawing_options,
+    json_option,
+    out_option,
+    quiet_option,
+    weights_option,
+)
+
+if TYPE_CHECKING:
+    from filterscope.networks import Network
+    from filterscope.pictures import Picture
+    from filterscope.target import Target
+
+
+@click.command()
+@click.argument("net")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@drawing_options()
+@weights_option
+@out_option
+@json_option
+@quiet_option
+def show(
+    net: str,
+    targets: tuple[str, ...],
+    drawing: Drawing,
+    weights: str | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw what excites units most: one PNG a unit, a labelled sheet, a report.
+
+    \b
+    filterscope show tiny-vgg16 block3_conv1
+    filterscope show tiny-vgg16 block5_conv3:0-15 predictions:goldfish --out out/deep
+    filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
+    """
+    from filterscope.files import check_writable, write_text
+    from filterscope.progress import progress_bar
+    from filterscope.target import Selection
+
+    recipe = drawing.get_recipe()
+    selections = [Selection.parse(text) for text in targets]
+    check_writable(out)
+    from filterscope.api import draw
+    from filterscope.networks import open_network
+    from filterscope.pictures import Sheet
+    from filterscope.rerun import remember_weights
+
+    network = open_network(net, weights=weights)
+    remember_weights(network)
+    wanted = _targets(network, selections, drawing.seed)
+    pictures: list[Picture] = []
+    reports: list[dict[str, object]] = []
+    try:
+        with progress_bar(False if quiet else None) as on_step:
+            for picture in draw(
+                network, wanted, recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
+                on_step=on_step,
+            ):  # fmt: skip
+                path = picture.save(out / f"{picture.target.stem}.png")
+                pictures.append(picture)
+                reports.append(picture.report(path.name))
+    finally:
+        if pictures:
+            Sheet(pictures).save(out / "sheet.png")
+            write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
+        if len(pictures) < len(wanted) and pictures:
+            click.echo(
+                f"filterscope: {len(pictures)} of {len(wanted)} pictures were finished and are kept in {out}",
+                err=True,
+            )
+    if as_json:
+        click.echo(json.dumps(reports, indent=1))
+    elif not quiet:
+        _summary(pictures, out)
+
+
+def _targets(network: Network, selections: list, seed: int) -> list[Target]:  # type: ignore[type-arg]
+    return list(dict.fromkeys(t for selection in selections for t in network.targets(selection, seed=seed)))
+
+
+def _summary(pictures: list[Picture], out: Path) -> None:
+    for picture in pictures if len(pictures) <= 16 else []:
+        scores = picture.scores
+        more = "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
+        more += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
+        click.echo(
+            f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}{more}"
+        )
+    failed = [p for p in pictures if p.status != "ok"]
+    word = "picture" if len(pictures) == 1 else "pictures"
+    click.echo(
+        f"{len(pictures)} {word} in {out}: sheet.png, report.json"
+        + (f"; {len(failed)} not ok" if failed else "")
+    )
+
+
+@click.command()
+@click.argument("picture", type=click.Path(path_type=Path))
+@weights_option
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder to write the new picture to."
+)
+@device_option
+@json_option
+@quiet_option
+def rerun(
+    picture: Path, weights: str | None, out: Path | None, device: str, as_json: bool, quiet: bool
+) -> None:
+    """Draw a picture again from the recipe inside its PNG, and say how far the two differ.
+
+    \b
+    filterscope rerun out/block3_conv1-0034.png
+    """
+    from filterscope.files import check_writable
+    from filterscope.progress import progress_bar
+
+    if out is not None:
+        check_writable(out)
+    from filterscope.rerun import draw_again
+
+    with progress_bar(False if quiet else None) as on_step:
+        again = draw_again(picture, weights=weights, device=device, on_step=on_step)
+    path = again.picture.save(out / picture.name) if out else None
+    if as_json:
+        click.echo(json.dumps({**again.summary(), "file": str(path) if path else None}, indent=1))
+    elif not quiet:
+        click.echo(again.describe())
+        if path:
+            click.echo(f"written to {path}")
+
+
+@click.command()
+@click.argument("net")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@drawing_options(recipe=False)
+@weights_option
+@out_option
+@json_option
+@quiet_option
+def ladder(
+    net: str,
+    targets: tuple[str, ...],
+    drawing: Drawing,
+    weights: str | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw the blog's four stages side by side: naive, linear, lp, tv.
+
+    Targets are rows, stages are columns; under a class its probability.
+
+    \b
+    filterscope ladder tiny-vgg16 predictions:goldfish,monarch,lion,pizza
+    """
+    from filterscope.files import check_writable, write_text
+    from filterscope.progress import progress_bar
+    from filterscope.target import Selection
+
+    selections = [Selection.parse(text) for text in targets]
+    from filterscope.ladder import draw_ladder
+    from filterscope.recipe import LADDER
+
+    recipes = [drawing.get_recipe(name) for name in LADDER]
+    check_writable(out)
+    from filterscope.networks import open_network
+    from filterscope.pictures.sheet import save_image
+    from filterscope.rerun import remember_weights
+
+    network = open_network(net, weights=weights)
+    remember_weights(network)
+    wanted = _targets(network, selections, drawing.seed)
+    with progress_bar(False if quiet else None) as on_step:
+        result = draw_ladder(
+            network, wanted, recipes, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
+            on_step=on_step, on_picture=lambda p: p.save(out / p.recipe.name / f"{p.target.stem}.png"),
+        )  # fmt: skip
+    save_image(result.to_pil(), out / "ladder.png")
+    reports = [p.report(f"{p.recipe.name}/{p.target.stem}.png") for row in result.rows for p in row]
+    write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
+    if as_json:
+        click.echo(json.dumps(reports, indent=1))
+    elif not quiet:
+        click.echo(f"{len(reports)} pictures in {out}: ladder.png, report.json")

@@ -1,0 +1,228 @@
+"""Commands that look: models, layers, kernels, classify, examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from filterscope.cli.options import json_option, out_option, quiet_option, weights_option
+
+
+@click.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the networks that open by name."""
+    rows = [
+        {"name": "tiny-vgg16", "weights": "in the package", "classes": "200 of Tiny ImageNet"},
+        {"name": "vgg16", "weights": "downloaded by Keras: 58 MB, 553 MB with the classes", "classes": "1000 of ImageNet"},
+        {"name": "vgg19", "weights": "downloaded by Keras: 80 MB, 575 MB with the classes", "classes": "1000 of ImageNet"},
+    ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    _table(["name", "classes", "weights"], [[r["name"], r["classes"], r["weights"]] for r in rows])
+    click.echo("\nA .keras file opens by its path, a Keras model object from Python.")
+
+
+@click.command()
+@click.argument("net")
+@weights_option
+@json_option
+def layers(net: str, weights: str | None, as_json: bool) -> None:
+    """List a network's layers: name, kind, output shape, units, parameters, receptive field, trained."""
+    from filterscope.networks import open_network
+
+    network = open_network(net, weights=weights)
+    if as_json:
+        rows = [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "output_shape": list(row.output_shape),
+                "units": row.units,
+                "parameters": row.parameters,
+                "receptive_field": row.receptive_field,
+                "trained": row.trained if row.parameters else None,
+            }
+            for row in network.layers.values()
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(f"{network.name}: {network.input}")
+    trained = {True: "yes", False: "no"}
+    _table(
+        ["layer", "kind", "output shape", "units", "parameters", "sees px", "trained"],
+        [
+            [
+                row.name,
+                row.kind,
+                " x ".join(map(str, row.output_shape)),
+                f"{row.units}",
+                f"{row.parameters:,}",
+                f"{row.receptive_field}" if row.receptive_field else "all",
+                trained[row.trained] if row.parameters else "-",
+            ]
+            for row in network.layers.values()
+        ],
+    )
+
+
+@click.command()
+@click.argument("net")
+@click.argument("layer")
+@weights_option
+@out_option
+@json_option
+@quiet_option
+def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool, quiet: bool) -> None:
+    """Draw a convolution's weights: colour pictures for the first layer, grey slices for deeper ones.
+
+    One scale for the whole layer: mid-grey is 0. LAYER draws all kernels of a first layer and 16 of a deeper
+    one; LAYER:0-7 those.
+
+    \b
+    filterscope kernels tiny-vgg16 block1_conv1
+    """
+    from filterscope.files import check_writable
+    from filterscope.target import Selection
+
+    selection = Selection.parse(layer)
+    check_writable(out)
+    from filterscope.networks import open_network
+    from filterscope.pictures.kernels import kernel_sheet, kernel_weights
+    from filterscope.pictures.sheet import save_image
+
+    network = open_network(net, weights=weights)
+    units = [t.unit for t in network.targets(selection)]
+    if selection.units is None and kernel_weights(network, selection.layer).shape[1] == 3:
+        units = list(range(network.layer(selection.layer).units))
+    path = out / f"{selection.layer.replace('/', '.')}-kernels.png"
+    save_image(kernel_sheet(network, selection.layer, units), path)
+    if as_json:
+        click.echo(json.dumps({"file": str(path), "layer": selection.layer, "units": units}))
+    elif not quiet:
+        click.echo(f"{len(units)} kernels of {selection.layer} in {path}")
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--net", required=True, metavar="NET", help="The network to ask.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to name."
+)
+@click.option("--size", type=click.IntRange(min=1), help="Resize and crop to this side [the network's own].")
+@weights_option
+@json_option
+def classify(
+    images: tuple[str, ...], net: str, top: int, size: int | None, weights: str | None, as_json: bool
+) -> None:
+    """Say what a network sees in pictures: the most probable classes.
+
+    A photograph is resized and cropped to the network's size; a picture that filterscope drew is fed at the
+    size it was drawn at, where the network takes any.
+
+    \b
+    filterscope classify out/predictions-0000.png --net tiny-vgg16 --top 5
+    """
+    for image in images:
+        if not Path(image).is_file():
+            raise click.UsageError(f"there is no picture {image!r}")
+    from filterscope.measure.classify import classify as ask
+    from filterscope.networks import open_network
+
+    answers = ask(open_network(net, weights=weights), images, top=top, size=size)
+    if as_json:
+        rows = [
+            {
+                "file": image,
+                "classes": [{"class": g.unit, "name": g.name, "probability": g.probability} for g in guesses],
+            }
+            for image, guesses in zip(images, answers, strict=True)
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for image, guesses in zip(images, answers, strict=True):
+        click.echo(image)
+        for guess in guesses:
+            click.echo(f"  {guess.probability:7.2%}  {guess.name}")
+
+
+@click.command()
+@click.argument("net")
+@click.argument("layer", metavar="LAYER...", nargs=-1, required=True)
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of pictures, searched through.",
+)
+@click.option("--size", type=click.IntRange(min=1), help="Resize and crop to this side [the network's own].")
+@click.option("--fresh", is_flag=True, help="Compute again even where the cache has the answer.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write a sheet of each unit's best nine here.",
+)
+@weights_option
+@json_option
+@quiet_option
+def examples(
+    net: str, layer: tuple[str, ...], images: Path, size: int | None, fresh: bool, out: Path | None,
+    weights: str | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Find the pictures in a folder that excite each unit most.
+
+    For every unit: mean, 99th percentile and best activation, and the nine best pictures. The answer is kept
+    by the weights' hash, and from then on `show` reports each picture's excitation: its activation over the
+    best of these.
+
+    LAYER is a layer, or '*' for all; LAYER:3,7 prints these units only.
+
+    \b
+    filterscope examples tiny-vgg16 block3_conv1 --images photographs
+    """
+    from filterscope.files import check_writable
+
+    if out is not None:
+        check_writable(out)
+    from filterscope.measure.examples import example_sheet, find_examples, unit_rows
+    from filterscope.networks import open_network
+    from filterscope.pictures.sheet import save_image
+
+    network = open_network(net, weights=weights)
+    found = find_examples(network, layer, images, size=size, fresh=fresh, shown=False if quiet else None)
+    targets = [t for text in layer if text != "*" for t in network.targets(text)]
+    if out is not None:
+        for name in dict.fromkeys(t.layer for t in targets):
+            units = [t.unit for t in targets if t.layer == name]
+            save_image(
+                example_sheet(network, found[name], units, images),
+                out / f"{name.replace('/', '.')}-examples.png",
+            )
+    if as_json:
+        chosen = {(t.layer, t.unit) for text in layer if ":" in text for t in network.targets(text)}
+        rows = [
+            r for name in found for r in unit_rows(found[name]) if not chosen or (name, r["unit"]) in chosen
+        ]
+        click.echo(json.dumps(rows, indent=1))
+    elif not quiet:
+        for target in targets:
+            row = unit_rows(found[target.layer])[target.unit]
+            click.echo(
+                f"{target!s:24} mean {row['mean']:.4g}  p99 {row['p99']:.4g}  best {row['best']:.4g}  {row['top'][0]}"
+            )
+        count = sum(len(f.best) for f in found.values())
+        click.echo(
+            f"{count} units of {len(found)} layers over {len(next(iter(found.values())).images)} pictures"
+        )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
+    for line in [head, *rows]:
+        click.echo("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,87 @@
+"""Options that several commands share, and what they make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from filterscope.recipe import Recipe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+weights_option = click.option(
+    "--weights", metavar="FILE", help="Weights to use instead: .safetensors, .weights.h5 or .h5."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors; no progress bar.")
+out_option = click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("out"),
+    show_default=True,
+    help="Folder to write to.",
+)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How to draw, as the options said."""
+
+    recipe: str
+    settings: tuple[str, ...]
+    steps: int | None
+    size: int | None
+    seed: int
+    precision: str
+    device: str
+
+    def get_recipe(self, name: str | None = None) -> Recipe:
+        from filterscope.recipe import get_recipe, parse_settings
+
+        return get_recipe(
+            name or self.recipe, steps=self.steps, size=self.size, settings=parse_settings(self.settings)
+        )
+
+
+def drawing_options(*, recipe: bool = True) -> Callable[[F], F]:
+    """--recipe, --set, --steps, --size, --seed, --precision and --device, handed on as one `drawing`."""
+
+    def decorate(function: F) -> F:
+        import functools
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kw: Any) -> Any:
+            fields = {name: kw.pop(name, None) for name in Drawing.__dataclass_fields__}
+            return function(*args, drawing=Drawing(**fields), **kw)
+
+        options = [
+            click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe setting: optimizer.lr=0.1."),
+            click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
+            click.option("--size", type=click.IntRange(min=1), help="Side of the picture in pixels [the network's own]."),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same picture."),
+            click.option(
+                "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
+                help="Of the network; auto takes bfloat16 where the processor has it.",
+            ),
+            device_option,
+        ]  # fmt: skip
+        if recipe:
+            options.insert(
+                0,
+                click.option(
+                    "--recipe", metavar="NAME", default="sharp", show_default=True,
+                    help="sharp, or the blog's stages: naive, linear, lp, tv (= blog).",
+                ),
+            )  # fmt: skip
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped  # type: ignore[return-value]
+
+    return decorate

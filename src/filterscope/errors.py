@@ -1,0 +1,75 @@
+"""What filterscope raises.
+
+FilterscopeError                    anything below; str(error) is the message a person reads
+├── ArgumentError    (exit 2)       what was asked for cannot be done as asked
+│   ├── TargetError                 a target, layer, unit or class that is not there
+│   ├── RecipeError                 an unknown preset or key, or a value that is not allowed
+│   ├── NetworkError                an unknown network, or one that cannot be read
+│   ├── WeightsError                a weights file that is missing, damaged or of another network
+│   └── ImageError                  a file that is no picture, or no picture of ours
+└── WorkError        (exit 1)       it was asked rightly and failed while it was done
+    ├── DownloadError               weights that could not be fetched
+    └── OutputError                 a file that could not be written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FilterscopeError(Exception):
+    """Base of every error that filterscope raises on purpose."""
+
+    exit_status = 1
+
+
+class ArgumentError(FilterscopeError):
+    """What was asked for cannot be done as asked (exit status 2)."""
+
+    exit_status = 2
+
+
+class TargetError(ArgumentError):
+    """A target that cannot be read, or names a layer, unit or class that is not there."""
+
+
+class RecipeError(ArgumentError):
+    """An unknown preset or recipe key, or a value outside what is allowed."""
+
+
+class NetworkError(ArgumentError):
+    """An unknown network, or one with a part that cannot be rebuilt."""
+
+
+class WeightsError(ArgumentError):
+    """A weights file that is missing, cut short, of another architecture, or not finite."""
+
+
+class ImageError(ArgumentError):
+    """A file that is not a picture, or holds no recipe where one is needed."""
+
+
+class WorkError(FilterscopeError):
+    """The work was asked for rightly and failed (exit status 1)."""
+
+
+class DownloadError(WorkError):
+    """Weights that could not be downloaded."""
+
+
+class OutputError(WorkError):
+    """A file that could not be written."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """The nearest option as a phrase to put behind a message, or nothing.
+
+    >>> did_you_mean("block3_conv9", ["block3_conv3", "fc1"])
+    "; did you mean 'block3_conv3'?"
+    >>> did_you_mean("zebra", ["fc1"])
+    ''
+    """
+    known = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {known[near[0]]!r}?" if near else ""

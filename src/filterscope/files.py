@@ -1,0 +1,54 @@
+"""Files that are whole or absent: written beside their place and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filterscope.errors import OutputError
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path in the folder of `path`; renamed to it when the block ends well, removed otherwise.
+
+    OutputError where the folder cannot be made or written, or the disk is full.
+    """
+    place = Path(path)
+    spare: Path | None = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
+        os.close(handle)
+        spare = Path(name)
+        spare.chmod(0o666 & ~_umask())
+        yield spare
+        spare.replace(place)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+    finally:
+        if spare is not None:
+            spare.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with writing(path) as spare:
+        spare.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: str | os.PathLike[str]) -> Path:
+    """The folder, made if need be and known to be writable, before long work begins; OutputError if not."""
+    with writing(Path(folder) / ".filterscope"):
+        pass
+    (Path(folder) / ".filterscope").unlink(missing_ok=True)
+    return Path(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,53 @@
+"""What a network says of pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from filterscope.errors import ArgumentError
+from filterscope.networks.network import Network
+from filterscope.pictures.reading import load_pixels
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class and its probability."""
+
+    unit: int
+    name: str
+    probability: float
+
+
+def class_layer(network: Network) -> str:
+    """The layer whose units are the classes: the first that a softmax belongs to."""
+    for name, row in network.layers.items():
+        if row.softmax is not None:
+            return name
+    raise ArgumentError(f"{network.name} has no softmax, so no class probabilities to give")
+
+
+def classify(
+    network: Network, images: Sequence[str | os.PathLike[str]], *, top: int = 5, size: int | None = None
+) -> list[list[Guess]]:
+    """For each picture file the `top` classes with their probabilities, best first."""
+    layer = class_layer(network)
+    part = network.part(layer, softmax=True).eval()
+    names = network.class_names(layer)
+    guesses = []
+    for path in images:
+        pixels = load_pixels(path, network.input, size=size)[None]
+        network.output_shape(layer, min(pixels.shape[2:]))
+        with torch.no_grad():
+            softmax = part(network.input.preprocess(pixels)).softmax
+        best = softmax[0].topk(min(top, softmax.shape[1]))
+        guesses.append(
+            [
+                Guess(i, names[i][0] if names else str(i), p)
+                for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            ]
+        )
+    return guesses

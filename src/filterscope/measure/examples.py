@@ -1,0 +1,94 @@
+"""`filterscope examples`: the natural images that excite each unit most, computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from filterscope.measure.natural import (
+    NaturalActivations,
+    check_layers,
+    images_digest,
+    natural_activations,
+    recall,
+    remember,
+)
+from filterscope.networks.network import Network
+from filterscope.pictures.png import read_image
+from filterscope.pictures.reading import list_images
+from filterscope.pictures.sheet import Tile, compose
+
+
+def find_examples(
+    network: Network,
+    layers: Sequence[str],
+    folder: Path,
+    *,
+    size: int | None = None,
+    fresh: bool = False,
+    shown: bool | None = None,
+) -> dict[str, NaturalActivations]:
+    """Each layer's natural activations over a folder of pictures, from the cache where it has them.
+
+    layers: layer names, or "*" for all. shown: whether to show a progress bar (None: on a terminal).
+    """
+    from tqdm.auto import tqdm
+
+    names = check_layers(network, layers)
+    images = list_images(folder)
+    digest, side = images_digest(images), size or network.input.size
+    known = {} if fresh else {n: recall(network, n, images=digest, size=side) for n in names}
+    missing = [n for n in names if known.get(n) is None]
+    computed: dict[str, NaturalActivations] = {}
+    if missing:
+        with tqdm(
+            total=len(images), unit="picture", disable=None if shown is None else not shown, leave=False
+        ) as bar:
+            computed = natural_activations(
+                network, missing, images, size=side, on_batch=lambda done: bar.update(done - bar.n)
+            )
+        for found in computed.values():
+            remember(network, found, images=digest, size=side)
+    return {n: computed.get(n) or known[n] for n in names}  # type: ignore[misc]
+
+
+def unit_rows(found: NaturalActivations) -> list[dict[str, Any]]:
+    """One row a unit, for machines: mean, p99, best, and the nine best pictures with their activations."""
+    return [
+        {
+            "layer": found.layer,
+            "unit": unit,
+            "mean": float(found.mean[unit]),
+            "p99": float(found.p99[unit]),
+            "best": float(found.best[unit]),
+            "top": [found.images[i] for i in found.top[unit]],
+            "top_activations": [float(v) for v in found.top_values[unit]],
+        }
+        for unit in range(len(found.best))
+    ]
+
+
+def example_sheet(
+    network: Network, found: NaturalActivations, units: Sequence[int], folder: Path
+) -> Image.Image:
+    """A row of its best nine pictures for each unit."""
+    paths = list_images(folder)
+    names = network.class_names(found.layer)
+    tiles = [
+        Tile(
+            _square(read_image(paths[i])),
+            (names[unit][0] if names else f"filter: {unit}") if place == 0 else "",
+        )
+        for unit in units
+        for place, i in enumerate(found.top[unit])
+    ]
+    return compose(tiles, columns=found.top.shape[1], side=112)
+
+
+def _square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.convert("RGB").crop((left, top, left + side, top + side))

@@ -1,0 +1,259 @@
+"""Network: a torch graph, its layer table, its input spec and its class names.
+
+Every source (Keras, PyTorch, files) ends here, and everything after starts here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.networks.weights import WeightSource
+from filterscope.target import Selection, Target
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a network wants its pictures: value range, then colour order, minus mean, over std.
+
+    `low` and `high` are the values of black and white; `mean` and `std` are per channel, in the network's
+    own channel order and value range. `size` is the side in pixels that it was trained on; `fixed` says
+    that no other size runs.
+    """
+
+    size: int = 224
+    channels: int = 3
+    low: float = 0.0
+    high: float = 255.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    bgr: bool = False
+    fixed: bool = False
+
+    @property
+    def keeps_pixel_scale(self) -> bool:
+        """Whether values stay on the 0 to 255 scale (at most swapped and shifted), as VGG16's do."""
+        return (self.low, self.high) == (0.0, 255.0) and all(s == 1 for s in self.std)
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Pixel values 0 to 255, RGB, (B, C, H, W), to what the network takes."""
+        x = pixels * ((self.high - self.low) / 255) + self.low
+        if self.bgr:
+            x = x.flip(1)
+        shape = (1, -1, 1, 1)
+        return (x - x.new_tensor(self.mean).view(shape)) / x.new_tensor(self.std).view(shape)
+
+    def __str__(self) -> str:
+        order = {1: "grey", 3: "BGR" if self.bgr else "RGB"}.get(self.channels, f"{self.channels} channels")
+        numbers = [f"{self.size} x {self.size} px" + ("" if self.fixed else " or other sizes")]
+        numbers += [f"{order} {self.low:g} to {self.high:g}"]
+        if any(self.mean):
+            numbers.append("minus mean " + ", ".join(f"{v:g}" for v in self.mean))
+        if any(s != 1 for s in self.std):
+            numbers.append("over std " + ", ".join(f"{v:g}" for v in self.std))
+        return "; ".join(numbers)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the layer table.
+
+    `output_shape` is (channels, height, width) or (units,), at the network's own size. `receptive_field` is
+    the side in pixels of what one value sees, None where it sees the whole image. The node names say where
+    in the graph to listen: `linear` before the layer's own activation, `output` after it, `softmax` where a
+    softmax is the layer's activation or follows it directly.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    receptive_field: int | None
+    trained: bool
+    output: str
+    linear: str
+    softmax: str | None = None
+    depends_on: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """How many channels, neurons or classes the layer has."""
+        return self.output_shape[0]
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the output is a map (channels, height, width)."""
+        return len(self.output_shape) == 3
+
+
+@dataclass(frozen=True)
+class Taps:
+    """What is listened to at a layer, each (B, C, H, W) or (B, units); softmax None where there is none."""
+
+    linear: Tensor
+    output: Tensor
+    softmax: Tensor | None
+
+
+class Part(nn.Module):
+    """The part of a network that one layer needs: input (B, C, H, W), already preprocessed, to its Taps."""
+
+    def __init__(self, graph: fx.GraphModule, layer: Layer, *, with_softmax: bool):
+        super().__init__()
+        self.graph = graph
+        self.layer = layer
+        self.with_softmax = with_softmax
+
+    def forward(self, x: Tensor) -> Taps:
+        linear, output, *softmax = self.graph(x)
+        return Taps(linear, output, softmax[0] if softmax else None)
+
+
+@dataclass
+class Network:
+    """A trained network: `layers` by name in order, `input`, `classes` (names each class answers to).
+
+    net = open_network("tiny-vgg16")
+    net.layer("block3_conv1").units          # 128
+    net.targets("predictions:goldfish")      # [Target("predictions", 0)]
+    """
+
+    name: str
+    graph: fx.GraphModule
+    layers: dict[str, Layer]
+    input: InputSpec
+    weights: WeightSource
+    classes: Sequence[Sequence[str]] = ()
+    loaded: set[str] = field(default_factory=set)
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}: {len(self.layers)} layers, {self.input}>"
+
+    @property
+    def weights_file(self) -> str | None:
+        """The name of the file that the weights were read from, without its folder; None for other sources."""
+        return self.weights.path.name if self.weights.path else None
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name; TargetError with the nearest name where there is none."""
+        if name not in self.layers:
+            near = did_you_mean(name, self.layers)
+            raise TargetError(
+                f"{self.name} has no layer {name!r}{near} (filterscope layers {self.name} lists them)"
+            )
+        return self.layers[name]
+
+    def class_names(self, layer: str) -> Sequence[Sequence[str]]:
+        """For each unit of a layer of classes the names it answers to; empty for other layers."""
+        row = self.layer(layer)
+        is_last = row.softmax is not None or layer == list(self.layers)[-1]
+        return self.classes if is_last and row.units == len(self.classes) else ()
+
+    def class_name(self, target: Target) -> str | None:
+        """The name a person reads for a class, None for any other unit."""
+        names = self.class_names(target.layer)
+        return names[target.unit][0] if names else None
+
+    def targets(self, text: str | Selection, *, seed: int = 0) -> list[Target]:
+        """The targets that a text means, checked against this network."""
+        selection = Selection.parse(text) if isinstance(text, str) else text
+        row = self.layer(selection.layer)
+        if row.kind == "InputLayer":
+            raise TargetError(f"{row.name} is the network's input: it has no units to excite")
+        targets = selection.resolve(row.units, seed=seed, names=self.class_names(row.name))
+        if selection.at is not None and not row.spatial:
+            raise TargetError(
+                f"{row.name} has no rows and columns: leave out @{selection.at[0]},{selection.at[1]}"
+            )
+        self._require_trained(row)
+        return targets
+
+    def part(self, layer: str, *, softmax: bool = False) -> Part:
+        """The part of the network that the layer needs, its weights loaded; with its softmax if asked for."""
+        row = self.layer(layer)
+        self._require_trained(row)
+        for name in (*row.depends_on, row.name):
+            if name not in self.loaded:
+                self.weights.load(self.graph, name)
+                self.loaded.add(name)
+        ends = [row.linear, row.output] + ([row.softmax] if softmax and row.softmax else [])
+        return Part(cut(self.graph, ends), row, with_softmax=len(ends) == 3)
+
+    def probe(self, layers: Sequence[str]) -> fx.GraphModule:
+        """The network up to several layers at once: input (B, C, H, W), preprocessed, to a tuple of their
+        activation maps, (B, C, H, W) or (B, units), classes before their softmax."""
+        rows = [self.layer(name) for name in layers]
+        for row in rows:
+            self.part(row.name)
+        return cut(self.graph, [row.linear if row.softmax else row.output for row in rows])
+
+    def output_shape(self, layer: str, size: int) -> tuple[int, ...]:
+        """The shape of a layer's output, without the batch, for pictures of `size` pixels.
+
+        ArgumentError with the smallest size that works where this one is too small, or the only one where
+        the network takes one size alone.
+        """
+        row = self.layer(layer)
+        if self.input.fixed and size != self.input.size and row.receptive_field is None:
+            only = self.input.size
+            raise ArgumentError(f"{layer} of {self.name} runs at {only} x {only} px only (got {size})")
+        shape = self._shape(row, size)
+        if shape is None:
+            smallest = next((s for s in range(1, 4096) if self._shape(row, s) is not None), None)
+            raise ArgumentError(
+                f"{size} px is too small for {layer}: the smallest size that works is {smallest} px"
+            )
+        return shape
+
+    def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
+        part = cut(self.graph, [row.output])
+        tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+        meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+        image = torch.empty(1, self.input.channels, size, size, device="meta")
+        try:
+            (out,) = torch.func.functional_call(part, meta, (image,))
+        except RuntimeError:
+            return None
+        return tuple(out.shape[1:]) if all(out.shape) else None
+
+    def _require_trained(self, row: Layer) -> None:
+        missing = [n for n in (*row.depends_on, row.name) if not self.layers[n].trained]
+        if not missing:
+            return
+        covered = [n for n, r in self.layers.items() if r.parameters and r.trained]
+        behind = (
+            "has no trained weights"
+            if row.name in missing
+            else f"lies behind {missing[0]}, without trained weights"
+        )
+        raise TargetError(
+            f"{row.name} {behind} in {self.weights.label}; covered are: {', '.join(covered) or 'no layers'}"
+        )
+
+
+def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:
+    """The graph that computes the named nodes and nothing else, sharing its modules; returns a tuple."""
+    wanted, todo = set(), [n for n in graph.graph.nodes if n.name in ends]
+    while todo:
+        node = todo.pop()
+        if node not in wanted:
+            wanted.add(node)
+            todo.extend(node.all_input_nodes)
+    smaller = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node in wanted:
+            copies[node] = smaller.node_copy(node, lambda n: copies[n])
+    by_name = {n.name: c for n, c in copies.items()}
+    smaller.output(tuple(by_name[e] for e in ends))
+    return fx.GraphModule(graph, smaller)
+
+
+def safe_attribute(name: str) -> str:
+    """A layer's name as torch accepts it for a submodule (no dots, not empty)."""
+    return "layer_" + re.sub(r"\W", "_", name)

@@ -1,0 +1,123 @@
+"""open_network: a name, a file or an object in, a Network out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from filterscope.errors import NetworkError, did_you_mean
+from filterscope.networks.keras_graph import KerasGraph, read_graph
+from filterscope.networks.keras_source import (
+    APPLICATIONS,
+    application_config,
+    archived_weights,
+    downloaded_weights,
+    model_weights,
+)
+from filterscope.networks.network import Network
+from filterscope.networks.weights import WeightSource, open_weights
+
+EMBEDDED = "tiny-vgg16"
+
+
+def network_names() -> list[str]:
+    """The networks that open by name."""
+    return [EMBEDDED, *APPLICATIONS]
+
+
+def open_network(source: Any, *, weights: str | os.PathLike[str] | None = None) -> Network:
+    """Open a trained network.
+
+    source: a name (`filterscope models` lists them), the path of a `.keras` file, or a Keras model object,
+        which is read and never changed.
+    weights: a `.safetensors`, `.weights.h5` or `.h5` file to use instead of the network's own weights. It may
+        cover only some layers; a target in or behind any other is refused.
+
+    Raises NetworkError for an unknown name or a network that cannot be rebuilt, WeightsError for a weights
+    file that is missing, damaged or of another architecture.
+
+    >>> open_network("tiny-vgg16").layer("block3_conv1").units
+    128
+    """
+    if isinstance(source, Network):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        return _open_model(source)
+    name = os.fspath(source)
+    if name.endswith(".keras") or os.sep in name:
+        return _open_keras_file(Path(name), weights)
+    name = name.removeprefix("keras:").lower()
+    if name == EMBEDDED:
+        return _open_embedded(weights)
+    if name in APPLICATIONS:
+        return _open_application(name, weights)
+    near = did_you_mean(name, network_names())
+    raise NetworkError(f"unknown network {name!r}{near} (known: {', '.join(network_names())}, or FILE.keras)")
+
+
+def _open_application(name: str, weights: str | os.PathLike[str] | None) -> Network:
+    graph = read_graph(application_config(name))
+    source: WeightSource
+    if weights is None:
+        source = downloaded_weights(name, graph.slots)
+    else:
+        source = open_weights(Path(weights), graph.slots)
+    graph.input = dataclasses.replace(APPLICATIONS[name].input, fixed=graph.input.fixed)
+    return _network(name, graph, source, _classes("imagenet-classes.json"))
+
+
+def _open_embedded(weights: str | os.PathLike[str] | None) -> Network:
+    data = resources.files("filterscope.networks") / "data"
+    graph = read_graph(json.loads((data / f"{EMBEDDED}.json").read_text()), size=64)
+    with resources.as_file(data / f"{EMBEDDED}.safetensors") as own:
+        source = open_weights(Path(weights or own), graph.slots)
+    return _network(EMBEDDED, graph, source, _classes("tiny-imagenet-classes.json"))
+
+
+def _open_keras_file(path: Path, weights: str | os.PathLike[str] | None) -> Network:
+    if not path.is_file():
+        raise NetworkError(f"there is no model file {str(path)!r}")
+    if path.suffix != ".keras":
+        raise NetworkError(f"{str(path)!r}: a model file ends in .keras")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise NetworkError(f"{path.name} is no whole .keras file (cut short?): {error}") from error
+    graph = read_graph(config)
+    source = open_weights(Path(weights), graph.slots) if weights else archived_weights(path, graph.slots)
+    return _network(path.stem, graph, source, ())
+
+
+def _open_model(model: Any) -> Network:
+    kinds = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(model).__mro__}
+    if "keras.Model" not in kinds:
+        raise NetworkError(
+            f"cannot open a {type(model).__name__}: pass a name, a .keras file or a Keras model"
+        )
+    kind = "Sequential" if "keras.Sequential" in kinds else "Functional"
+    if kind == "Functional" and "keras.Functional" not in kinds:
+        raise NetworkError(
+            f"{type(model).__name__} is a subclassed Keras model without a graph; functional and sequential ones open"
+        )
+    graph = read_graph({"class_name": kind, "config": model.get_config()})
+    return _network(model.name, graph, model_weights(model, graph.slots), ())
+
+
+def _network(
+    name: str, graph: KerasGraph, weights: WeightSource, classes: Sequence[Sequence[str]]
+) -> Network:
+    layers = {n: dataclasses.replace(row, trained=weights.covers(n)) for n, row in graph.layers.items()}
+    return Network(name, graph.graph, layers, graph.input, weights, classes)
+
+
+def _classes(file: str) -> Sequence[Sequence[str]]:
+    """For each class (name, WordNet id), in the order of the outputs."""
+    text = (resources.files("filterscope.networks") / "data" / file).read_text(encoding="utf-8")
+    return [(name, wnid) for wnid, name in json.loads(text)]

@@ -1,0 +1,211 @@
+"""Where weights come from: read only when a layer is first needed, checked before they are used.
+
+A source knows for each layer the names and shapes of its tensors, without reading them, and reads one layer
+at a time, so that a 553 MB file costs no more memory than the layers that a target needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from filterscope.errors import WeightsError
+
+Array = np.ndarray
+Table = dict[str, list[tuple[str, tuple[int, ...], Callable[[], Array]]]]  # layer -> (tensor, shape, read)
+FORMATS = (".safetensors", ".weights.h5", ".h5")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A tensor that a layer wants: its Keras name and shape, and the torch parameter it becomes.
+
+    `axes` permutes the Keras layout into torch's; () keeps it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameter: str
+    axes: tuple[int, ...] = ()
+
+    def fill(self, module: nn.Module, array: Array) -> None:
+        tensor = torch.from_numpy(np.array(array, dtype=np.float32))
+        if self.axes:
+            tensor = tensor.permute(self.axes).contiguous()
+        owner, _, name = self.parameter.rpartition(".")
+        place = module.get_submodule(owner)
+        if name in place._buffers:
+            place._buffers[name] = tensor
+        else:
+            setattr(place, name, nn.Parameter(tensor, requires_grad=False))
+
+
+Slots = Mapping[str, tuple[str, tuple[Slot, ...]]]  # layer -> (submodule of the graph, its tensors)
+
+
+class WeightSource(Protocol):
+    """Trained weights, layer by layer."""
+
+    label: str
+    path: Path | None
+
+    @property
+    def sha256(self) -> str:
+        """Identifies the weights: of the file where there is one, else of the tensors."""
+
+    def covers(self, layer: str) -> bool:
+        """Whether the source holds the layer's weights."""
+
+    def load(self, module: nn.Module, layer: str) -> None:
+        """Fill the layer's parameters."""
+
+
+@dataclass
+class WeightTable:
+    """Weights given as a table: layer -> [(tensor name, shape, a function that reads it)].
+
+    The one implementation behind files, live models and downloads: `check` compares every tensor with what
+    the network wants before anything is read.
+    """
+
+    label: str
+    slots: Slots
+    table: Table
+    digest: Callable[[], str]
+    path: Path | None = None
+    _sha256: str | None = field(default=None, repr=False)
+
+    @property
+    def sha256(self) -> str:
+        if self._sha256 is None:
+            self._sha256 = self.digest()
+        return self._sha256
+
+    def covers(self, layer: str) -> bool:
+        wanted = self.slots.get(layer)
+        return wanted is None or not wanted[1] or layer in self.table
+
+    def check(self) -> None:
+        """WeightsError that names the first tensor which does not fit."""
+        for layer, tensors in self.table.items():
+            wanted = self.slots[layer][1] if layer in self.slots else ()
+            for position, (name, shape, _) in enumerate(tensors):
+                if position >= len(wanted):
+                    raise WeightsError(
+                        f"{self.label} is of another architecture: {layer}/{name} {list(shape)} is not in this network"
+                    )
+                if shape != wanted[position].shape:
+                    raise WeightsError(
+                        f"{self.label} is of another architecture: {layer}/{name} has shape {list(shape)}, "
+                        f"expected {list(wanted[position].shape)}"
+                    )
+            if len(tensors) < len(wanted):
+                absent = wanted[len(tensors)]
+                raise WeightsError(
+                    f"{self.label} lacks {layer}/{absent.name}, expected with shape {list(absent.shape)}"
+                )
+        if not any(layer in self.table for layer, (_, slots) in self.slots.items() if slots):
+            raise WeightsError(f"{self.label} holds no weights for any layer of this network")
+
+    def load(self, module: nn.Module, layer: str) -> None:
+        if layer not in self.slots:
+            return
+        child, slots = self.slots[layer]
+        for slot, (name, _, read) in zip(slots, self.table[layer] if slots else (), strict=True):
+            try:
+                array = read()
+            except (OSError, ValueError, RuntimeError) as error:
+                raise WeightsError(
+                    f"{self.label} is damaged: {layer}/{name} cannot be read ({error})"
+                ) from error
+            if not np.isfinite(array).all():
+                bad = int(np.size(array) - np.isfinite(array).sum())
+                raise WeightsError(
+                    f"{self.label} is damaged: {layer}/{name} holds {bad} values that are NaN or infinite"
+                )
+            slot.fill(module.get_submodule(child), array)
+
+
+def open_weights(path: str | Path, slots: Slots) -> WeightTable:
+    """The weights in a file (.safetensors, .weights.h5, .h5), compared with what the network wants."""
+    path = Path(path)
+    if not path.exists():
+        raise WeightsError(f"there is no weights file {str(path)!r}")
+    if path.is_dir():
+        raise WeightsError(f"{str(path)!r} is a folder; a weights file ends in {', '.join(FORMATS)}")
+    if path.name.endswith(".safetensors"):
+        table = _safetensors(path)
+    elif path.name.endswith((".h5", ".hdf5")):
+        from filterscope.networks.hdf5 import hdf5_table
+
+        table = hdf5_table(path, path.name, slots)
+    else:
+        raise WeightsError(f"{path.name!r}: a weights file ends in {', '.join(FORMATS)}")
+    for name in table:
+        if name not in slots and table[name]:
+            tensor, shape, _ = table[name][0]
+            raise WeightsError(
+                f"{path.name} is of another architecture: {name}/{tensor} {list(shape)} is not in this network"
+            )
+    weights = WeightTable(path.name, slots, table, lambda: sha256_file(path), path)
+    weights.check()
+    return weights
+
+
+_ORDER = (
+    "kernel",
+    "depthwise_kernel",
+    "pointwise_kernel",
+    "bias",
+    "gamma",
+    "beta",
+    "moving_mean",
+    "moving_variance",
+)
+
+
+def _safetensors(path: Path) -> Table:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path.name} is no whole safetensors file (cut short?): {error}") from error
+
+    def reader(name: str) -> Callable[[], Array]:
+        def read() -> Array:
+            with safe_open(path, framework="np") as file:
+                return np.asarray(file.get_tensor(name))
+
+        return read
+
+    table: Table = {}
+    for name in sorted(
+        shapes, key=lambda n: _ORDER.index(v) if (v := n.rpartition("/")[2]) in _ORDER else 99
+    ):
+        layer, _, tensor = name.rpartition("/")
+        table.setdefault(layer, []).append((tensor, shapes[name], reader(name)))
+    return table
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_arrays(arrays: Mapping[str, Array]) -> str:
+    """One sha256 over named arrays: names, shapes and float32 values in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name}{list(arrays[name].shape)}".encode())
+        digest.update(np.ascontiguousarray(arrays[name], dtype=np.float32).tobytes())
+    return digest.hexdigest()

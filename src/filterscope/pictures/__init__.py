@@ -1,0 +1,6 @@
+"""What a person looks at: pictures, PNG files that carry their recipe, sheets."""
+
+from filterscope.pictures.picture import Picture, Scores
+from filterscope.pictures.sheet import Sheet
+
+__all__ = ["Picture", "Scores", "Sheet"]

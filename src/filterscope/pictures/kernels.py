@@ -1,0 +1,53 @@
+"""A convolution's weights as pictures: colours for the first layer, grey slices for deeper ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from filterscope.errors import TargetError
+from filterscope.networks.network import Network
+from filterscope.pictures.sheet import Tile, compose
+
+SLICES = 16  # input channels shown of a deeper layer
+
+
+def kernel_weights(network: Network, layer: str) -> np.ndarray:
+    """The layer's kernels, float32 (units, inputs, kh, kw), as trained; TargetError where it has none."""
+    part = network.part(layer)
+    target = next(n.target for n in part.graph.graph.nodes if n.name == network.layers[layer].linear)
+    for module in part.graph.get_submodule(str(target)).modules():
+        if isinstance(module, nn.Conv2d):
+            return module.weight.detach().float().numpy()
+    convolutions = [n for n, row in network.layers.items() if "Conv" in row.kind and row.trained]
+    raise TargetError(f"{layer} has no kernels; convolutions are: {', '.join(convolutions)}")
+
+
+def kernel_sheet(network: Network, layer: str, units: Sequence[int]) -> Image.Image:
+    """Kernels as tiles, on one scale for the layer: mid-grey is 0, black and white the largest magnitude.
+
+    Where the input has three channels each kernel is one colour picture; elsewhere a row of grey slices, one
+    for each of the first 16 input channels.
+    """
+    weights = kernel_weights(network, layer)
+    values = weights / (2 * max(float(np.abs(weights).max()), 1e-12)) + 0.5
+    if weights.shape[1] == 3:
+        if network.input.bgr:
+            values = values[:, ::-1]
+        tiles = [Tile(_enlarged(values[u].transpose(1, 2, 0)), f"{u}") for u in units]
+        return compose(tiles)
+    shown = min(SLICES, weights.shape[1])
+    grey = [
+        Tile(_enlarged(np.repeat(values[u, c][..., None], 3, 2), 64), f"{u}" if c == 0 else "")
+        for u in units
+        for c in range(shown)
+    ]
+    return compose(grey, columns=shown, side=64)
+
+
+def _enlarged(values: np.ndarray, side: int = 160) -> Image.Image:
+    image = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+    return image.resize((side, side), Image.Resampling.NEAREST)

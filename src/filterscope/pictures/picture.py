@@ -1,0 +1,123 @@
+"""Picture: the result for one target, with everything needed to draw it again."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image as PILImage
+
+from filterscope._version import __version__
+from filterscope.files import writing
+from filterscope.pictures.png import encode_png
+from filterscope.recipe import Recipe
+from filterscope.target import Target
+
+Status = Literal["ok", "no-gain", "dead"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measured on the saved 8-bit picture, through the network's own preprocessing, in float32.
+
+    activation: the unit's mean over space, a neuron's own value, a class before its softmax.
+    excitation: that over the unit's largest activation on natural images; None where none are known.
+    probability: of a class, after the softmax; None for other units.
+    start: the activation of the noise that the ascent started from.
+    """
+
+    activation: float
+    excitation: float | None = None
+    probability: float | None = None
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One target's picture; shows itself in a notebook, saves itself with its recipe inside.
+
+    image: uint8 (H, W, 3), RGB (or (H, W, 1), grey).
+    curve: the activation at each step of the ascent, as the ascent saw it.
+    batch: how many pictures were drawn together, which can change rounding.
+    """
+
+    image: np.ndarray
+    target: Target
+    network: str
+    recipe: Recipe
+    seed: int
+    scores: Scores
+    status: Status
+    curve: list[float] = field(repr=False)
+    class_name: str | None = None
+    weights_sha256: str = ""
+    weights_file: str | None = None
+    precision: str = "float32"
+    device: str = "cpu"
+    batch: int = 1
+    attempt: int = 0
+    seconds: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What the blog wrote on a tile: `filter: 34`, or the class's name; a failed one says so."""
+        place = f" @{self.target.at[0]},{self.target.at[1]}" if self.target.at else ""
+        name = (self.class_name or f"filter: {self.target.unit}") + place
+        return name if self.status == "ok" else f"{name} ({self.status.replace('-', ' ')})"
+
+    def metadata(self) -> dict[str, Any]:
+        """What the PNG carries: enough to draw the picture again, and its scores."""
+        return {
+            "version": __version__,
+            "network": self.network,
+            "weights_sha256": self.weights_sha256,
+            "weights_file": self.weights_file,
+            "target": str(self.target),
+            "class_name": self.class_name,
+            "seed": self.seed,
+            "attempt": self.attempt,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "precision": self.precision,
+            "device": self.device,
+            "batch": self.batch,
+            "status": self.status,
+            "scores": asdict(self.scores),
+            "curve": [float(f"{value:.6g}") for value in self.curve],
+        }
+
+    def report(self, file: str | None) -> dict[str, Any]:
+        """This picture's entry in report.json."""
+        return {
+            "file": file,
+            "target": str(self.target),
+            "class_name": self.class_name,
+            "seed": self.seed,
+            "recipe": self.recipe.name,
+            "steps": self.recipe.steps,
+            "size": self.image.shape[0],
+            **{k: v for k, v in asdict(self.scores).items() if k != "start"},
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def to_pil(self) -> PILImage.Image:
+        """The picture as a Pillow image."""
+        return PILImage.fromarray(self.image[..., 0] if self.image.shape[-1] == 1 else self.image)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG with the recipe inside, whole or not at all; a folder gets LAYER-UNIT.png."""
+        place = Path(path)
+        if place.is_dir() or not place.suffix:
+            place = place / f"{self.target.stem}.png"
+        with writing(place) as spare:
+            spare.write_bytes(encode_png(self.to_pil(), self.metadata()))
+        return place
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.to_pil().save(buffer, "PNG")
+        return buffer.getvalue()

@@ -1,0 +1,51 @@
+"""PNG files that carry their recipe: JSON in a text chunk named `filterscope`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from filterscope.errors import ImageError
+
+CHUNK = "filterscope"
+
+
+def encode_png(image: Image.Image, metadata: dict[str, Any]) -> bytes:
+    """The PNG's bytes; the same picture and metadata give the same bytes."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text(CHUNK, json.dumps(metadata, ensure_ascii=True, allow_nan=False))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a picture file and read it whole; ImageError where it is none, is damaged or is far too large."""
+    place = Path(path)
+    if not place.is_file():
+        raise ImageError(f"there is no picture {str(place)!r}")
+    try:
+        with Image.open(place) as image:
+            image.load()
+            return image
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{str(place)!r} cannot be read as a picture: {error}") from error
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What filterscope wrote into a PNG, or None where it wrote nothing; ImageError where it is damaged."""
+    text = getattr(read_image(path), "text", {}).get(CHUNK)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ImageError(f"{str(path)!r}: its {CHUNK} text is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ImageError(f"{str(path)!r}: its {CHUNK} text is no JSON object")
+    return found

@@ -1,0 +1,132 @@
+"""Sheet: a labelled grid of pictures, as the blog drew them."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from filterscope.files import writing
+from filterscope.pictures.picture import Picture
+
+GAP = 6
+BACKGROUND = (255, 255, 255)
+SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
+WIDEST = 4096  # ...but where the whole sheet would be wider than this
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture on a sheet: its image, the label inside its top left corner, a caption under it."""
+
+    image: Image.Image
+    label: str = ""
+    caption: str = ""
+
+
+def compose(
+    tiles: Sequence[Tile], *, columns: int | None = None, titles: Sequence[str] = (), side: int | None = None
+) -> Image.Image:
+    """Tiles row by row on white, `titles` over the columns; about square where `columns` is not given."""
+    if not tiles:
+        raise ValueError("a sheet needs at least one picture")
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    side = side or max(SMALLEST, *(t.image.width for t in tiles))
+    side = max(24, min(side, (WIDEST - GAP) // columns - GAP))
+    font = _font(side)
+    caption = font.size * 1.5 if any(t.caption for t in tiles) else 0
+    head = round(font.size * 1.8) if titles else 0
+    step_x, step_y = side + GAP, side + GAP + round(caption)
+    sheet = Image.new("RGB", (GAP + columns * step_x, GAP + head + rows * step_y), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for i, title in enumerate(titles):
+        draw.text((GAP + i * step_x + side / 2, head / 2 + GAP), title, "black", font, anchor="mm")
+    for i, tile in enumerate(tiles):
+        x, y = GAP + i % columns * step_x, GAP + head + i // columns * step_y
+        sheet.paste(_resized(tile.image.convert("RGB"), side), (x, y))
+        if tile.label:
+            _label(draw, (x, y), tile.label, side)
+        if tile.caption:
+            text = _fitting(draw, tile.caption, font, side)
+            draw.text((x + side / 2, y + side + caption / 2), text, "black", font, anchor="mm")
+    return sheet
+
+
+class Sheet(Sequence[Picture]):
+    """Pictures as a labelled grid; a sequence of its pictures, shows itself in a notebook.
+
+    sheet = visualize(net, "block3_conv1")
+    sheet[0]                 # the first Picture
+    sheet.save("out")        # the sheet and every picture
+    """
+
+    def __init__(self, pictures: Sequence[Picture], *, columns: int | None = None):
+        self.pictures = list(pictures)
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return iter(self.pictures)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.pictures[index]
+
+    def __repr__(self) -> str:
+        return f"<Sheet of {len(self)} pictures>"
+
+    def to_pil(self) -> Image.Image:
+        """The grid as a Pillow image, the blog's labels top left in each tile."""
+        return compose([Tile(p.to_pil(), p.label) for p in self.pictures], columns=self.columns)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the grid as a PNG; a folder gets `sheet.png` and every picture besides."""
+        place = Path(path)
+        if place.is_dir() or not place.suffix:
+            for picture in self.pictures:
+                picture.save(place / f"{picture.target.stem}.png")
+            place = place / "sheet.png"
+        save_image(self.to_pil(), place)
+        return place
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.to_pil().save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a PNG, whole or not at all."""
+    with writing(path) as spare:
+        image.save(spare, "PNG")
+
+
+def _font(side: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(max(9, round(side / 13)))  # type: ignore[return-value]
+
+
+def _resized(image: Image.Image, side: int) -> Image.Image:
+    return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, side: int) -> None:
+    """White letters in a black outline: legible on any background."""
+    font = _font(side)
+    text = _fitting(draw, text, font, side - 8)
+    edge = max(1, font.size // 7)
+    draw.text(
+        (corner[0] + 4 + edge, corner[1] + 3), text, "white", font, stroke_width=edge, stroke_fill="black"
+    )
+
+
+def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    while len(text) > 1 and draw.textlength(text, font) > width:
+        text = text.rstrip("…")[:-1] + "…"
+    return text

@@ -1,0 +1,47 @@
+"""A bar for long work: steps, activation, time left."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from filterscope.target import Target
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the work is: `done` of `total` steps of all pictures, and the mean activation now."""
+
+    done: int
+    total: int
+    target: Target
+    activation: float
+
+
+OnStep = Callable[[Step], None]
+
+
+@contextlib.contextmanager
+def progress_bar(shown: bool | None = None) -> Iterator[OnStep]:
+    """A callback that moves a bar on standard error (or in the notebook); None shows it on a terminal only."""
+    from tqdm.auto import tqdm
+
+    bar: Any = None
+
+    def on_step(step: Step) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(
+                total=step.total, unit="step", disable=None if shown is None else not shown, leave=False
+            )
+        bar.set_description(step.target.layer, refresh=False)
+        bar.set_postfix_str(f"activation {step.activation:.4g}", refresh=False)
+        bar.update(step.done - bar.n)
+
+    try:
+        yield on_step
+    finally:
+        if bar is not None:
+            bar.close()

@@ -1,0 +1,146 @@
+"""Draw a picture again from the recipe inside its PNG."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from filterscope.api import draw
+from filterscope.errors import ImageError, OutputError, WeightsError
+from filterscope.files import write_text
+from filterscope.networks import Network, open_network
+from filterscope.networks.opening import EMBEDDED
+from filterscope.networks.weights import sha256_file
+from filterscope.pictures.picture import Picture
+from filterscope.pictures.png import read_image, read_metadata
+from filterscope.progress import OnStep
+from filterscope.recipe import read_recipe
+
+
+@dataclass(frozen=True)
+class Again:
+    """A picture drawn again, and how far it is from the file: levels are of 255."""
+
+    picture: Picture
+    original: dict[str, Any]
+    mean_difference: float
+    largest_difference: int
+
+    @property
+    def same_weights(self) -> bool:
+        """Whether both were drawn from the very same weights."""
+        return bool(self.original.get("weights_sha256") == self.picture.weights_sha256)
+
+    def summary(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "target": str(self.picture.target),
+            "identical": self.largest_difference == 0,
+            "mean_difference": self.mean_difference,
+            "largest_difference": self.largest_difference,
+            "same_weights": self.same_weights,
+            "activation": self.picture.scores.activation,
+        }
+
+    def describe(self) -> str:
+        """For a person."""
+        if self.largest_difference == 0:
+            text = f"{self.picture.target}: identical"
+        else:
+            text = (
+                f"{self.picture.target}: differs by {self.mean_difference:.2f} of 255 levels on average, "
+                f"{self.largest_difference} at most"
+            )
+        return text if self.same_weights else f"{text} (drawn from other weights than the file's)"
+
+
+def draw_again(
+    path: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+) -> Again:
+    """Draw the picture of a PNG again; ImageError where the file carries no recipe, WeightsError where the
+    weights it was drawn from are not to be found."""
+    told = read_metadata(path)
+    if told is None:
+        raise ImageError(f"{os.fspath(path)!r} carries no recipe of filterscope")
+    try:
+        recipe = read_recipe(told["recipe"])
+        name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
+        precision, batch = str(told["precision"]), int(told["batch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
+    found = Path(weights) if weights else _find_weights(told, Path(path))
+    whole = found is not None and found.suffix == ".keras"
+    network = open_network(found) if whole else open_network(name, weights=found)
+    targets = network.targets(target, seed=seed)
+    # as many at a time as then: on some processors a batch's size changes rounding
+    together = targets * max(1, min(batch, 64))
+    pictures = draw(
+        network,
+        together,
+        recipe,
+        seed=seed,
+        precision=precision,
+        device=device,
+        batch=len(together),
+        on_step=on_step,
+    )
+    picture = next(iter(pictures))
+    before = np.asarray(
+        read_image(path).convert("RGB" if picture.image.shape[-1] == 3 else "L"), dtype=np.int16
+    )
+    if before.shape[:2] != picture.image.shape[:2]:
+        raise ImageError(
+            f"{os.fspath(path)!r} is {before.shape[1]} x {before.shape[0]} px, its recipe says {recipe.size}"
+        )
+    difference = np.abs(before.reshape(picture.image.shape) - picture.image)
+    return Again(picture, told, float(difference.mean()), int(difference.max()))
+
+
+def remember_weights(network: Network) -> None:
+    """Note where a weights file lies, so that `rerun` finds it again by its hash; kept on this machine only."""
+    if network.weights.path is None:
+        return
+    known = _known()
+    entry = str(network.weights.path.resolve())
+    if known.get(network.weights.sha256) != entry:
+        with contextlib.suppress(OutputError):  # a cache that cannot be written costs only the convenience
+            write_text(_register(), json.dumps({**known, network.weights.sha256: entry}, indent=1))
+
+
+def _find_weights(told: dict[str, Any], picture: Path) -> Path | None:
+    """The file the picture was drawn from: where it was then, beside the picture, or here."""
+    name, sha256 = told.get("weights_file"), told.get("weights_sha256")
+    if not name:
+        return None
+    name = Path(str(name)).name
+    for place in (_known().get(str(sha256)), picture.parent / name, Path(name)):
+        if place and Path(place).is_file() and sha256_file(Path(place)) == sha256:
+            return Path(place)
+    if told.get("network") == EMBEDDED:
+        return None
+    raise WeightsError(
+        f"the picture was drawn from {name!r} (sha256 {sha256}), which is not here; pass it with --weights FILE"
+    )
+
+
+def _register() -> Path:
+    return user_cache_path("filterscope") / "weights.json"
+
+
+def _known() -> dict[str, str]:
+    try:
+        found = json.loads(_register().read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,165 @@
+"""The target grammar, both ways: what a picture is for.
+
+    block3_conv1                 16 units of the layer, chosen by the seed
+    block3_conv1:30              one unit (a channel: its mean over space)
+    block3_conv1:3,7,0-15        several, in this order, without repeats
+    block3_conv1:*               all
+    block3_conv1:30@14,14        one neuron of the channel: row 14, column 14
+    predictions:sea_snake        a class by name
+
+Free of torch, so that the command line can refuse a target at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from filterscope.errors import TargetError, did_you_mean
+
+SAMPLE = 16  # units that a bare LAYER stands for: the 4 x 4 sheet of the blog
+_INDEX = re.compile(r"\d+")
+_RANGE = re.compile(r"(\d+)-(\d+)")
+_PLACE = re.compile(r"\s*(\d+)\s*,\s*(\d+)\s*")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One unit of one layer, at every place of its map or at one (row, column).
+
+    >>> str(Target("block3_conv1", 30, at=(14, 14)))
+    'block3_conv1:30@14,14'
+    """
+
+    layer: str
+    unit: int
+    at: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
+        return f"{self.layer}:{self.unit}{place}"
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending: `block3_conv1-0034`, separators in the layer's name as dots.
+
+        >>> Target("features/0", 7, at=(1, 2)).stem
+        'features.0-0007@1,2'
+        """
+        layer = re.sub(r"[^\w.+-]", ".", self.layer)
+        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
+        return f"{layer}-{self.unit:04d}{place}"
+
+    def seed(self, seed: int, attempt: int = 0) -> int:
+        """A 63-bit seed that belongs to this target alone, so that no batch or order can change its picture."""
+        words = f"{seed}|{self}" + (f"|{attempt}" if attempt else "")
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A parsed target text: a layer and which of its units; `resolve` makes targets of it.
+
+    `units` holds indices, (first, last) ranges, names, or is "*" (all) or None (a sample).
+
+    >>> str(Selection.parse("block3_conv1: 3, 7-9 @ 1,2"))
+    'block3_conv1:3,7-9@1,2'
+    """
+
+    layer: str
+    units: tuple[int | tuple[int, int] | str, ...] | str | None = None
+    at: tuple[int, int] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Selection:
+        """Read a target text; TargetError where it cannot be read."""
+        layer, colon, rest = (part.strip() for part in text.partition(":"))
+        if not layer or (colon and not rest):
+            raise TargetError(
+                f"{text!r} is no target; write LAYER, LAYER:3,7,9, LAYER:0-15, LAYER:* or LAYER:NAME"
+            )
+        if not colon:
+            return cls(layer)
+        units, sign, place = rest.partition("@")
+        at = None
+        if sign:
+            found = _PLACE.fullmatch(place)
+            if not found:
+                raise TargetError(
+                    f"{text!r}: after @ comes ROW,COLUMN, as in {layer}:30@14,14 (got {place!r})"
+                )
+            at = (int(found[1]), int(found[2]))
+        if units.strip() == "*":
+            return cls(layer, "*", at)
+        return cls(layer, tuple(_unit(part.strip(), text) for part in units.split(",")), at)
+
+    def __str__(self) -> str:
+        if self.units is None:
+            return self.layer
+        parts = (
+            ["*"]
+            if self.units == "*"
+            else [f"{u[0]}-{u[1]}" if isinstance(u, tuple) else str(u) for u in self.units]
+        )
+        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
+        return f"{self.layer}:{','.join(parts)}{place}"
+
+    def resolve(self, units: int, *, seed: int = 0, names: Sequence[Sequence[str]] = ()) -> list[Target]:
+        """The targets meant, in order and without repeats, for a layer of `units` units.
+
+        `names` holds for each unit the names it answers to (a class's name, its WordNet id).
+        """
+        if self.units is None:
+            chosen: Iterable[int] = _sample(self.layer, units, seed)
+        elif self.units == "*":
+            chosen = range(units)
+        else:
+            chosen = dict.fromkeys(i for item in self.units for i in self._indices(item, units, names))
+        return [Target(self.layer, i, self.at) for i in chosen]
+
+    def _indices(
+        self, item: int | tuple[int, int] | str, units: int, names: Sequence[Sequence[str]]
+    ) -> Iterable[int]:
+        if isinstance(item, str):
+            return [_by_name(self.layer, item, names)]
+        first, last = item if isinstance(item, tuple) else (item, item)
+        if first > last or last >= units:
+            got = f"{first}-{last}" if isinstance(item, tuple) else f"{item}"
+            raise TargetError(f"{self.layer} has units 0 to {units - 1} (got {got})")
+        return range(first, last + 1)
+
+
+def _unit(part: str, text: str) -> int | tuple[int, int] | str:
+    if not part:
+        raise TargetError(f"{text!r} has an empty place between its commas")
+    if _INDEX.fullmatch(part):
+        return int(part)
+    if found := _RANGE.fullmatch(part):
+        return int(found[1]), int(found[2])
+    if re.fullmatch(r"-\d+", part):
+        raise TargetError(f"units are counted from 0 (got {part})")
+    return part
+
+
+def _sample(layer: str, units: int, seed: int) -> list[int]:
+    return sorted(random.Random(f"{seed}/{layer}").sample(range(units), min(SAMPLE, units)))
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())
+
+
+def _by_name(layer: str, name: str, names: Sequence[Sequence[str]]) -> int:
+    if not names:
+        raise TargetError(f"the units of {layer} have no names (got {name!r}); use their numbers")
+    found = [i for i, own in enumerate(names) if _key(name) in {_key(n) for n in own}]
+    if not found:
+        near = did_you_mean(_key(name), [n for own in names for n in own])
+        raise TargetError(f"{layer} has no class {name!r}{near}")
+    if len(found) > 1:
+        which = " and ".join(f"{i} ({'/'.join(names[i])})" for i in found)
+        raise TargetError(f"{layer} has several classes {name!r}: {which}; use the number")
+    return found[0]

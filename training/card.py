@@ -1,0 +1,115 @@
+"""The model card: for machines, ARCH.card.json; for people, MODEL_CARD.md."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training.architectures import MEAN, STD, architecture
+from training.folding import Weights
+from training.measure import Accuracy
+
+Card = dict[str, Any]
+
+TITLES = {
+    "tiny-vgg16": "tiny-vgg16: VGG16 at half width, trained on Tiny ImageNet",
+    "tiny-resnet": "tiny-resnet: ResNet-18 at half width, trained on Tiny ImageNet",
+}
+DATA = {
+    "name": "Tiny ImageNet (Stanford CS231n)",
+    "pictures": "100,000 for training, 10,000 for validation, 64 x 64 pixels, from ImageNet (ILSVRC 2012)",
+    "terms": "ImageNet's terms of access: non-commercial research and education; the pictures belong to "
+    "their photographers. No picture is part of the weights file.",
+}
+USE = (
+    "An embedded example for pictures of what a network has learned. Too small and too inaccurate for "
+    "telling what is on a photograph, and never checked for fairness between people or places."
+)
+
+
+def card(arch: str, weights: Weights, path: Path, result: Accuracy, recipe: Mapping[str, Any]) -> Card:
+    """The card of the folded float16 `weights` that lie at `path`, with their measured accuracy."""
+    classes = len(weights["predictions/bias"])
+    return {
+        "name": arch,
+        "title": TITLES[arch],
+        "use": USE,
+        "classes": classes,
+        "top1_percent": round(result.top1_percent, 2),
+        "top5_percent": round(result.top5_percent, 2),
+        "measured": {
+            "pictures": result.pictures,
+            "split": "validation, at 64 x 64, one view, float32 arithmetic",
+            "command": f"python -m training.evaluate {path.as_posix()} --data DATA",
+        },
+        "input": {
+            "size": "any, trained at 64 x 64",
+            "channels": "RGB",
+            "range": [0, 255],
+            "mean": list(MEAN),
+            "std": list(STD),
+            "preprocessing": "(pixel - mean) / std, in the network as its layer 'preprocessing'",
+        },
+        "layers": [layer.name for layer in architecture(arch, classes)] + ["softmax"],
+        "data": DATA,
+        "training": dict(recipe),
+        "weights": {
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "bytes": path.stat().st_size,
+            "parameters": sum(tensor.numel() for tensor in weights.values()),
+            "layout": "Keras, float16: LAYER/kernel (kh, kw, in, out), LAYER/bias; batch norm folded",
+        },
+    }
+
+
+def text(card: Card) -> str:
+    """The card as Markdown."""
+    spec, weights, measured = card["input"], card["weights"], card["measured"]
+    recipe = "\n".join(
+        f"- {name.replace('_', ' ')}: {_line(value)}" for name, value in card["training"].items()
+    )
+    return f"""# {card["title"]}
+
+{card["use"]}
+
+| | |
+|---|---|
+| accuracy | top-1 {card["top1_percent"]} %, top-5 {card["top5_percent"]} % |
+| measured on | {measured["pictures"]:,} pictures: {measured["split"]} |
+| classes | {card["classes"]}, by WordNet id and name in `tiny-imagenet-classes.json` |
+| input | {spec["channels"]}, {spec["range"][0]} to {spec["range"][1]}, size {spec["size"]} |
+| preprocessing | {spec["preprocessing"]}; mean {spec["mean"]}, std {spec["std"]} |
+| weights | `{weights["file"]}`, {weights["parameters"]:,} parameters, {weights["bytes"]:,} bytes |
+| layout | {weights["layout"]} |
+| sha256 | `{weights["sha256"]}` |
+
+## Measure it
+
+DATA is a folder with Tiny ImageNet, as published or as mosaics (see `training/data.py`).
+
+```
+{measured["command"]}
+```
+
+## Data
+
+{card["data"]["name"]}: {card["data"]["pictures"]}.
+
+Terms: {card["data"]["terms"]}
+
+## Training
+
+{recipe}
+
+## Layers
+
+{", ".join(f"`{name}`" for name in card["layers"])}. Convolutions and their ReLU are one layer, as in
+Keras' VGG16; batch norm was there in training and is folded into them.
+"""
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {setting}" for name, setting in value.items())
+    return str(value)

@@ -1,0 +1,78 @@
+"""Train a network on Tiny ImageNet; the same command again goes on where it stopped.
+
+python -m training.train --arch tiny-vgg16 --data DATA --out RUN
+"""
+
+from pathlib import Path
+
+import click
+import torch
+
+from training.architectures import ARCHITECTURES
+from training.checkpoint import Settings, fingerprint
+from training.data import open_data
+from training.errors import TrainingError
+from training.loop import Machine, Run, fast_bfloat16
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--arch", type=click.Choice(list(ARCHITECTURES)), required=True)
+@click.option("--data", type=FOLDER, required=True, help="Folder with Tiny ImageNet.")
+@click.option("--out", type=FOLDER, required=True, help="The run's folder.")
+@click.option("--epochs", type=click.IntRange(1), default=18)
+@click.option("--batch", type=click.IntRange(2), default=256, help="Pictures a step.")
+@click.option("--peak-lr", type=click.FloatRange(0, min_open=True), default=0.2, help="Learning rate.")
+@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--limit", type=click.IntRange(1), help="Use only so many training pictures.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
+@click.option("--minutes", type=click.FloatRange(0), default=5, help="Between checkpoints.")
+def main(
+    arch: str,
+    data: Path,
+    out: Path,
+    epochs: int,
+    batch: int,
+    peak_lr: float,
+    seed: int,
+    limit: int | None,
+    device: str,
+    precision: str,
+    minutes: float,
+) -> None:
+    """Train a network on Tiny ImageNet; the same command again goes on where it stopped."""
+    machine = choose_machine(device, precision)
+    source = open_data(data)
+    train, val = source.pictures("train", limit), source.pictures("val")
+    if len(train) < batch:
+        raise TrainingError(f"--batch {batch} is more than the {len(train)} training pictures")
+    settings = Settings(arch, epochs, batch, peak_lr, seed, limit, len(source.classes()), fingerprint(train))
+    run = Run(settings, train, val, out, machine, minutes)
+    if run.step:
+        click.echo(f"going on in {out} after step {run.step} of {run.steps}")
+    try:
+        last = run.finish()[-1]
+    except KeyboardInterrupt:
+        where = f"interrupted at step {run.step} of {run.steps}"
+        click.echo(f"{where}; the same command goes on from {out}", err=True)
+        raise SystemExit(130) from None
+    click.echo(f"{arch} in {out}: top-1 {last['top1_percent']} %, top-5 {last['top5_percent']} %")
+
+
+def choose_machine(device: str, precision: str) -> Machine:
+    """The device and precision asked for; `auto` takes a GPU, and bfloat16, where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"--device {device} cannot be used ({str(error).splitlines()[0]}); allowed: auto, cpu, cuda"
+        ) from error
+    return Machine(place, fast_bfloat16(place) if precision == "auto" else precision == "bfloat16")
+
+
+if __name__ == "__main__":
+    main()
