@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
+
+settings.register_profile("filterscope", deadline=None, derandomize=True, database=None)
+settings.load_profile("filterscope")
 
 SHARED = Path(os.environ.get("FILTERSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -48,3 +55,86 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     place = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
     return place
+
+
+@pytest.fixture(scope="session")
+def tiny_file() -> Iterator[Path]:
+    """The embedded network's weights file."""
+    place = resources.files("filterscope.networks") / "data" / "tiny-vgg16.safetensors"
+    with resources.as_file(place) as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def vgg16_tensors() -> dict[str, np.ndarray]:
+    """Seeded random tensors for VGG16's first three convolutions, in Keras' layout."""
+    rng = np.random.default_rng(16)
+    tensors: dict[str, np.ndarray] = {}
+    for layer, inputs, filters in [("block1_conv1", 3, 64), ("block1_conv2", 64, 64), ("block2_conv1", 64, 128)]:
+        kernel = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (3, 3, inputs, filters))
+        tensors[f"{layer}/kernel"] = kernel.astype(np.float32)
+        tensors[f"{layer}/bias"] = rng.normal(0, 1, filters).astype(np.float32)
+    return tensors
+
+
+@pytest.fixture(scope="session")
+def vgg16_file(vgg16_tensors: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file that covers three of VGG16's layers, with random numbers."""
+    from safetensors.numpy import save_file
+
+    path = tmp_path_factory.mktemp("weights") / "three-layers.safetensors"
+    save_file(vgg16_tensors, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_vgg16(vgg16_file: Path):
+    """Keras' VGG16 with random weights in its first three convolutions: fed raw pixel values, as in the blog."""
+    from filterscope.networks import open_network
+
+    return open_network("vgg16", weights=vgg16_file)
+
+
+@pytest.fixture(scope="session")
+def keras_with_weights() -> Callable[..., object]:
+    """A function that gives a Keras model seeded random weights, biases too, and hands it back."""
+
+    def fill(model, seed: int = 0, scale: float = 1.0):
+        rng = np.random.default_rng(seed)
+        for variable in model.weights:  # (..., out): each output's variance is about scale^2 that of its inputs
+            fan_in = max(1, np.prod(variable.shape[:-1]))
+            values = rng.standard_normal(variable.shape, dtype=np.float32)
+            variable.assign(values * np.float32(scale / fan_in**0.5))
+        return model
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def small_keras(keras_with_weights):
+    """A Keras classifier of 16 px pictures, pixel values as they are: convolutions, a pool, softmax."""
+    import keras
+    from keras import layers
+
+    return keras_with_weights(
+        keras.Sequential(
+            [
+                keras.Input((16, 16, 3), name="picture"),
+                layers.Conv2D(4, 3, padding="same", activation="relu", name="conv1"),
+                layers.MaxPooling2D(name="pool"),
+                layers.Conv2D(6, 3, activation="relu", name="conv2"),
+                layers.Flatten(name="flatten"),
+                layers.Dense(5, activation="softmax", name="predictions"),
+            ],
+            name="small",
+        ),
+        scale=0.5,
+    )
+
+
+@pytest.fixture(scope="session")
+def small(small_keras):
+    """The small Keras classifier, opened."""
+    from filterscope.networks import open_network
+
+    return open_network(small_keras)

@@ -84,15 +84,14 @@ def draw(
     """Pictures of the targets as they are finished, in order; a few are drawn at a time."""
     place = choose_device(device)
     dtype = choose_precision(precision, place)
-    size = recipe.size or net.input.size
-    for layer in dict.fromkeys(t.layer for t in targets):
+    layers = dict.fromkeys(t.layer for t in targets)
+    sizes = {layer: recipe.size or net.picture_size(layer, recipe.usual_size) for layer in layers}
+    for layer, size in sizes.items():
         net.output_shape(layer, size)  # too small a size is refused before any work
-    chunks = [
-        group[i : i + (batch or batch_size(size))]
-        for _, of_layer in groupby(targets, key=lambda t: t.layer)
-        for group in [list(of_layer)]
-        for i in range(0, len(group), batch or batch_size(size))
-    ]
+    chunks: list[list[Target]] = []
+    for layer, of_layer in groupby(targets, key=lambda t: t.layer):
+        group, count = list(of_layer), batch or batch_size(sizes[layer])
+        chunks += [group[i : i + count] for i in range(0, len(group), count)]
     total, done = len(targets) * recipe.steps, 0
     for chunk in chunks:
 
@@ -102,13 +101,13 @@ def draw(
             if on_step is not None:
                 on_step(Step(done + step * len(chunk), total, chunk[0], float(activations.mean())))
 
-        yield from _draw_chunk(net, chunk, recipe, size, seed, dtype, place, report)
+        yield from _draw_chunk(net, chunk, recipe, sizes[chunk[0].layer], seed, dtype, place, report)
         done += len(chunk) * recipe.steps
 
 
 def batch_size(size: int) -> int:
     """How many pictures are drawn together: a few, whose maps stay near the processor's caches."""
-    return max(4, min(16, round(4 * (224 / size) ** 2)))
+    return max(4, min(16, round(4 * (128 / size) ** 2)))
 
 
 def _draw_chunk(

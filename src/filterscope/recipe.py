@@ -133,12 +133,14 @@ class Recipe(_Part):
     softmax: "linear" ascends a class before its softmax, "keep" after it.
     gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "plain" leaves it.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
-    size: side of the picture in pixels; None takes the network's own.
+    size: side of the picture in pixels. None takes `usual_size` or, where that is None or the target takes one
+        size alone, the network's own (128 where that is smaller).
     """
 
     name: str
     steps: int = Field(200, ge=1, le=1_000_000)
     size: int | None = Field(None, ge=1, le=8192)
+    usual_size: int | None = Field(None, ge=1, le=8192)
     image: Image = Fourier()
     feed: Literal["network", "raw"] = "network"
     softmax: Literal["linear", "keep"] = "linear"
@@ -146,7 +148,7 @@ class Recipe(_Part):
     transforms: tuple[Transform, ...] = ()
     optimizer: Optimizer = Optimizer()
     gradient: Literal["rms", "plain"] = "plain"
-    stages: tuple[Stage, ...] = (Stage(),)
+    stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
     output: Literal["standardize", "values"] = "values"
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
@@ -174,6 +176,9 @@ PRESETS: dict[str, Recipe] = {
         Recipe(
             name="sharp",
             steps=128,
+            usual_size=128,
+            optimizer=Optimizer(lr=0.2),
+            stages=(Stage(scale=0.5, share=0.5), Stage(scale=1, share=0.5)),
             transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=5)),
         ),
     )
@@ -255,7 +260,7 @@ def _assign(data: dict[str, Any], key: str, value: Any, recipe: str) -> None:
     *path, last = key.split(".")
     for i, name in enumerate([*path, last]):
         final = i == len(path)
-        if isinstance(place, list) and name.isdigit() and int(name) < len(place):
+        if isinstance(place, list) and name.isdecimal() and int(name) < len(place):
             index: Any = int(name)
         elif isinstance(place, list) and name in _members(place):
             index = list(_members(place)).index(name)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from filterscope.errors import TargetError, did_you_mean
 
 SAMPLE = 16  # units that a bare LAYER stands for: the 4 x 4 sheet of the blog
-_INDEX = re.compile(r"\d+")
-_RANGE = re.compile(r"(\d+)-(\d+)")
-_PLACE = re.compile(r"\s*(\d+)\s*,\s*(\d+)\s*")
+_INDEX = re.compile(r"\d{1,18}")
+_RANGE = re.compile(r"(\d{1,18})-(\d{1,18})")
+_PLACE = re.compile(r"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
 
 
 @dataclass(frozen=True)

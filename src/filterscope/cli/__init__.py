@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from filterscope._version import __version__
-from filterscope.cli.drawing import ladder, rerun, show
+from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.errors import FilterscopeError
 
@@ -30,7 +30,7 @@ def cli() -> None:
     """
 
 
-for command in (models, layers, show, ladder, kernels, classify, examples, rerun):
+for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo):
     cli.add_command(command)
 
 

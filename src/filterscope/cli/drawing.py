@@ -96,11 +96,10 @@ def _targets(network: Network, selections: list, seed: int) -> list[Target]:  # 
 def _summary(pictures: list[Picture], out: Path) -> None:
     for picture in pictures if len(pictures) <= 16 else []:
         scores = picture.scores
-        more = "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
-        more += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
-        click.echo(
-            f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}{more}"
-        )
+        line = f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
+        line += "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
+        line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
+        click.echo(line)
     failed = [p for p in pictures if p.status != "ok"]
     word = "picture" if len(pictures) == 1 else "pictures"
     click.echo(
@@ -197,3 +196,25 @@ def ladder(
         click.echo(json.dumps(reports, indent=1))
     elif not quiet:
         click.echo(f"{len(reports)} pictures in {out}: ladder.png, report.json")
+
+
+@click.command()
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), default=Path("filterscope-demo"), show_default=True,
+    help="Folder to write to.",
+)  # fmt: skip
+@quiet_option
+def demo(out: Path, quiet: bool) -> None:
+    """Draw a tour of the embedded network on one page, offline, in under three minutes."""
+    from filterscope.files import check_writable
+
+    check_writable(out)
+    from filterscope.demo import run_demo
+    from filterscope.networks import open_network
+
+    run_demo(
+        open_network("tiny-vgg16"),
+        out,
+        shown=False if quiet else None,
+        say=lambda line: None if quiet else click.echo(line),
+    )

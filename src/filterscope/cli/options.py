@@ -62,10 +62,13 @@ def drawing_options(*, recipe: bool = True) -> Callable[[F], F]:
             return function(*args, drawing=Drawing(**fields), **kw)
 
         options = [
-            click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe setting: optimizer.lr=0.1."),
+            click.option(
+                "--set", "settings", metavar="KEY=VALUE", multiple=True,
+                help="Change a recipe setting: optimizer.lr=0.1.",
+            ),
             click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
             click.option("--size", type=click.IntRange(min=1), help="Side of the picture in pixels [the network's own]."),
-            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same picture."),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes."),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
                 help="Of the network; auto takes bfloat16 where the processor has it.",

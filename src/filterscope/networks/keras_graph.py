@@ -6,6 +6,7 @@ torch graph is as fast as a native one whatever backend Keras itself runs on.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,9 +93,10 @@ class _Reader:
         linear = self._call(safe_attribute(name), built.module, source.output)
         output = linear
         if built.activation is not None:
-            output = self._call(safe_attribute(name) + "_activation", built.activation, linear)
+            output = self._call(f"activation_of_{safe_attribute(name)}", built.activation, linear)
         with torch.device("meta"):
-            result = built.module.to("meta")(torch.empty(1, *source.shape, device="meta"))
+            twin = copy.deepcopy(built.module).to("meta")  # a Rescaling keeps its own numbers
+            result = twin(torch.empty(1, *source.shape, device="meta"))
         reach, jump = None, source.jump
         if built.window is not None and source.field is not None:
             reach = source.field + (built.window[0] - 1) * source.jump
@@ -102,6 +104,8 @@ class _Reader:
         self.rows[name] = _Row(built, tuple(result.shape[1:]), reach, jump, inputs, linear, output)
 
     def _call(self, attribute: str, module: nn.Module, source: str) -> str:
+        if hasattr(self.root, attribute):
+            raise NetworkError(f"two layers' names differ in signs alone ({attribute}); rename one")
         self.root.add_module(attribute, module)
         node = self.graph.call_module(attribute, (self.nodes[source],))
         self.nodes[node.name] = node
@@ -203,8 +207,8 @@ def _input_spec(reader: _Reader, size: int) -> InputSpec:
     mean, std = (0.0,) * channels, (1.0,) * channels
     if reader.lifted is not None:
         scale, offset = reader.lifted.get_buffer("scale"), reader.lifted.get_buffer("offset")
-        mean = tuple(round(v, 5) for v in (-offset / scale).tolist())
-        std = tuple(round(v, 5) for v in (1 / scale).tolist())
+        mean = tuple(float(f"{v:.6g}") for v in (-offset / scale).tolist())
+        std = tuple(float(f"{v:.6g}") for v in (1 / scale).tolist())
     flat = any(isinstance(row.built.module, Flatten) for row in reader.rows.values())
     return InputSpec(size=height or size, channels=channels, mean=mean, std=std, fixed=flat)
 

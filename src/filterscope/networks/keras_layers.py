@@ -57,10 +57,14 @@ class Flatten(nn.Module):
 
 
 class GlobalAverage(nn.Module):
-    """(B, C, H, W) to (B, C), the mean over space."""
+    """(B, C, H, W) to (B, C), the mean over space; to (B, C, 1, 1) with `keepdims`."""
+
+    def __init__(self, keepdims: bool = False):
+        super().__init__()
+        self.keepdims = keepdims
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
+        return x.mean((2, 3), keepdim=self.keepdims)
 
 
 class Affine(nn.Module):
@@ -160,14 +164,24 @@ def _relu(config: Config, shape: Shape) -> Built:
     return Built(nn.ReLU6() if config.get("max_value") else nn.ReLU())
 
 
+def _flatten(config: Config, shape: Shape) -> Built:
+    _require_channels_last(config)
+    return Built(Flatten(), window=None)
+
+
+def _global_average(config: Config, shape: Shape) -> Built:
+    _require_channels_last(config)
+    return Built(GlobalAverage(config.get("keepdims", False)), window=None)
+
+
 BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {
     "Activation": _activation,
     "AveragePooling2D": _pool(nn.AvgPool2d),
     "Conv2D": _conv2d,
     "Dense": _dense,
     "Dropout": lambda config, shape: Built(nn.Identity()),
-    "Flatten": lambda config, shape: Built(Flatten(), window=None),
-    "GlobalAveragePooling2D": lambda config, shape: Built(GlobalAverage(), window=None),
+    "Flatten": _flatten,
+    "GlobalAveragePooling2D": _global_average,
     "MaxPooling2D": _pool(nn.MaxPool2d),
     "ReLU": _relu,
     "Rescaling": _rescaling,
@@ -188,13 +202,17 @@ def _padding(
     config: Config, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], value: float
 ) -> tuple[SamePad | None, tuple[int, int]]:
     """Either a module that pads, or torch's own symmetric padding where that is the same."""
-    if config.get("data_format", "channels_last") not in ("channels_last", None):
-        raise NetworkError("data_format 'channels_first' is not supported; save the model as channels_last")
+    _require_channels_last(config)
     if config["padding"] == "valid":
         return None, (0, 0)
     if stride == (1, 1) and value == 0 and all(k % 2 for k in kernel):
         return None, (kernel[0] // 2 * dilation[0], kernel[1] // 2 * dilation[1])
     return SamePad(kernel, stride, dilation, value), (0, 0)
+
+
+def _require_channels_last(config: Config) -> None:
+    if config.get("data_format", "channels_last") not in ("channels_last", None):
+        raise NetworkError("data_format 'channels_first' is not supported; save the model as channels_last")
 
 
 def _padded(pad: SamePad | None, name: str, module: nn.Module) -> nn.Sequential:

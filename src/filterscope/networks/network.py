@@ -181,7 +181,8 @@ class Network:
             if name not in self.loaded:
                 self.weights.load(self.graph, name)
                 self.loaded.add(name)
-        ends = [row.linear, row.output] + ([row.softmax] if softmax and row.softmax else [])
+        output = row.linear if row.softmax else row.output  # a class is its value before the softmax
+        ends = [row.linear, output] + ([row.softmax] if softmax and row.softmax else [])
         return Part(cut(self.graph, ends), row, with_softmax=len(ends) == 3)
 
     def probe(self, layers: Sequence[str]) -> fx.GraphModule:
@@ -192,6 +193,17 @@ class Network:
             self.part(row.name)
         return cut(self.graph, [row.linear if row.softmax else row.output for row in rows])
 
+    def picture_size(self, layer: str, usual: int | None = None) -> int:
+        """The side of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
+        where that is smaller so that there is room to see something; the only size where it takes just one."""
+        if self.takes_one_size(layer):
+            return self.input.size
+        return usual or max(self.input.size, 128)
+
+    def takes_one_size(self, layer: str) -> bool:
+        """Whether the layer runs at the network's own size alone, as all behind a Flatten do."""
+        return self.input.fixed and self.layer(layer).receptive_field is None
+
     def output_shape(self, layer: str, size: int) -> tuple[int, ...]:
         """The shape of a layer's output, without the batch, for pictures of `size` pixels.
 
@@ -199,7 +211,7 @@ class Network:
         the network takes one size alone.
         """
         row = self.layer(layer)
-        if self.input.fixed and size != self.input.size and row.receptive_field is None:
+        if self.takes_one_size(layer) and size != self.input.size:
             only = self.input.size
             raise ArgumentError(f"{layer} of {self.name} runs at {only} x {only} px only (got {size})")
         shape = self._shape(row, size)
@@ -255,5 +267,5 @@ def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:
 
 
 def safe_attribute(name: str) -> str:
-    """A layer's name as torch accepts it for a submodule (no dots, not empty)."""
-    return "layer_" + re.sub(r"\W", "_", name)
+    """A layer's name as torch accepts it for a submodule (no dots, not empty); other signs as their code."""
+    return "layer_" + re.sub(r"\W", lambda sign: f"_{ord(sign[0]):x}_", name)

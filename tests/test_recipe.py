@@ -1,0 +1,240 @@
+"""recipe.py: recipes are data, survive JSON, change by dotted keys; the presets are the blog's numbers."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from filterscope.errors import RecipeError
+from filterscope.recipe import (
+    ALIASES,
+    DEFAULT,
+    LADDER,
+    PRESETS,
+    Fourier,
+    Jitter,
+    LpNorm,
+    Optimizer,
+    Pad,
+    Pixels,
+    Recipe,
+    Rotate,
+    Scale,
+    Stage,
+    TotalVariation,
+    get_recipe,
+    parse_settings,
+    read_recipe,
+    setting_keys,
+)
+
+FINITE = st.floats(-1e9, 1e9)
+POSITIVE = st.floats(1e-6, 1e6)
+RECIPES = st.builds(
+    Recipe,
+    name=st.text(max_size=8),
+    steps=st.integers(1, 1_000_000),
+    size=st.none() | st.integers(1, 8192),
+    image=st.builds(Pixels, center=FINITE, spread=st.floats(0, 1e6))
+    | st.builds(Fourier, sd=POSITIVE, decay=st.floats(0, 3), decorrelate=st.booleans()),
+    feed=st.sampled_from(["network", "raw"]),
+    softmax=st.sampled_from(["linear", "keep"]),
+    regularizers=st.lists(
+        st.builds(LpNorm, p=st.floats(1, 100) | st.just(float("inf")), weight=FINITE)
+        | st.builds(TotalVariation, beta=POSITIVE, weight=FINITE),
+        max_size=3,
+    ).map(tuple),
+    transforms=st.lists(
+        st.builds(Pad, pixels=st.integers(0, 99))
+        | st.builds(Jitter, pixels=st.floats(0, 99))
+        | st.builds(Scale, low=POSITIVE, high=POSITIVE)
+        | st.builds(Rotate, degrees=st.floats(0, 180)),
+        max_size=4,
+    ).map(tuple),
+    optimizer=st.builds(
+        Optimizer,
+        name=st.sampled_from(["Adam", "BlogRMSprop"]),
+        lr=POSITIVE,
+        options=st.dictionaries(st.text(max_size=5), FINITE | st.booleans(), max_size=2),
+    ),
+    gradient=st.sampled_from(["rms", "plain"]),
+    stages=st.lists(st.builds(Stage, scale=st.floats(0.1, 1), share=st.floats(0.1, 1)), min_size=1, max_size=3).map(tuple),
+    output=st.sampled_from(["standardize", "values"]),
+)
+
+
+@given(RECIPES)
+def test_recipe_survives_json(recipe):
+    """Written as JSON and read back, a recipe is the same, p = inf too."""
+    assert read_recipe(recipe.model_dump_json()) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@given(RECIPES)
+def test_recipe_json_is_strict(recipe):
+    """The JSON holds no NaN or Infinity literals, which other readers refuse."""
+    json.loads(recipe.model_dump_json(), parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_changing_nothing_changes_nothing(name):
+    """A preset with each of its own settings set again is the same preset."""
+    recipe = PRESETS[name]
+    data = json.loads(recipe.model_dump_json())
+    for key in setting_keys(data):
+        value = data
+        for part in key.split("."):
+            names = [m.get("kind") if isinstance(m, dict) else None for m in value] if isinstance(value, list) else []
+            value = value[part] if isinstance(value, dict) else value[names.index(part) if part in names else int(part)]
+        assert recipe.changed({key: value}) == recipe, key
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_blog_stages(name):
+    """The four stages share the blog's start, step, feeding and output."""
+    recipe = PRESETS[name]
+    assert recipe.image == Pixels(center=128, spread=20)
+    assert recipe.feed == "raw"
+    assert recipe.gradient == "rms"
+    assert recipe.output == "standardize"
+    assert recipe.optimizer == Optimizer(name="BlogRMSprop", lr=1, options={"decay": 0.95, "eps": 1e-7})
+    assert recipe.transforms == ()
+    assert recipe.stages == (Stage(),)
+    assert recipe.softmax == ("keep" if name == "naive" else "linear")
+
+
+def test_blog_penalties():
+    """lp adds 10 ||x||_6 / N, tv adds the total variation with beta 2 and weight 10 to it."""
+    assert PRESETS["naive"].regularizers == PRESETS["linear"].regularizers == ()
+    assert PRESETS["lp"].regularizers == (LpNorm(p=6, weight=10),)
+    assert PRESETS["tv"].regularizers == (LpNorm(p=6, weight=10), TotalVariation(beta=2, weight=10))
+
+
+def test_names():
+    """Presets stand under their own names; blog is tv; the default and the ladder exist."""
+    assert all(recipe.name == name for name, recipe in PRESETS.items())
+    assert get_recipe("blog") == PRESETS["tv"]
+    assert all(target in PRESETS and alias not in PRESETS for alias, target in ALIASES.items())
+    assert DEFAULT in PRESETS
+    assert set(LADDER) <= set(PRESETS)
+
+
+def test_steps_size_and_settings_together():
+    """Steps and size are settings like the others."""
+    recipe = get_recipe("blog", steps=300, size=96, settings={"optimizer.lr": 0.5})
+    assert (recipe.name, recipe.steps, recipe.size, recipe.optimizer.lr) == ("tv", 300, 96, 0.5)
+    assert get_recipe(recipe, steps=2).optimizer.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "read", "value"),
+    [
+        ({"steps": 7}, lambda r: r.steps, 7),
+        ({"optimizer.name": "Adam"}, lambda r: r.optimizer.name, "Adam"),
+        ({"optimizer.options.decay": 0.9}, lambda r: r.optimizer.options["decay"], 0.9),
+        ({"optimizer.options.momentum": 0.9}, lambda r: r.optimizer.options["momentum"], 0.9),
+        ({"regularizers.lp_norm.p": "inf"}, lambda r: r.regularizers[0].p, float("inf")),
+        ({"regularizers.0.p": 2}, lambda r: r.regularizers[0].p, 2),
+        ({"regularizers.1.beta": 1.5}, lambda r: r.regularizers[1].beta, 1.5),
+        ({"regularizers": []}, lambda r: r.regularizers, ()),
+        ({"transforms": [{"kind": "jitter", "pixels": 3}]}, lambda r: r.transforms, (Jitter(pixels=3),)),
+        ({"image": {"kind": "fourier"}}, lambda r: r.image, Fourier()),
+        ({"image.spread": 0}, lambda r: r.image.spread, 0),
+        ({"stages.0.scale": 0.5}, lambda r: r.stages, (Stage(scale=0.5),)),
+        ({"size": None}, lambda r: r.size, None),
+    ],
+)
+def test_changed(settings, read, value):
+    """A dotted key reaches its setting; the recipe it came from is unchanged."""
+    before = PRESETS["tv"].model_dump_json()
+    assert read(PRESETS["tv"].changed(settings)) == value
+    assert PRESETS["tv"].model_dump_json() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stepz": 3}, r"recipe 'tv' has no setting 'stepz'; did you mean 'steps'\? \(known: name, steps"),
+        ({"optimizer.learning": 3}, "no setting 'optimizer.learning'"),
+        ({"optimiser.lr": 3}, "no setting 'optimiser.lr'; did you mean 'optimizer.lr'"),
+        ({"regularizers.lp_nrm.p": 3}, "did you mean 'regularizers.lp_norm.p'"),
+        ({"regularizers.2.p": 3}, "no setting 'regularizers.2.p'"),
+        ({"regularizers.².p": 3}, "no setting 'regularizers.².p'"),
+        ({"steps.more": 3}, "no setting 'steps.more'"),
+        ({"": 3}, "no setting ''"),
+        ({"steps": 0}, r"setting 'steps' must be greater than or equal to 1 \(got 0\)"),
+        ({"steps": -5}, r"'steps'.*\(got -5\)"),
+        ({"steps": 1.5}, "'steps'.*integer"),
+        ({"steps": "many"}, "'steps'.*got 'many'"),
+        ({"size": 0}, r"'size' must be greater than or equal to 1 \(got 0\)"),
+        ({"size": -64}, "'size'"),
+        ({"size": 10**6}, "'size' must be less than or equal to 8192"),
+        ({"optimizer.lr": 0}, "'optimizer.lr' must be greater than 0"),
+        ({"optimizer.lr": "nan"}, "'optimizer.lr'"),
+        ({"regularizers.lp_norm.p": 0.5}, "p' must be greater than or equal to 1"),
+        ({"regularizers.lp_norm.p": float("nan")}, "p' must be"),
+        ({"regularizers.lp_norm.weight": "inf"}, "weight' must be a finite number"),
+        ({"regularizers.total_variation.beta": 0}, "beta' must be greater than 0"),
+        ({"regularizers": [{"kind": "l2"}]}, "'l2'"),
+        ({"regularizers": [{"kind": "lp_norm", "q": 1}]}, "q'; did you mean 'p'|q'"),
+        ({"feed": "roh"}, "'feed' must be 'network' or 'raw'"),
+        ({"stages": []}, "'stages'"),
+        ({"stages.0.scale": 2}, "scale' must be less than or equal to 1"),
+        ({"transforms": [{"kind": "rotate", "degrees": 200}]}, "degrees' must be"),
+        ({"image": "pixels"}, "'image'"),
+    ],
+)
+def test_wrong_settings(settings, message):
+    """An unknown key names the nearest; a value that is not allowed says what is, and what came."""
+    with pytest.raises(RecipeError, match=message):
+        PRESETS["tv"].changed(settings)
+
+
+@pytest.mark.parametrize("name", ["bloog", "BLOG!", "blgo"])
+def test_unknown_preset_names_the_nearest(name):
+    """An unknown preset is refused with the nearest name and all names."""
+    with pytest.raises(RecipeError, match="did you mean 'blog'.*known: naive, linear, lp, tv, .*blog"):
+        get_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings"),
+    [
+        ([], {}),
+        (["steps=3"], {"steps": 3}),
+        (["a.b = 0.1"], {"a.b": 0.1}),
+        (["p=inf"], {"p": "inf"}),
+        (["name=a=b"], {"name": "a=b"}),
+        (["size=null"], {"size": None}),
+        (["regularizers=[]", "steps=4"], {"regularizers": [], "steps": 4}),
+        (["name="], {"name": ""}),
+        (["steps=1", "steps=2"], {"steps": 2}),
+    ],
+)
+def test_parse_settings(texts, settings):
+    """KEY=VALUE, the value as JSON where it is JSON."""
+    assert parse_settings(texts) == settings
+
+
+@pytest.mark.parametrize("text", ["steps", "=3", " =3", ""])
+def test_settings_that_are_none(text):
+    """A setting without a key or a sign is refused with an example."""
+    with pytest.raises(RecipeError, match=r"--set takes KEY=VALUE, as in optimizer.lr=0.1"):
+        parse_settings([text])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", b"\xff", "{}", '{"name": "x", "steps": []}'])
+def test_read_recipe_refuses(text):
+    """What is no recipe is refused as a RecipeError, never a traceback."""
+    with pytest.raises(RecipeError):
+        read_recipe(text)
+
+
+def test_frozen():
+    """A recipe and its parts cannot be changed in place."""
+    with pytest.raises(ValidationError):
+        PRESETS["tv"].steps = 3
+    with pytest.raises(ValidationError):
+        PRESETS["tv"].regularizers[0].weight = 0

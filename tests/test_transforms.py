@@ -1,0 +1,127 @@
+"""transforms.py: hand-computed shifts, zooms and turns of 3 x 3 pictures; random numbers of a picture's own."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from filterscope.ascent.transforms import GREY, Transforms, _matrix
+from filterscope.recipe import Jitter, Pad, Rotate, Scale
+
+GRID = torch.arange(9.0).view(1, 1, 3, 3)
+ALL = (Pad(pixels=2), Jitter(pixels=3), Scale(low=0.8, high=1.2), Rotate(degrees=20))
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(s) for s in seeds]
+
+
+def moved(part, u, x=GRID) -> torch.Tensor:
+    """What one transform makes of a picture when its two random numbers are u."""
+    matrix = _matrix(part, torch.tensor([u]), x.shape[-1])[:, :2]
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)[0, 0]
+
+
+def test_nothing_to_do():
+    """Without transforms the very same picture goes through."""
+    x = torch.rand(2, 3, 5, 5)
+    assert Transforms((), generators(1, 2), 4, 5)(x, 3) is x
+
+
+def test_pad():
+    """Grey all around, the picture untouched within."""
+    padded = Transforms((Pad(pixels=2), Pad(pixels=1)), generators(1), 1, 3)(GRID, 0)
+    assert padded.shape == (1, 1, 9, 9)
+    assert torch.equal(padded[..., 3:6, 3:6], GRID)
+    padded[..., 3:6, 3:6] = GREY
+    assert (padded == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("part", "u", "expected"),
+    [
+        (Jitter(pixels=1), (0.5, 0.5), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]),
+        (Jitter(pixels=1), (1.0, 0.5), [[1, 2, 2], [4, 5, 5], [7, 8, 8]]),
+        (Jitter(pixels=1), (0.0, 0.5), [[0, 0, 1], [3, 3, 4], [6, 6, 7]]),
+        (Jitter(pixels=1), (0.5, 1.0), [[3, 4, 5], [6, 7, 8], [6, 7, 8]]),
+        (Jitter(pixels=2), (0.75, 0.25), [[1, 2, 2], [1, 2, 2], [4, 5, 5]]),
+        (Rotate(degrees=180), (1.0, 0.0), [[8, 7, 6], [5, 4, 3], [2, 1, 0]]),
+        (Rotate(degrees=180), (0.25, 0.0), [[6, 3, 0], [7, 4, 1], [8, 5, 2]]),
+        (Rotate(degrees=180), (0.75, 0.0), [[2, 5, 8], [1, 4, 7], [0, 3, 6]]),
+        (Rotate(degrees=90), (0.5, 0.0), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]),
+        (Scale(low=1, high=1), (0.3, 0.0), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]),
+        (Scale(low=1, high=2), (1.0, 0.0), [[2, 2.5, 3], [3.5, 4, 4.5], [5, 5.5, 6]]),
+    ],
+)
+def test_by_hand(part, u, expected):
+    """Shifts by whole pixels, quarter turns and a zoom of two, on 3 x 3 values 0 to 8."""
+    assert torch.allclose(moved(part, u), torch.tensor(expected, dtype=torch.float32), atol=1e-4)
+
+
+def test_zoom_out():
+    """At half the size the picture's edge reflects."""
+    x = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+    found = moved(Scale(low=0.5, high=0.5), (0.0, 0.0), x)
+    assert torch.allclose(found[0], torch.tensor([0.5, 0.5, 2.5, 2.5]), atol=1e-4)
+
+
+@pytest.mark.parametrize("part", [Jitter(pixels=0), Rotate(degrees=0), Scale(low=1, high=1)])
+def test_magnitude_zero_is_the_identity(part):
+    """A transform of no magnitude leaves the picture as it is, whatever its random numbers."""
+    x = torch.rand(2, 3, 6, 6) * 255
+    transforms = Transforms((part,), generators(1, 2), 3, 6)
+    assert all(torch.allclose(transforms(x, step), x, atol=1e-2) for step in range(3))
+
+
+def test_order():
+    """Transforms are done in their order: first shift, then turn, is not first turn, then shift."""
+    x = torch.rand(1, 3, 8, 8)
+    shift, turn = Jitter(pixels=3), Rotate(degrees=60)
+    one = Transforms((shift, turn), generators(1), 1, 8)
+    other = Transforms((turn, shift), generators(1), 1, 8)
+    assert not torch.allclose(one(x, 0), other(x, 0))
+
+
+def test_batch_equals_its_members():
+    """A picture is moved alike alone and in a batch, and differently from its neighbour."""
+    x = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0)).repeat(3, 1, 1, 1) * 255
+    together = Transforms(ALL, generators(5, 6, 7), 4, 12)
+    for i, seed in enumerate((5, 6, 7)):
+        alone = Transforms(ALL, generators(seed), 4, 12)
+        for step in range(4):
+            assert torch.allclose(together(x, step)[i : i + 1], alone(x[:1], step), atol=1e-3)
+    assert not torch.allclose(together(x, 0)[0], together(x, 0)[1])
+    assert not torch.allclose(together(x, 0), together(x, 1))
+
+
+def test_pictures_are_kept_apart():
+    """Picture 0 has no gradient from picture 1."""
+    x = torch.rand(2, 3, 8, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(Transforms(ALL, generators(1, 2), 1, 8)(x, 0)[1].sum(), x)
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+def test_draws_stay_within_their_bounds():
+    """Shifts, zooms and angles are spread over their range and never leave it."""
+    u = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
+    shift = _matrix(Jitter(pixels=8), u, 64)[:, :2, 2] * 64 / 2
+    zoom = 1 / _matrix(Scale(low=0.9, high=1.1), u, 64)[:, 0, 0]
+    turn = _matrix(Rotate(degrees=5), u, 64)
+    angle = torch.atan2(turn[:, 1, 0], turn[:, 0, 0]) * 180 / math.pi
+    for values, low, high in [(shift, -8, 8), (zoom, 0.9, 1.1), (angle, -5, 5)]:
+        assert values.min() >= low - 1e-4
+        assert values.max() <= high + 1e-4
+        assert values.max() - values.min() > 0.95 * (high - low)
+
+
+def test_values_stay_in_range():
+    """No transform makes a value outside those of the picture and the grey around it."""
+    x = torch.rand(2, 3, 16, 16) * 255
+    out = Transforms(ALL, generators(1, 2), 5, 16)
+    for step in range(5):
+        assert out(x, step).min() >= -1e-3
+        assert out(x, step).max() <= 255 + 1e-3
+        assert out(x, step).shape == (2, 3, 20, 20)
