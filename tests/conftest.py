@@ -23,7 +23,9 @@ SHARED = Path(os.environ.get("FILTERSCOPE_SHARED", Path(__file__).resolve().pare
 def shared() -> Path:
     """Real weights, pictures and data beside the checkout; the test skips where they are absent."""
     if not (SHARED / "models").is_dir():
-        pytest.skip(f"real weights and pictures are not here ({SHARED}); set FILTERSCOPE_SHARED to their folder")
+        pytest.skip(
+            f"real weights and pictures are not here ({SHARED}); set FILTERSCOPE_SHARED to their folder"
+        )
     return SHARED
 
 
@@ -49,6 +51,14 @@ def vgg16(real_weights: Path):
     return open_network("vgg16", weights=real_weights)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """These networks and pictures are too small to share out among processors."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test reads and writes a cache of its own, never the person's."""
@@ -70,7 +80,11 @@ def vgg16_tensors() -> dict[str, np.ndarray]:
     """Seeded random tensors for VGG16's first three convolutions, in Keras' layout."""
     rng = np.random.default_rng(16)
     tensors: dict[str, np.ndarray] = {}
-    for layer, inputs, filters in [("block1_conv1", 3, 64), ("block1_conv2", 64, 64), ("block2_conv1", 64, 128)]:
+    for layer, inputs, filters in [
+        ("block1_conv1", 3, 64),
+        ("block1_conv2", 64, 64),
+        ("block2_conv1", 64, 128),
+    ]:
         kernel = rng.normal(0, (2 / (9 * inputs)) ** 0.5, (3, 3, inputs, filters))
         tensors[f"{layer}/kernel"] = kernel.astype(np.float32)
         tensors[f"{layer}/bias"] = rng.normal(0, 1, filters).astype(np.float32)
@@ -101,7 +115,9 @@ def keras_with_weights() -> Callable[..., object]:
 
     def fill(model, seed: int = 0, scale: float = 1.0):
         rng = np.random.default_rng(seed)
-        for variable in model.weights:  # (..., out): each output's variance is about scale^2 that of its inputs
+        for (
+            variable
+        ) in model.weights:  # (..., out): each output's variance is about scale^2 that of its inputs
             fan_in = max(1, np.prod(variable.shape[:-1]))
             values = rng.standard_normal(variable.shape, dtype=np.float32)
             variable.assign(values * np.float32(scale / fan_in**0.5))
@@ -138,3 +154,8 @@ def small(small_keras):
     from filterscope.networks import open_network
 
     return open_network(small_keras)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--update-golden draws the pictures in tests/golden anew."""
+    parser.addoption("--update-golden", action="store_true", help="draw the pictures in tests/golden anew")

@@ -13,7 +13,9 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(s) for s in seeds]
 
 
-def wave(row: int, column: int, *, size: int = 8, decay: float = 1.0, value: tuple[float, float] = (1.0, 0.0)):
+def wave(
+    row: int, column: int, *, size: int = 8, decay: float = 1.0, value: tuple[float, float] = (1.0, 0.0)
+):
     """A one-channel canvas with a single coefficient."""
     parameters = torch.zeros(1, 1, size, size // 2 + 1, 2)
     parameters[0, 0, row, column] = torch.tensor(value)
@@ -67,10 +69,14 @@ def test_no_coefficients_are_mid_grey():
 
 def test_constant():
     """The coefficient of frequency 0 is a constant."""
-    assert torch.allclose(before_sigmoid(wave(0, 0, value=(0.5, 9))), torch.tensor(0.5, dtype=torch.double), atol=1e-5)
+    assert torch.allclose(
+        before_sigmoid(wave(0, 0, value=(0.5, 9))), torch.tensor(0.5, dtype=torch.double), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("row", "column", "frequency"), [(0, 1, 1), (0, 2, 2), (3, 2, math.hypot(3, 2)), (7, 1, math.hypot(1, 1))])
+@pytest.mark.parametrize(
+    ("row", "column", "frequency"), [(0, 1, 1), (0, 2, 2), (3, 2, math.hypot(3, 2)), (7, 1, math.hypot(1, 1))]
+)
 @pytest.mark.parametrize("decay", [0, 1, 2])
 def test_waves_by_hand(row, column, frequency, decay):
     """A coefficient (a, b) is the wave 2 (a cos - b sin), over its frequency to the power of decay."""
@@ -84,7 +90,9 @@ def test_waves_by_hand(row, column, frequency, decay):
 
 def test_spectrum_is_the_inverse():
     """The parameters come back from the picture: logit, Fourier transform, times the frequency."""
-    canvas = FourierCanvas.start(Fourier(sd=0.1), generators(5), 1, 9)  # odd: every coefficient is free but the mean's
+    canvas = FourierCanvas.start(
+        Fourier(sd=0.1), generators(5), 1, 9
+    )  # odd: every coefficient is free but the mean's
     values = torch.fft.rfft2(before_sigmoid(canvas), norm="forward")
     found = torch.view_as_real(values) / canvas.scale
     expected = canvas.parameters.detach().double()

@@ -159,7 +159,9 @@ def test_weights_are_on_the_meta_device():
 
 def test_lifted_rescaling():
     """A Rescaling right behind the input becomes mean and std of the input spec, in round numbers."""
-    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(1 / 127.5, offset=-1), layers.Conv2D(4, 3)])
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Rescaling(1 / 127.5, offset=-1), layers.Conv2D(4, 3)]
+    )
     spec = read_graph(config_of(model)).input
     assert spec.mean == spec.std == (127.5, 127.5, 127.5)
     assert (spec.size, spec.channels, spec.fixed) == (8, 3, False)

@@ -42,7 +42,9 @@ def assert_equals_keras(model, *, seed: int = 0, pixels=None):
 
 
 def one(layer, *, size=(9, 9), channels=3):
-    return keras.Sequential([keras.Input((*size, channels)), layers.Conv2D(4, 3, padding="same", name="first"), layer])
+    return keras.Sequential(
+        [keras.Input((*size, channels)), layers.Conv2D(4, 3, padding="same", name="first"), layer]
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -146,7 +148,11 @@ def test_dense_behind_a_map(keras_with_weights, layer, size):
 def test_rescaling_behind_the_input(keras_with_weights, scale, offset):
     """A Rescaling right behind the input moves into the input spec and computes the same."""
     model = keras.Sequential(
-        [keras.Input((8, 8, 3)), layers.Rescaling(scale, offset=offset, name="scale"), layers.Conv2D(4, 3, name="conv")]
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(scale, offset=offset, name="scale"),
+            layers.Conv2D(4, 3, name="conv"),
+        ]
     )
     net = assert_equals_keras(keras_with_weights(model))
     assert not net.input.keeps_pixel_scale
@@ -169,7 +175,10 @@ def test_same_pad_by_hand():
         (lambda: layers.ReLU(max_value=1.0), "maximum other than 6"),
         (lambda: layers.Softmax(axis=1), "Softmax over axis 1"),
         (lambda: layers.Dense(3), "Dense on a map"),
-        (lambda: layers.Activation("exponential"), "activation 'exponential' has no counterpart.*known are linear, elu"),
+        (
+            lambda: layers.Activation("exponential"),
+            "activation 'exponential' has no counterpart.*known are linear, elu",
+        ),
         (lambda: layers.Conv2D(3, 3, activation="hard_sigmoid"), "activation 'hard_sigmoid'"),
         (lambda: layers.Permute((2, 1, 3)), "Permute, which has no torch counterpart"),
     ],
@@ -177,7 +186,9 @@ def test_same_pad_by_hand():
 def test_refused_by_name(layer, message):
     """What has no counterpart is refused with the layer's name and class."""
     made = layer()
-    with pytest.raises(NetworkError, match=f"layer '{made.name}'.*{type(made).__name__}.*{message}|{message}") as error:
+    with pytest.raises(
+        NetworkError, match=f"layer '{made.name}'.*{type(made).__name__}.*{message}|{message}"
+    ) as error:
         open_network(one(made))
     assert repr(made.name) in str(error.value)
     assert type(made).__name__ in str(error.value)

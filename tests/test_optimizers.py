@@ -83,9 +83,15 @@ def test_goes_downhill(name, options):
         (Optimizer(name="Optimizer"), "unknown optimizer"),
         (Optimizer(name="LBFGS"), "unknown optimizer 'LBFGS'"),
         (Optimizer(name="SparseAdam"), "unknown optimizer 'SparseAdam'"),
-        (Optimizer(name="Adam", options={"decay": 0.9}), "optimizer Adam does not take these settings.*decay"),
+        (
+            Optimizer(name="Adam", options={"decay": 0.9}),
+            "optimizer Adam does not take these settings.*decay",
+        ),
         (Optimizer(name="SGD", options={"nesterov": True}), "optimizer SGD does not take these settings"),
-        (Optimizer(name="BlogRMSprop", options={"alpha": 1}), "optimizer BlogRMSprop does not take these settings"),
+        (
+            Optimizer(name="BlogRMSprop", options={"alpha": 1}),
+            "optimizer BlogRMSprop does not take these settings",
+        ),
     ],
 )
 def test_refused(recipe, message):

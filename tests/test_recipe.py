@@ -60,7 +60,9 @@ RECIPES = st.builds(
         options=st.dictionaries(st.text(max_size=5), FINITE | st.booleans(), max_size=2),
     ),
     gradient=st.sampled_from(["rms", "plain"]),
-    stages=st.lists(st.builds(Stage, scale=st.floats(0.1, 1), share=st.floats(0.1, 1)), min_size=1, max_size=3).map(tuple),
+    stages=st.lists(
+        st.builds(Stage, scale=st.floats(0.1, 1), share=st.floats(0.1, 1)), min_size=1, max_size=3
+    ).map(tuple),
     output=st.sampled_from(["standardize", "values"]),
 )
 
@@ -86,8 +88,16 @@ def test_changing_nothing_changes_nothing(name):
     for key in setting_keys(data):
         value = data
         for part in key.split("."):
-            names = [m.get("kind") if isinstance(m, dict) else None for m in value] if isinstance(value, list) else []
-            value = value[part] if isinstance(value, dict) else value[names.index(part) if part in names else int(part)]
+            names = (
+                [m.get("kind") if isinstance(m, dict) else None for m in value]
+                if isinstance(value, list)
+                else []
+            )
+            value = (
+                value[part]
+                if isinstance(value, dict)
+                else value[names.index(part) if part in names else int(part)]
+            )
         assert recipe.changed({key: value}) == recipe, key
 
 

@@ -16,7 +16,7 @@ from training import augment, checkpoint, evaluate, export, files, keras_twin, m
 from training.architectures import ARCHITECTURES
 from training.data import ClassName, Pictures, open_data
 from training.errors import TrainingError
-from training.folding import fold, half, unfold, write_weights
+from training.folding import add_batch_norm, fold, half, read_weights, unfold, write_weights
 from training.loop import _average_towards
 from training.networks import Network
 
@@ -189,6 +189,7 @@ def test_schedule_by_hand():
     assert rates[99] < 1e-4
     sizes = [schedule.picture_size(epoch, 10) for epoch in range(10)]
     assert sizes == [40] * 4 + [56] * 4 + [64] * 2
+    assert schedule.picture_size(0, 10, 48) == 48
     assert schedule.average_decay(0) == 0.1
     assert schedule.average_decay(10**6) == schedule.AVERAGE_DECAY
 
@@ -217,6 +218,13 @@ def test_statistics_are_those_of_the_pictures(mosaics):
     assert not network.training
 
 
+def test_pictures_are_spread_over_the_classes():
+    """Of pictures that come class by class some of every class; all of them where there are few."""
+    pictures = Pictures(torch.zeros(60, 64, 64, 3, dtype=torch.uint8), torch.arange(60) // 20)
+    assert measure.spread(pictures, 6).labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(measure.spread(pictures, 5000)) == 60
+
+
 def test_augmented_pictures_keep_their_range():
     """A flat picture stays flat, any picture in 0..255, the size is the one asked for."""
     flat = augment.augment(torch.full((3, 3, 64, 64), 77.0), 40)
@@ -225,6 +233,21 @@ def test_augmented_pictures_keep_their_range():
     noise = augment.augment(pixels(4, 64, 64), 64)
     assert noise.min() >= -1e-3
     assert noise.max() <= 255.001
+
+
+def test_a_share_of_the_pictures_loses_contrast():
+    """About a quarter comes nearer to mid-grey, by 60 to 90 %; the others stay; without a share, all do."""
+    torch.manual_seed(3)
+    before = pixels(400, 4, 4)
+    after = augment.lower_contrast(before, 0.25)
+    left = ((after - 127.5) / (before - 127.5)).flatten(1)
+    assert 60 < int((left[:, 0] < 0.99).sum()) < 140
+    for ratio in left:
+        torch.testing.assert_close(ratio, ratio[:1].expand(48), atol=1e-3, rtol=1e-3)
+        assert ratio[0] == pytest.approx(1, abs=1e-3) or 0.1 <= ratio[0] <= 0.4
+    state = torch.get_rng_state()
+    assert augment.lower_contrast(before, 0) is before
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_accuracy_by_hand():
@@ -314,6 +337,9 @@ def test_history_is_there_for_people(finished):
         (["--seed", "1"], "seed was 0, now 1"),
         (["--arch", "tiny-vgg16"], "arch was 'tiny-resnet', now 'tiny-vgg16'"),
         (["--limit", "16"], "limit was None, now 16"),
+        (["--label-smoothing", "0"], "label_smoothing was 0.1, now 0.0"),
+        (["--size", "64"], "size was None, now 64"),
+        (["--low-contrast", "0.2"], "low_contrast was 0.0, now 0.2"),
     ],
 )
 def test_changed_settings_are_refused(mosaics, finished, changed, said):
@@ -322,6 +348,69 @@ def test_changed_settings_are_refused(mosaics, finished, changed, said):
     assert result.exit_code == 1
     assert said in result.output
     assert "another --out" in result.output
+
+
+def test_a_run_from_before_a_setting_had_its_default(mosaics, finished, tmp_path):
+    """Such a run goes on, and is exported."""
+    state = checkpoint.load(finished)
+    for name in ("label_smoothing", "size", "low_contrast", "init"):
+        del state["settings"][name]
+    checkpoint.save(tmp_path, state)
+    assert run_train(mosaics, tmp_path).exit_code == 0
+    assert "other settings" in run_train(mosaics, tmp_path, "--size", "64").output
+    assert export.describe(state)["settings"]["label_smoothing"] == 0.1
+
+
+def test_settings_reach_the_steps(mosaics, tmp_path, monkeypatch):
+    """Every step gets the size, the share that loses contrast and the label smoothing that were asked for."""
+    seen = []
+    monkeypatch.setattr(augment, "augment", lambda x, size: seen.append(size) or x)
+    monkeypatch.setattr(augment, "lower_contrast", lambda x, share: seen.append(share) or x)
+    entropy = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(
+        "training.loop.F.cross_entropy",
+        lambda *args, label_smoothing: seen.append(label_smoothing) or entropy(*args),
+    )
+    result = run_train(mosaics, tmp_path, "--size", "48", "--label-smoothing", "0.3", "--low-contrast", "0.2")
+    assert result.exit_code == 0, result.output
+    assert seen == [48, 0.2, 0.3] * 8
+    assert export.describe(checkpoint.load(tmp_path))["picture_sizes"] == "48 px to 100% of the epochs"
+
+
+def save_start(folder: Path, arch: str = "tiny-resnet", classes: int = 4) -> Path:
+    """Folded weights, as they ship, of a shaken network."""
+    path = folder / f"{arch}.safetensors"
+    write_weights(path, half(fold(shaken(arch, classes))), {})
+    return path
+
+
+def test_a_run_starts_from_folded_weights(mosaics, tmp_path):
+    """At a tiny rate it ends where it started; it knows the file's content, not only its name."""
+    start, out = save_start(tmp_path), tmp_path / "run"
+    more = ["--init", str(start), "--peak-lr", "1e-9", "--size", "64"]
+    result = run_train(mosaics, out, *more)
+    assert result.exit_code == 0, result.output
+    before, after = unfold(read_weights(start)), checkpoint.averaged_network(out)[0]
+    state = checkpoint.load(out)
+    photos = augment.to_pixels(open_data(mosaics).pictures("val").images)
+    with torch.inference_mode():
+        assert relative(after(photos), before(photos)) < 0.5
+    assert "sha256" in state["settings"]["init"]
+    assert "init" in export.describe(state)["settings"]
+    assert run_train(mosaics, out, *more).exit_code == 0
+    write_weights(start, half(fold(Network("tiny-resnet", 4))), {})
+    refused = run_train(mosaics, out, *more)
+    assert refused.exit_code == 1
+    assert "init was 'tiny-resnet.safetensors, sha256" in refused.output
+
+
+@pytest.mark.parametrize(("arch", "classes"), [("tiny-vgg16", 4), ("tiny-resnet", 5)])
+def test_a_start_of_another_network_is_refused(mosaics, tmp_path, arch, classes):
+    """Another architecture, or another number of classes."""
+    result = run_train(mosaics, tmp_path / "run", "--init", str(save_start(tmp_path, arch, classes)))
+    assert result.exit_code == 1
+    assert f"is a {arch} of {classes} classes; allowed: tiny-resnet of 4" in result.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -360,6 +449,21 @@ def test_folded_equals_unfolded(arch):
         for size in ((64, 64), (48, 80)):
             expected = network(pixels(3, *size))
             assert relative(unfold(fold(network))(pixels(3, *size)), expected) < 1e-5
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_batch_norm_put_back_changes_nothing(arch):
+    """Not the output in evaluation mode, and hardly that over the same pictures in training; unlike its norms."""
+    folded, photos = unfold(fold(shaken(arch))), pixels(20, 64, 64)
+    network = add_batch_norm(folded, photos)
+    with torch.no_grad():
+        assert relative(network(pixels(3, 48, 80)), folded(pixels(3, 48, 80))) < 1e-5
+        assert relative(unfold(fold(network))(photos), folded(photos)) < 1e-5
+        for module in network.train().modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        assert relative(network(photos), folded(photos)) < 1e-3
+    assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

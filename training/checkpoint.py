@@ -5,7 +5,7 @@ The checkpoint holds tensors and plain Python only, so that it loads with weight
 
 import hashlib
 import pickle
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from training.files import write_json, write_whole
 from training.networks import Network
 
 FILE, HISTORY = "checkpoint.pt", "history.json"
+LABEL_SMOOTHING = 0.1  # unless a run is told otherwise
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the weights of a run; `data` is a fingerprint of the training pictures."""
+    """Everything that decides the weights of a run; a setting with a default may be missing in an old run.
+
+    `data` and `init` are fingerprints of the training pictures and of the weights the run starts from.
+    """
 
     arch: str
     epochs: int
@@ -32,6 +36,10 @@ class Settings:
     limit: int | None
     classes: int
     data: str
+    label_smoothing: float = LABEL_SMOOTHING
+    size: int | None = None  # of the pictures in every epoch; None: growing, see `schedule`
+    low_contrast: float = 0.0  # share of the pictures
+    init: str | None = None
 
 
 def fingerprint(pictures: Pictures) -> str:
@@ -39,6 +47,11 @@ def fingerprint(pictures: Pictures) -> str:
     digest = hashlib.sha256(pictures.labels.numpy().tobytes())
     digest.update(pictures.images[:: max(1, len(pictures) // 1000)].numpy().tobytes())
     return f"{len(pictures)} pictures, sha256 {digest.hexdigest()[:16]}"
+
+
+def fingerprint_file(path: Path) -> str:
+    """The file's name, and a short name for what is in it."""
+    return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -64,10 +77,11 @@ def load(folder: Path) -> dict[str, Any] | None:
 def check_same(folder: Path, saved: dict[str, Any], asked: Settings) -> None:
     """TrainingError, naming each difference, unless the run in `folder` was begun with these settings."""
     wanted = asdict(asked)
+    begun = {
+        field.name: None if field.default is MISSING else field.default for field in fields(asked)
+    } | saved
     changed = [
-        f"{field.name} was {saved.get(field.name)!r}, now {wanted[field.name]!r}"
-        for field in fields(asked)
-        if saved.get(field.name) != wanted[field.name]
+        f"{name} was {begun[name]!r}, now {wanted[name]!r}" for name in wanted if begun[name] != wanted[name]
     ]
     if changed:
         raise TrainingError(

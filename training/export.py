@@ -20,7 +20,7 @@ from training.data import ClassName, TinyImageNet, open_data
 from training.errors import TrainingError
 from training.files import write_json, write_whole
 from training.folding import Weights, fold, half, read_weights, unfold, write_weights
-from training.loop import LABEL_SMOOTHING, MOMENTUM, WEIGHT_DECAY
+from training.loop import MOMENTUM, WEIGHT_DECAY
 from training.measure import accuracy
 from training.networks import DROPOUT
 from training.schedule import AVERAGE_DECAY, SIZES, WARMUP
@@ -106,6 +106,7 @@ def unique_names(classes: list[ClassName]) -> list[tuple[ClassName, str]]:
 def describe(state: Mapping[str, Any]) -> dict[str, Any]:
     """How a run was trained, for the card."""
     settings = Settings(**state["settings"])
+    sizes = SIZES if settings.size is None else ((1.0, settings.size),)
     done = state["step"] if len(state["history"]) < settings.epochs else "all"
     return {
         "code": "training/train.py",
@@ -114,9 +115,8 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
         "hours": round(state["seconds"] / 3600, 2),
         "optimiser": f"SGD, Nesterov momentum {MOMENTUM}, weight decay {WEIGHT_DECAY} on kernels",
         "learning_rate": f"linear warm-up over {WARMUP:.0%} of the steps, then cosine to 0",
-        "picture_sizes": ", ".join(f"{size} px to {share:.0%} of the epochs" for share, size in SIZES),
+        "picture_sizes": ", ".join(f"{size} px to {share:.0%} of the epochs" for share, size in sizes),
         "augmentation": f"crop of {SMALLEST_CROP:.0%} to 100 % of the area, aspect e^±{ASPECT}, flip",
-        "label_smoothing": LABEL_SMOOTHING,
         "dropout": DROPOUT,
         "averaging": f"of weights, decay {AVERAGE_DECAY} a step, batch-norm statistics measured anew",
     }

@@ -6,6 +6,7 @@ for a dense layer, and LAYER/bias (out,).
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,6 +55,27 @@ def unfold(weights: Weights) -> Network:
     return network.eval()
 
 
+@torch.no_grad()
+def add_batch_norm(folded: Network, pixels: Tensor) -> Network:
+    """A network to train on from where a folded one stands: it has batch norm and computes the same.
+
+    Each batch norm gets the statistics that its convolution has over `pixels` (B, 3, H, W), RGB 0..255, and
+    the scale and shift that undo them but for the folded bias.
+    """
+    network = Network(folded.arch, folded.classes)
+    network.load_state_dict(folded.state_dict(), strict=False)  # no norm in it, but biases
+    units = [(unit, folded.units[name]) for name, unit in network.units.items()]
+    hooks = [
+        unit.norm.register_forward_pre_hook(partial(_undo_norm, bias=source.conv.bias))
+        for unit, source in units
+        if isinstance(unit, Conv) and isinstance(source, Conv)
+    ]
+    network.eval()(pixels)  # each batch norm is set, then passed
+    for hook in hooks:
+        hook.remove()
+    return network
+
+
 def half(weights: Weights) -> dict[str, Tensor]:
     """The weights as float16, as they ship; TrainingError where one is too large for it."""
     halves = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
@@ -83,6 +105,15 @@ def write_weights(path: Path, weights: Weights, metadata: Mapping[str, str]) -> 
     header += b" " * (-len(header) % 8)  # the tensors stay aligned
     whole = len(header).to_bytes(8, "little") + header + data[8 + length :]
     write_whole(path, lambda part: part.write_bytes(whole))
+
+
+def _undo_norm(norm: nn.BatchNorm2d, inputs: tuple[Tensor], bias: Tensor | None) -> None:
+    """Before `norm` sees its inputs: set it so that in evaluation mode it only adds the bias (C,)."""
+    assert bias is not None
+    variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
+    norm.running_mean, norm.running_var = mean, variance
+    norm.weight.copy_(torch.sqrt(variance + norm.eps))
+    norm.bias.copy_(mean + bias)
 
 
 def _folded(unit: Conv) -> tuple[Tensor, Tensor]:

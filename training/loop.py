@@ -18,11 +18,13 @@ from tqdm import tqdm
 from training import augment, checkpoint, schedule
 from training.checkpoint import Settings
 from training.data import Pictures
-from training.measure import accuracy, evaluating, measure_statistics
+from training.folding import add_batch_norm
+from training.measure import accuracy, evaluating, measure_statistics, spread
 from training.networks import Network
 from training.progress import progress
 
-LABEL_SMOOTHING, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+INIT_PICTURES = 1000  # training pictures on which batch norm is measured when a run starts from weights
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ class Run:
         folder: Path,
         machine: Machine,
         minutes: float,
+        init: Network | None = None,
     ) -> None:
         self.settings, self.train, self.val = settings, train, val
         self.folder, self.machine, self.minutes = folder, machine, minutes
         torch.manual_seed(schedule.mixed_seed(settings.seed))
         network = Network(settings.arch, settings.classes)
+        if init is not None:
+            network = add_batch_norm(init, augment.to_pixels(spread(train, INIT_PICTURES).images))
         self.network = network.to(machine.device).channels_last()
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = _optimiser(self.network)
@@ -80,7 +85,7 @@ class Run:
         epoch, first = divmod(self.step, self.steps_per_epoch)
         generator = torch.Generator().manual_seed(schedule.mixed_seed(self.settings.seed, 0, epoch))
         order = torch.randperm(len(self.train), generator=generator)
-        size = schedule.picture_size(epoch, self.settings.epochs)
+        size = self._size(epoch)
         bar.set_description(f"epoch {epoch + 1}/{self.settings.epochs}, {size} px")
         self.network.train()
         with _stops() as stops:
@@ -103,10 +108,11 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate(step, self.steps, self.settings.peak_lr)
         pixels = augment.augment(augment.to_pixels(self.train.images[pick].to(device)), size)
+        pixels = augment.lower_contrast(pixels, self.settings.low_contrast)
         with self.machine.autocast():
             logits = self.network(pixels.to(memory_format=torch.channels_last))
         labels = self.train.labels[pick].to(device)
-        loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -134,12 +140,16 @@ class Run:
     def _bar(self) -> tqdm:
         """A bar that counts pixels of pictures, so that its estimate foresees the larger pictures."""
         work = [
-            schedule.picture_size(epoch, self.settings.epochs) ** 2
+            self._size(epoch) ** 2
             for epoch in range(self.settings.epochs)
             for _ in range(self.steps_per_epoch)
         ]
         form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}"
         return progress(total=sum(work), initial=sum(work[: self.step]), bar_format=form)
+
+    def _size(self, epoch: int) -> int:
+        """The side of the pictures in an epoch counted from 0."""
+        return schedule.picture_size(epoch, self.settings.epochs, self.settings.size)
 
     def _passed(self) -> float:
         """Seconds of this run, all its parts together."""

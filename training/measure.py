@@ -52,8 +52,14 @@ def measure_statistics(network: Network, pictures: Pictures, device: torch.devic
     Averaged weights have statistics of their own, which are no average of those seen in training; and
     training saw smaller, augmented pictures.
     """
-    some = Pictures(*(t[:STATISTICS_PICTURES] for t in (pictures.images, pictures.labels)))
+    some = spread(pictures, STATISTICS_PICTURES)
     update_bn((to_pixels(images.to(device)) for images, _ in _batches(some)), network)
+
+
+def spread(pictures: Pictures, count: int) -> Pictures:
+    """About `count` of the pictures, evenly spread: training pictures come class by class."""
+    step = max(1, len(pictures) // count)
+    return Pictures(pictures.images[::step], pictures.labels[::step])
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ WARMUP = 0.08  # of all steps
 AVERAGE_DECAY = 0.998  # of the averaged weights, per step
 
 
-def picture_size(epoch: int, epochs: int) -> int:
-    """The side of the training pictures in an epoch counted from 0: small ones first."""
-    return next(size for share, size in SIZES if epoch < epochs * share)
+def picture_size(epoch: int, epochs: int, fixed: int | None = None) -> int:
+    """The side of the training pictures in an epoch counted from 0: `fixed`, else small ones first."""
+    return fixed or next(size for share, size in SIZES if epoch < epochs * share)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

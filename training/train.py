@@ -1,6 +1,7 @@
 """Train a network on Tiny ImageNet; the same command again goes on where it stopped.
 
 python -m training.train --arch tiny-vgg16 --data DATA --out RUN
+python -m training.train --arch tiny-vgg16 --data DATA --out RUN --init FOLDED.safetensors --peak-lr 0.02
 """
 
 from pathlib import Path
@@ -9,10 +10,12 @@ import click
 import torch
 
 from training.architectures import ARCHITECTURES
-from training.checkpoint import Settings, fingerprint
+from training.checkpoint import LABEL_SMOOTHING, Settings, fingerprint, fingerprint_file
 from training.data import open_data
 from training.errors import TrainingError
+from training.folding import read_weights, unfold
 from training.loop import Machine, Run, fast_bfloat16
+from training.networks import Network
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -26,6 +29,18 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--peak-lr", type=click.FloatRange(0, min_open=True), default=0.2, help="Learning rate.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--limit", type=click.IntRange(1), help="Use only so many training pictures.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Start from these folded weights instead of fresh ones.",
+)
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=LABEL_SMOOTHING)
+@click.option(
+    "--size", type=click.IntRange(16), help="Picture size in all epochs.  [default: 40 to 64, growing]"
+)
+@click.option(
+    "--low-contrast", type=click.FloatRange(0, 1), default=0, help="Share of pictures that lose contrast."
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @click.option("--minutes", type=click.FloatRange(0), default=5, help="Between checkpoints.")
@@ -38,6 +53,10 @@ def main(
     peak_lr: float,
     seed: int,
     limit: int | None,
+    init: Path | None,
+    label_smoothing: float,
+    size: int | None,
+    low_contrast: float,
     device: str,
     precision: str,
     minutes: float,
@@ -48,8 +67,22 @@ def main(
     train, val = source.pictures("train", limit), source.pictures("val")
     if len(train) < batch:
         raise TrainingError(f"--batch {batch} is more than the {len(train)} training pictures")
-    settings = Settings(arch, epochs, batch, peak_lr, seed, limit, len(source.classes()), fingerprint(train))
-    run = Run(settings, train, val, out, machine, minutes)
+    settings = Settings(
+        arch,
+        epochs,
+        batch,
+        peak_lr,
+        seed,
+        limit,
+        len(source.classes()),
+        fingerprint(train),
+        label_smoothing,
+        size,
+        low_contrast,
+        None if init is None else fingerprint_file(init),
+    )
+    start = None if init is None else open_start(init, settings)
+    run = Run(settings, train, val, out, machine, minutes, start)
     if run.step:
         click.echo(f"going on in {out} after step {run.step} of {run.steps}")
     try:
@@ -59,6 +92,17 @@ def main(
         click.echo(f"{where}; the same command goes on from {out}", err=True)
         raise SystemExit(130) from None
     click.echo(f"{arch} in {out}: top-1 {last['top1_percent']} %, top-5 {last['top5_percent']} %")
+
+
+def open_start(path: Path, settings: Settings) -> Network:
+    """The folded network that a run starts from; TrainingError unless it fits the run."""
+    network = unfold(read_weights(path))
+    if (network.arch, network.classes) != (settings.arch, settings.classes):
+        raise TrainingError(
+            f"--init {path} is a {network.arch} of {network.classes} classes; "
+            f"allowed: {settings.arch} of {settings.classes}"
+        )
+    return network
 
 
 def choose_machine(device: str, precision: str) -> Machine:

@@ -11,6 +11,7 @@ import torch
 
 from filterscope.ascent.loop import Ascent, ascend
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
+from filterscope.errors import TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
@@ -86,8 +87,12 @@ def draw(
     dtype = choose_precision(precision, place)
     layers = dict.fromkeys(t.layer for t in targets)
     sizes = {layer: recipe.size or net.picture_size(layer, recipe.usual_size) for layer in layers}
-    for layer, size in sizes.items():
-        net.output_shape(layer, size)  # too small a size is refused before any work
+    for layer, size in sizes.items():  # whatever cannot be drawn is refused before any work
+        shape = net.output_shape(layer, size)
+        for at in {t.at for t in targets if t.layer == layer and t.at is not None}:
+            if at[0] >= shape[1] or at[1] >= shape[2]:
+                ends = f"rows 0 to {shape[1] - 1} and columns 0 to {shape[2] - 1}"
+                raise TargetError(f"{layer} has {ends} at {size} px (got {at[0]},{at[1]})")
     chunks: list[list[Target]] = []
     for layer, of_layer in groupby(targets, key=lambda t: t.layer):
         group, count = list(of_layer), batch or batch_size(sizes[layer])
@@ -124,7 +129,8 @@ def _draw_chunk(
     layer = targets[0].layer
     natural = natural_best(net, targets)
     prepared = prepare(net, layer, targets, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
-    ascent = ascend(prepared, targets, recipe, size=size, seed=seed, on_step=report)
+    smallest = net.smallest_size(layer) if len(recipe.stages) > 1 else 1
+    ascent = ascend(prepared, targets, recipe, size=size, smallest=smallest, seed=seed, on_step=report)
     attempts = [0] * len(targets)
     for attempt in range(1, RESTARTS + 1):
         asleep = [i for i, curve in enumerate(ascent.curves) if not any(curve)]
@@ -132,7 +138,8 @@ def _draw_chunk(
             break
         again = [targets[i] for i in asleep]
         prepared = prepare(net, layer, again, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
-        _replace(ascent, asleep, ascend(prepared, again, recipe, size=size, seed=seed, attempt=attempt))
+        other = ascend(prepared, again, recipe, size=size, smallest=smallest, seed=seed, attempt=attempt)
+        _replace(ascent, asleep, other)
         for i in asleep:
             attempts[i] = attempt
     images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")

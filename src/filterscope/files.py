@@ -42,10 +42,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
     """The folder, made if need be and known to be writable, before long work begins; OutputError if not."""
-    with writing(Path(folder) / ".filterscope"):
-        pass
-    (Path(folder) / ".filterscope").unlink(missing_ok=True)
-    return Path(folder)
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=".filterscope.", dir=place):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write to the folder {place}: {error.strerror or error}") from error
+    return place
 
 
 def _umask() -> int:

@@ -45,6 +45,7 @@ def ascend(
     recipe: Recipe,
     *,
     size: int,
+    smallest: int = 1,
     seed: int = 0,
     attempt: int = 0,
     on_step: OnStep | None = None,
@@ -52,12 +53,12 @@ def ascend(
     """Run a recipe for targets of one layer, at `size` x `size` pixels.
 
     The picture, its penalties and the optimiser are float32 whatever the network's precision. `attempt`
-    counts restarts from other noise.
+    counts restarts from other noise; no stage is smaller than `smallest` pixels.
     """
     generators = [torch.Generator().manual_seed(t.seed(seed, attempt)) for t in targets]
     raw = recipe.feed == "raw" and prepared.input.keeps_pixel_scale
     rescale = recipe.feed == "raw" and not raw
-    sizes, counts = _stages(recipe, size)
+    sizes, counts = _stages(recipe, size, smallest)
     canvas = start_canvas(recipe.image, generators, prepared.input.channels, sizes[0], prepared.device)
     start = canvas.pixels().detach().clone()
     weight = torch.zeros(len(targets), device=prepared.device) if rescale else None
@@ -91,7 +92,7 @@ def ascend(
     return Ascent(pixels, start, torch.stack(trace, 1).tolist())
 
 
-def _stages(recipe: Recipe, size: int) -> tuple[list[int], list[int]]:
+def _stages(recipe: Recipe, size: int, smallest: int) -> tuple[list[int], list[int]]:
     """The side and the number of steps of each stage; steps add up to the recipe's."""
     total = sum(stage.share for stage in recipe.stages)
     ends, done = [], 0.0
@@ -99,7 +100,7 @@ def _stages(recipe: Recipe, size: int) -> tuple[list[int], list[int]]:
         done += stage.share / total
         ends.append(round(done * recipe.steps))
     counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
-    return [max(1, round(stage.scale * size)) for stage in recipe.stages], counts
+    return [max(smallest, round(stage.scale * size)) for stage in recipe.stages], counts
 
 
 def _normalized(gradient: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +77,9 @@ class DownloadedWeights:
 
     @property
     def sha256(self) -> str:
-        return next(iter(self.parts.values())).sha256 if self.parts else self._part(False).sha256
+        """Over the hidden layers' tensors, so that it is the same whether the classes are loaded or not."""
+        part = next(iter(self.parts.values())) if self.parts else self._part(False)
+        return part.sha256
 
     def covers(self, layer: str) -> bool:
         return True
@@ -91,7 +93,7 @@ class DownloadedWeights:
         top = top or True in self.parts
         if top not in self.parts:
             model = self._fetch(top)
-            self.parts[top] = model_weights(model, self.slots)
+            self.parts[top] = model_weights(model, self.slots, unhashed=APPLICATIONS[self.name].top)
         return self.parts[top]
 
     def _fetch(self, top: bool) -> Any:
@@ -111,8 +113,11 @@ def downloaded_weights(name: str, slots: Slots) -> DownloadedWeights:
     return DownloadedWeights(name, slots)
 
 
-def model_weights(model: Any, slots: Slots) -> WeightTable:
-    """The tensors of a live Keras model, on whatever backend it runs; copied, never changed."""
+def model_weights(model: Any, slots: Slots, *, unhashed: Sequence[str] = ()) -> WeightTable:
+    """The tensors of a live Keras model, on whatever backend it runs; copied, never changed.
+
+    Layers named in `unhashed` are left out of the weights' sha256.
+    """
     keras = import_keras()
 
     def reader(variable: Any) -> Callable[[], np.ndarray]:
@@ -125,7 +130,10 @@ def model_weights(model: Any, slots: Slots) -> WeightTable:
     }
 
     def digest() -> str:
-        return sha256_arrays({f"{n}/{name}": read() for n, rows in table.items() for name, _, read in rows})
+        rows = {n: tensors for n, tensors in table.items() if n not in unhashed}
+        return sha256_arrays(
+            {f"{n}/{name}": read() for n, tensors in rows.items() for name, _, read in tensors}
+        )
 
     weights = WeightTable(f"the model {model.name!r}", slots, table, digest)
     weights.check()

@@ -216,11 +216,18 @@ class Network:
             raise ArgumentError(f"{layer} of {self.name} runs at {only} x {only} px only (got {size})")
         shape = self._shape(row, size)
         if shape is None:
-            smallest = next((s for s in range(1, 4096) if self._shape(row, s) is not None), None)
+            least = self.smallest_size(layer)
             raise ArgumentError(
-                f"{size} px is too small for {layer}: the smallest size that works is {smallest} px"
+                f"{size} px is too small for {layer}: the smallest size that works is {least} px"
             )
         return shape
+
+    def smallest_size(self, layer: str) -> int:
+        """The smallest side in pixels at which the layer runs."""
+        row = self.layer(layer)
+        if self.takes_one_size(layer):
+            return self.input.size
+        return next(s for s in range(1, 4096) if self._shape(row, s) is not None)
 
     def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
         part = cut(self.graph, [row.output])

@@ -24,6 +24,7 @@ from filterscope.networks.network import Network
 from filterscope.networks.weights import WeightSource, open_weights
 
 EMBEDDED = "tiny-vgg16"
+_DATA = resources.files("filterscope.networks") / "data"
 
 
 def network_names() -> list[str]:
@@ -46,9 +47,11 @@ def open_network(source: Any, *, weights: str | os.PathLike[str] | None = None) 
     128
     """
     if isinstance(source, Network):
+        if weights is not None:
+            raise NetworkError(f"{source!r} is open already; give its weights where it is opened")
         return source
     if not isinstance(source, str | os.PathLike):
-        return _open_model(source)
+        return _open_model(source, weights)
     name = os.fspath(source)
     if name.endswith(".keras") or os.sep in name:
         return _open_keras_file(Path(name), weights)
@@ -62,22 +65,42 @@ def open_network(source: Any, *, weights: str | os.PathLike[str] | None = None) 
 
 
 def _open_application(name: str, weights: str | os.PathLike[str] | None) -> Network:
-    graph = read_graph(application_config(name))
+    graph = _known_graph(name)
     source: WeightSource
     if weights is None:
         source = downloaded_weights(name, graph.slots)
     else:
         source = open_weights(Path(weights), graph.slots)
-    graph.input = dataclasses.replace(APPLICATIONS[name].input, fixed=graph.input.fixed)
-    return _network(name, graph, source, _classes("imagenet-classes.json"))
+    return _network(name, graph, source, _classes(name))
 
 
 def _open_embedded(weights: str | os.PathLike[str] | None) -> Network:
-    data = resources.files("filterscope.networks") / "data"
-    graph = read_graph(json.loads((data / f"{EMBEDDED}.json").read_text()), size=64)
-    with resources.as_file(data / f"{EMBEDDED}.safetensors") as own:
+    graph = _known_graph(EMBEDDED)
+    with resources.as_file(_DATA / f"{EMBEDDED}.safetensors") as own:
         source = open_weights(Path(weights or own), graph.slots)
-    return _network(EMBEDDED, graph, source, _classes("tiny-imagenet-classes.json"))
+    return _network(EMBEDDED, graph, source, _classes(EMBEDDED))
+
+
+def _known_graph(name: str) -> KerasGraph:
+    """The graph of a network that opens by name, with its input spec."""
+    if name == EMBEDDED:
+        return read_graph(json.loads((_DATA / f"{EMBEDDED}.json").read_text()), size=64)
+    graph = read_graph(application_config(name))
+    graph.input = dataclasses.replace(APPLICATIONS[name].input, fixed=graph.input.fixed)
+    return graph
+
+
+def _recognized(name: str, graph: KerasGraph) -> Sequence[Sequence[str]]:
+    """Where a model is one that opens by name (its name, layers and shapes are), that one's class names; the
+    graph takes its input spec, which a Keras model does not carry."""
+    if name not in network_names():
+        return ()
+    known = _known_graph(name)
+    if not graph.slots or any(known.slots.get(layer) != wanted for layer, wanted in graph.slots.items()):
+        return ()
+    spec = dataclasses.replace(known.input, size=graph.input.size, fixed=graph.input.fixed)
+    graph.input = spec if name in APPLICATIONS else dataclasses.replace(graph.input, size=known.input.size)
+    return _classes(name)
 
 
 def _open_keras_file(path: Path, weights: str | os.PathLike[str] | None) -> Network:
@@ -90,12 +113,23 @@ def _open_keras_file(path: Path, weights: str | os.PathLike[str] | None) -> Netw
             config = json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise NetworkError(f"{path.name} is no whole .keras file (cut short?): {error}") from error
-    graph = read_graph(config)
+    try:
+        graph = read_graph(config)
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise NetworkError(f"the config.json in {path.name} describes no model: {error!r}") from error
     source = open_weights(Path(weights), graph.slots) if weights else archived_weights(path, graph.slots)
-    return _network(path.stem, graph, source, ())
+    return _network(path.stem, graph, source, _recognized(str(config["config"].get("name")), graph))
 
 
-def _open_model(model: Any) -> Network:
+def _open_model(model: Any, weights: str | os.PathLike[str] | None) -> Network:
     kinds = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(model).__mro__}
     if "keras.Model" not in kinds:
         raise NetworkError(
@@ -107,7 +141,8 @@ def _open_model(model: Any) -> Network:
             f"{type(model).__name__} is a subclassed Keras model without a graph; functional and sequential ones open"
         )
     graph = read_graph({"class_name": kind, "config": model.get_config()})
-    return _network(model.name, graph, model_weights(model, graph.slots), ())
+    source = open_weights(Path(weights), graph.slots) if weights else model_weights(model, graph.slots)
+    return _network(model.name, graph, source, _recognized(model.name, graph))
 
 
 def _network(
@@ -117,7 +152,8 @@ def _network(
     return Network(name, graph.graph, layers, graph.input, weights, classes)
 
 
-def _classes(file: str) -> Sequence[Sequence[str]]:
-    """For each class (name, WordNet id), in the order of the outputs."""
-    text = (resources.files("filterscope.networks") / "data" / file).read_text(encoding="utf-8")
-    return [(name, wnid) for wnid, name in json.loads(text)]
+def _classes(name: str) -> Sequence[Sequence[str]]:
+    """For each class of a network that opens by name (name, WordNet id), in the order of its outputs."""
+    file = "tiny-imagenet-classes.json" if name == EMBEDDED else "imagenet-classes.json"
+    rows = json.loads((_DATA / file).read_text(encoding="utf-8"))
+    return [(title, wnid) for wnid, title in rows]

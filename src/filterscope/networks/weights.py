@@ -120,8 +120,8 @@ class WeightTable:
         child, slots = self.slots[layer]
         for slot, (name, _, read) in zip(slots, self.table[layer] if slots else (), strict=True):
             try:
-                array = read()
-            except (OSError, ValueError, RuntimeError) as error:
+                array = np.asarray(read(), dtype=np.float32)
+            except (OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
                 raise WeightsError(
                     f"{self.label} is damaged: {layer}/{name} cannot be read ({error})"
                 ) from error

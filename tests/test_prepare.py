@@ -1,0 +1,178 @@
+"""prepare.py: only the target's channels, another precision, the caller's network untouched, refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from filterscope.ascent.prepare import PRECISIONS, choose_device, choose_precision, prepare
+from filterscope.errors import ArgumentError
+from filterscope.target import Target
+
+CPU = torch.device("cpu")
+
+
+def pictures(count: int, size: int = 32, channels: int = 3) -> torch.Tensor:
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)) * 255
+
+
+def own(taps, prepared) -> torch.Tensor:
+    return taps.output[torch.arange(len(taps.output)), prepared.units]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    ["block1_conv1", "block2_pool", "block3_conv2", "global_average_pooling", "predictions", "softmax"],
+)
+@pytest.mark.parametrize("units", [[5], [7, 2, 11], [3, 3]])
+def test_the_targets_channels_alone_say_the_same(tiny, layer, units):
+    """What a target's channel says is what it says in the whole layer."""
+    prepared = prepare(tiny, layer, [Target(layer, u) for u in units])
+    x = pictures(len(units))
+    with torch.no_grad():
+        whole = tiny.part(layer)(tiny.input.preprocess(x)).output
+        found = own(prepared(x), prepared)
+    assert torch.allclose(found, whole[torch.arange(len(units)), units], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("layer", "count"), [("block3_conv2", 2), ("predictions", 2), ("block2_pool", 64)])
+def test_last_product_is_narrowed(tiny, layer, count):
+    """The last convolution or matrix product has the targets' channels and no others."""
+    prepared = prepare(tiny, layer, [Target(layer, 9), Target(layer, 4)])
+    assert prepared(pictures(2)).linear.shape[1] == count
+
+
+def test_softmax_needs_every_class(tiny, small):
+    """A class's probability is over all classes, in a network with the softmax as a layer and in one with it inside."""
+    for net, size in [(tiny, 32), (small, 16)]:
+        prepared = prepare(net, "predictions", [Target("predictions", 3)], softmax=True)
+        taps = prepared(pictures(1, size))
+        assert taps.linear.shape == (1, net.layers["predictions"].units)
+        assert torch.allclose(taps.softmax, taps.linear.softmax(1))
+        assert prepared.units.tolist() == [3]
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_class_value_is_linear_whoever_is_in_the_batch(small, softmax):
+    """A class's value is before the softmax and does not depend on the other targets."""
+    x = pictures(1, 16).repeat(2, 1, 1, 1)
+    alone = prepare(small, "predictions", [Target("predictions", 1)], softmax=softmax)
+    both = prepare(
+        small, "predictions", [Target("predictions", 1), Target("predictions", 4)], softmax=softmax
+    )
+    values = own(both(x), both)
+    assert own(alone(x[:1]), alone).item() == pytest.approx(values[0].item(), rel=1e-5)
+    assert not 0 < values[0].item() < 1
+
+
+def test_raw_skips_the_preprocessing(random_vgg16):
+    """Raw pixel values reach the network as they are: no mean subtracted, no channels swapped."""
+    prepared = prepare(random_vgg16, "block1_conv1", [Target("block1_conv1", u) for u in range(64)][:2])
+    x = pictures(2)
+    conv = random_vgg16.part("block1_conv1").graph.layer_block1_conv1.conv
+    raw = nn.functional.conv2d(x, conv.weight[:2], conv.bias[:2], padding=1)
+    swapped = x.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+    fed = nn.functional.conv2d(swapped, conv.weight[:2], conv.bias[:2], padding=1)
+    assert torch.allclose(prepared(x, raw=True).linear, raw, atol=1e-2)
+    assert torch.allclose(prepared(x).linear, fed, atol=1e-2)
+
+
+def test_the_network_is_untouched(small):
+    """Preparing copies what it changes: the network's own parameters keep their type, size and values."""
+    small.part("predictions")
+    before = {n: (p, p.dtype, p.detach().clone()) for n, p in small.graph.named_parameters()}
+    prepare(small, "conv2", [Target("conv2", 1)], dtype=torch.bfloat16)(pictures(1, 16))
+    prepare(small, "predictions", [Target("predictions", 1)])(pictures(1, 16))
+    for name, parameter in small.graph.named_parameters():
+        same, dtype, values = before[name]
+        assert parameter is same
+        assert parameter.dtype == dtype
+        assert torch.equal(parameter, values)
+
+
+@pytest.mark.parametrize("layer", ["block3_conv1", "predictions"])
+def test_bfloat16(tiny, layer):
+    """In bfloat16 the layer says about the same, and the picture stays float32."""
+    whole = prepare(tiny, layer, [Target(layer, 5)])
+    half = prepare(tiny, layer, [Target(layer, 5)], dtype=torch.bfloat16)
+    x = pictures(1).requires_grad_()
+    taps = half(x)
+    assert taps.output.dtype == torch.bfloat16
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    scale = whole(x).linear.abs().max()
+    assert torch.allclose(taps.linear.float(), whole(x).linear, atol=0.05 * scale.item())
+    (gradient,) = torch.autograd.grad(taps.linear.float().sum(), x)
+    assert gradient.dtype == torch.float32
+
+
+def test_no_gradient_for_weights(tiny):
+    """Weights need no gradient: only the picture is changed."""
+    prepared = prepare(tiny, "block2_conv1", [Target("block2_conv1", 0)])
+    assert not any(p.requires_grad for p in prepared.parameters())
+    assert not prepared.part.training
+
+
+def test_pictures_are_kept_apart(tiny):
+    """Picture 0 has no gradient from picture 1 anywhere in a network."""
+    prepared = prepare(
+        tiny, "predictions", [Target("predictions", 0), Target("predictions", 1)], softmax=True
+    )
+    x = pictures(2).requires_grad_()
+    (gradient,) = torch.autograd.grad(prepared(x).softmax[1].square().sum(), x)
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_precision_by_name(precision, dtype):
+    """What is asked for is what is taken."""
+    assert choose_precision(precision, CPU) == dtype
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "avx2": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_precision(monkeypatch, capabilities, dtype):
+    """auto takes bfloat16 where the processor has the instructions for it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert choose_precision("auto", CPU) == dtype
+
+
+def test_auto_precision_on_old_torch(monkeypatch):
+    """A torch that cannot tell means float32."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", CPU) == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["float16", "", "BFLOAT16", "half"])
+def test_unknown_precision(precision):
+    """Another precision is refused with the list."""
+    with pytest.raises(
+        ArgumentError, match=f"precision must be one of {', '.join(PRECISIONS)} .got {precision!r}."
+    ):
+        choose_precision(precision, CPU)
+
+
+def test_devices():
+    """cpu is always to be had; auto takes what there is."""
+    assert choose_device("cpu") == CPU
+    assert choose_device().type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cpu0", "xpu:99"])
+def test_unknown_device(device):
+    """A device that is not there is refused with the list, not with a traceback."""
+    with pytest.raises(ArgumentError, match="is not to be had here .*; auto, cpu, cuda or mps"):
+        choose_device(device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_no_cuda():
+    """cuda on a machine without is refused."""
+    with pytest.raises(ArgumentError, match="device 'cuda' is not to be had here"):
+        choose_device("cuda")
