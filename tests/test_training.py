@@ -353,7 +353,7 @@ def test_changed_settings_are_refused(mosaics, finished, changed, said):
 def test_a_run_from_before_a_setting_had_its_default(mosaics, finished, tmp_path):
     """Such a run goes on, and is exported."""
     state = checkpoint.load(finished)
-    for name in ("label_smoothing", "size", "low_contrast", "init"):
+    for name in ("label_smoothing", "size", "low_contrast", "init", "freeze"):
         del state["settings"][name]
     checkpoint.save(tmp_path, state)
     assert run_train(mosaics, tmp_path).exit_code == 0
@@ -394,6 +394,7 @@ def test_a_run_starts_from_folded_weights(mosaics, tmp_path):
     state = checkpoint.load(out)
     photos = augment.to_pixels(open_data(mosaics).pictures("val").images)
     with torch.inference_mode():
+        print(relative(after(photos), before(photos)))
         assert relative(after(photos), before(photos)) < 0.5
     assert "sha256" in state["settings"]["init"]
     assert "init" in export.describe(state)["settings"]
@@ -402,6 +403,31 @@ def test_a_run_starts_from_folded_weights(mosaics, tmp_path):
     refused = run_train(mosaics, out, *more)
     assert refused.exit_code == 1
     assert "init was 'tiny-resnet.safetensors, sha256" in refused.output
+
+
+def test_frozen_layers_stay_as_they_are(mosaics, tmp_path):
+    """Kernels, batch norm and its statistics; the other layers learn."""
+    start, out = save_start(tmp_path), tmp_path / "run"
+    more = ["--init", str(start), "--freeze", "conv1,conv2,conv3"]
+    assert run_train(mosaics, out, *more).exit_code == 0
+    before, after = read_weights(start), fold(checkpoint.averaged_network(out)[0])
+    for name, tensor in after.items():
+        frozen = name.startswith(("conv1", "conv2", "conv3"))
+        assert frozen == (relative(tensor, before[name].float()) < 1e-3), name
+    assert "freeze was 'conv1,conv2,conv3', now None" in run_train(mosaics, out, *more[:2]).output
+
+
+@pytest.mark.parametrize(
+    ("freeze", "init", "said"),
+    [("conv1", False, "needs --init"), ("conv1,conv9", True, "no layer starts with 'conv9'")],
+)
+def test_impossible_freezing_is_refused(mosaics, tmp_path, freeze, init, said):
+    """Fresh layers, and layers that are not there."""
+    more = ["--init", str(save_start(tmp_path))] if init else []
+    result = run_train(mosaics, tmp_path / "run", "--freeze", freeze, *more)
+    assert result.exit_code != 0
+    assert said in result.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("arch", "classes"), [("tiny-vgg16", 4), ("tiny-resnet", 5)])

@@ -58,6 +58,8 @@ class Run:
         network = Network(settings.arch, settings.classes)
         if init is not None:
             network = add_batch_norm(init, augment.to_pixels(spread(train, INIT_PICTURES).images))
+        if settings.freeze is not None:
+            network.freeze(settings.freeze.split(","))
         self.network = network.to(machine.device).channels_last()
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = _optimiser(self.network)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import update_bn
+from torch import Tensor, nn
 
 from training.augment import to_pixels
 from training.data import Pictures
@@ -46,14 +45,25 @@ def accuracy(classify: Classifier, pictures: Pictures, device: torch.device | No
     return Accuracy(100 * first / len(pictures), 100 * five / len(pictures), len(pictures))
 
 
+@torch.no_grad()
 def measure_statistics(network: Network, pictures: Pictures, device: torch.device) -> None:
-    """Set every batch norm's mean and variance to those over some training pictures, not augmented.
+    """Set the mean and variance of every batch norm not frozen to those over some pictures, not augmented.
 
     Averaged weights have statistics of their own, which are no average of those seen in training; and
     training saw smaller, augmented pictures.
     """
     some = spread(pictures, STATISTICS_PICTURES)
-    update_bn((to_pixels(images.to(device)) for images, _ in _batches(some)), network)
+    before = network.training
+    norms = [m for m in network.train().modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    for images, _ in _batches(some):
+        network(to_pixels(images.to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(before)
 
 
 def spread(pictures: Pictures, count: int) -> Pictures:

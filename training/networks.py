@@ -59,6 +59,7 @@ class Network(nn.Module):
         self.layers = architecture(arch, classes)
         self.last_use = {name: layer.name for layer in self.layers for name in layer.inputs}
         self.units = nn.ModuleDict()
+        self.frozen: list[str] = []
         channels = {INPUT: 3}
         for layer in self.layers:
             before = channels[layer.inputs[0]]
@@ -70,6 +71,20 @@ class Network(nn.Module):
     def channels_last(self) -> "Network":
         """The network itself, its kernels in the memory layout that is fast on CPUs and GPUs alike."""
         return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def freeze(self, prefixes: list[str]) -> None:
+        """Keep the units whose names start so as they are, batch norm in evaluation mode, from now on."""
+        self.frozen = [name for name in self.units if name.startswith(tuple(prefixes))]
+        for name in self.frozen:
+            self.units[name].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Network":
+        """Training or evaluation mode; frozen units stay in the latter."""
+        super().train(mode)
+        for name in self.frozen:
+            self.units[name].eval()
+        return self
 
     def forward(self, pixels: Tensor) -> Tensor:
         """RGB pixel values 0..255 (B, 3, H, W) to logits (B, classes)."""

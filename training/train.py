@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import torch
 
-from training.architectures import ARCHITECTURES
+from training.architectures import ARCHITECTURES, architecture
 from training.checkpoint import LABEL_SMOOTHING, Settings, fingerprint, fingerprint_file
 from training.data import open_data
 from training.errors import TrainingError
@@ -34,6 +34,9 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Start from these folded weights instead of fresh ones.",
 )
+@click.option(
+    "--freeze", metavar="BLOCK,...", help="With --init: layers whose names start so stay as they are."
+)
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=LABEL_SMOOTHING)
 @click.option(
     "--size", type=click.IntRange(16), help="Picture size in all epochs.  [default: 40 to 64, growing]"
@@ -54,6 +57,7 @@ def main(
     seed: int,
     limit: int | None,
     init: Path | None,
+    freeze: str | None,
     label_smoothing: float,
     size: int | None,
     low_contrast: float,
@@ -63,6 +67,7 @@ def main(
 ) -> None:
     """Train a network on Tiny ImageNet; the same command again goes on where it stopped."""
     machine = choose_machine(device, precision)
+    _check_freeze(arch, freeze, init)
     source = open_data(data)
     train, val = source.pictures("train", limit), source.pictures("val")
     if len(train) < batch:
@@ -80,6 +85,7 @@ def main(
         size,
         low_contrast,
         None if init is None else fingerprint_file(init),
+        freeze,
     )
     start = None if init is None else open_start(init, settings)
     run = Run(settings, train, val, out, machine, minutes, start)
@@ -103,6 +109,19 @@ def open_start(path: Path, settings: Settings) -> Network:
             f"allowed: {settings.arch} of {settings.classes}"
         )
     return network
+
+
+def _check_freeze(arch: str, freeze: str | None, init: Path | None) -> None:
+    if freeze is None:
+        return
+    if init is None:
+        raise click.UsageError("--freeze needs --init: fresh layers must learn")
+    names = [layer.name for layer in architecture(arch, 1)]
+    for part in freeze.split(","):
+        if not part or not any(name.startswith(part) for name in names):
+            raise TrainingError(
+                f"--freeze {freeze}: no layer starts with '{part}'; there are {', '.join(names)}"
+            )
 
 
 def choose_machine(device: str, precision: str) -> Machine:

@@ -57,6 +57,8 @@ def visualize(
     chosen = get_recipe(recipe, steps=steps, size=size, settings=settings)
     texts = [target] if isinstance(target, str) else list(target)
     targets = list(dict.fromkeys(t for text in texts for t in net.targets(text, seed=seed)))
+    if not targets:
+        raise TargetError("there is no target to draw; write LAYER:UNIT, as in block3_conv1:30")
     with progress_bar(progress) as on_step:
         pictures = list(
             draw(net, targets, chosen, seed=seed, precision=precision, device=device, on_step=on_step)
@@ -67,7 +69,8 @@ def visualize(
 def visualize_filter(network: Any, layer: str, unit: int | str, **settings: Any) -> Picture:
     """Draw one unit's picture, by the blog post's own function name; settings as for `visualize`."""
     picture = visualize(network, f"{layer}:{unit}", **settings)
-    assert isinstance(picture, Picture)
+    if not isinstance(picture, Picture):
+        raise TargetError(f"visualize_filter draws one unit (got {unit!r}); visualize draws several")
     return picture
 
 

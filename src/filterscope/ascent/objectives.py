@@ -13,6 +13,8 @@ from torch import Tensor
 from filterscope.networks.network import Taps
 from filterscope.target import Target
 
+UNSEEN = 1e-6  # probabilities below this climb their logarithm
+
 
 def own_unit(values: Tensor, units: Tensor) -> Tensor:
     """Of (B, C, H, W) or (B, C), each picture's own unit: (B, H, W) or (B,)."""
@@ -32,20 +34,22 @@ def mean_at(values: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
 def activation(taps: Taps, units: Tensor, targets: Sequence[Target]) -> Tensor:
     """Each target's activation, (B,): the channel's mean over space after the layer's own activation, a
     neuron's own value, a class before its softmax."""
-    values = taps.linear if taps.softmax is not None else taps.output
-    return mean_at(own_unit(values, units), [t.at for t in targets])
+    return mean_at(own_unit(taps.output, units), [t.at for t in targets])
 
 
 def objective(taps: Taps, units: Tensor, targets: Sequence[Target], *, keep_softmax: bool) -> Tensor:
     """What is ascended, (B,): the activation, or the class's probability with `keep_softmax`.
 
     A unit that is 0 everywhere has no gradient (a dead ReLU): there the value before the activation is
-    ascended, until the unit lives.
+    ascended, until the unit lives. Likewise a class so improbable that its gradient drowns in the 1e-7 by which
+    gradients are kept from 0 climbs the logarithm of its probability, whose gradient points the same way.
     """
     if keep_softmax and taps.softmax is not None:
-        return own_unit(taps.softmax, units).float()
+        logarithm = own_unit(taps.linear.float().log_softmax(1), units)
+        probability = logarithm.exp()
+        return torch.where(probability < UNSEEN, logarithm, probability)
     score = activation(taps, units, targets)
-    if taps.softmax is not None or taps.linear is taps.output:
+    if taps.linear is taps.output:
         return score
     places = [t.at for t in targets]
     asleep = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0

@@ -93,7 +93,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Taps:
-    """What is listened to at a layer, each (B, C, H, W) or (B, units); softmax None where there is none."""
+    """What is listened to at a layer, each (B, C, H, W) or (B, units).
+
+    linear: before the layer's own activation. output: after it, but for a layer of classes before the softmax.
+    softmax: the classes' probabilities, None where there are none or they were not asked for.
+    """
 
     linear: Tensor
     output: Tensor

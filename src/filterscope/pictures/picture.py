@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ class Scores:
     start: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Picture:
     """One target's picture; shows itself in a notebook, saves itself with its recipe inside.
 
@@ -45,7 +46,7 @@ class Picture:
     batch: how many pictures were drawn together, which can change rounding.
     """
 
-    image: np.ndarray
+    image: np.ndarray = field(repr=False)
     target: Target
     network: str
     recipe: Recipe
@@ -80,7 +81,7 @@ class Picture:
             "class_name": self.class_name,
             "seed": self.seed,
             "attempt": self.attempt,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": json.loads(self.recipe.model_dump_json()),  # model_dump leaves p = inf as it is
             "precision": self.precision,
             "device": self.device,
             "batch": self.batch,

@@ -1,0 +1,253 @@
+"""api.py: pictures and sheets from targets, the same for the same seed, alone or together; failures told first."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from PIL import Image
+
+import filterscope as fs
+from filterscope import api
+from filterscope.api import batch_size, draw
+from filterscope.errors import ArgumentError, NetworkError, RecipeError, TargetError
+from filterscope.recipe import PRESETS, get_recipe
+from filterscope.target import Target
+
+QUICK = {"steps": 2, "size": 32, "precision": "float32", "progress": False}
+
+
+def test_one_unit_is_a_picture(tiny):
+    """A Picture with everything that was asked for inside."""
+    picture = fs.visualize(tiny, "block2_conv1:7", recipe="blog", seed=3, **QUICK)
+    assert isinstance(picture, fs.Picture)
+    assert picture.image.shape == (32, 32, 3)
+    assert picture.image.dtype == np.uint8
+    assert picture.target == Target("block2_conv1", 7)
+    assert (picture.recipe.name, picture.recipe.steps, picture.recipe.size) == ("tv", 2, 32)
+    assert (picture.network, picture.seed, picture.batch) == ("tiny-vgg16", 3, 1)
+    assert (picture.precision, picture.device) == ("float32", "cpu")
+    assert picture.weights_sha256 == tiny.weights.sha256
+    assert picture.weights_file == "tiny-vgg16.safetensors"
+    assert len(picture.curve) == 2
+    assert picture.class_name is None
+    assert picture.seconds > 0
+
+
+def test_a_layer_is_a_sheet_of_sixteen(tiny):
+    """A bare layer means 16 units chosen by the seed, without repeats."""
+    sheet = fs.visualize(tiny, "block1_conv2", seed=1, **{**QUICK, "steps": 1, "size": 8})
+    assert isinstance(sheet, fs.Sheet)
+    units = [p.target.unit for p in sheet]
+    assert len(set(units)) == 16
+    other = tiny.targets("block1_conv2", seed=2)
+    assert units == [t.unit for t in tiny.targets("block1_conv2", seed=1)] != [t.unit for t in other]
+
+
+def test_several_texts(tiny):
+    """Several texts, across layers and back, in order and without repeats."""
+    texts = ["block1_conv1:3", "predictions:goldfish,5", "block1_conv1:1-3", "block1_pool:0@1,2"]
+    sheet = fs.visualize(tiny, texts, **{**QUICK, "steps": 1})
+    assert [str(p.target) for p in sheet] == [
+        "block1_conv1:3", "predictions:0", "predictions:5", "block1_conv1:1", "block1_conv1:2", "block1_pool:0@1,2",
+    ]  # fmt: skip
+    assert sheet[1].class_name == "goldfish"
+    assert sheet[1].label.startswith("goldfish")
+    assert sheet[1].scores.probability is not None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_drawn_alone_and_together(tiny, name):
+    """In float32 a picture alone and in a batch differ by at most 2 of 255 levels on average."""
+    settings = {**QUICK, "steps": 6}
+    together = fs.visualize(tiny, "block3_conv1:0-15", recipe=name, **settings)
+    for i in (0, 7, 15):
+        alone = fs.visualize(tiny, f"block3_conv1:{i}", recipe=name, **settings)
+        assert np.abs(alone.image.astype(int) - together[i].image).mean() <= 2
+        assert alone.scores.activation == pytest.approx(together[i].scores.activation, rel=0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["sharp", "blog"])
+def test_same_seed_same_bytes(tiny, tmp_path, name, precision):
+    """Twice the same command writes the same bytes; another seed others."""
+    first, again, other = (
+        fs.visualize(tiny, "block2_conv2:5", recipe=name, seed=seed, **{**QUICK, "precision": precision})
+        .save(tmp_path / f"{i}.png")
+        .read_bytes()
+        for i, seed in enumerate([4, 4, 5])
+    )
+    assert first == again != other
+
+
+def test_another_opening_same_bytes(tmp_path):
+    """A network opened anew draws the same bytes."""
+    pictures = [fs.visualize("tiny-vgg16", "block2_conv1:5", **QUICK).save(tmp_path / f"{i}.png") for i in range(2)]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_visualize_filter(tiny):
+    """The post's function: the same picture as by target."""
+    one = fs.visualize_filter(tiny, "block2_conv1", 5, recipe="blog", **QUICK)
+    assert np.array_equal(one.image, fs.visualize(tiny, "block2_conv1:5", recipe="blog", **QUICK).image)
+    assert fs.visualize_filter(tiny, "predictions", "goldfish", **QUICK).target == Target("predictions", 0)
+
+
+@pytest.mark.parametrize("unit", ["1,2", "0-3", "*"])
+def test_visualize_filter_draws_one(tiny, unit):
+    """Several units are refused by the post's function, with the one that draws them."""
+    with pytest.raises(TargetError, match=f"visualize_filter draws one unit .got '{unit[0]}".replace("*", r"\*")):
+        fs.visualize_filter(tiny, "block1_conv1", unit, **{**QUICK, "steps": 1, "size": 4})
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "error", "message"),
+    [
+        ("block3_conv9:3", {}, TargetError, "did you mean"),
+        ("block3_conv1:128", {}, TargetError, "units 0 to 127"),
+        ("block3_conv1:-1", {}, TargetError, "counted from 0"),
+        ("predictions:goldfsh", {}, TargetError, "did you mean 'goldfish'"),
+        ([], {}, TargetError, "no target"),
+        ("block3_conv1:3@8,0", {}, TargetError, "rows 0 to 7 and columns 0 to 7 at 32 px .got 8,0."),
+        ("block3_conv1:3", {"recipe": "bloog"}, RecipeError, "did you mean 'blog'"),
+        ("block3_conv1:3", {"steps": 0}, RecipeError, "'steps' must be greater than or equal to 1"),
+        ("block3_conv1:3", {"steps": -1}, RecipeError, "'steps'"),
+        ("block3_conv1:3", {"size": 0}, RecipeError, "'size'"),
+        ("block3_conv1:3", {"size": 2}, ArgumentError, "2 px is too small for block3_conv1: the smallest .* is 4 px"),
+        (["block1_conv1:3", "block5_conv3:3"], {"size": 15}, ArgumentError, "too small for block5_conv3: .* is 16 px"),
+        ("block3_conv1:3", {"settings": {"optimizer.lrr": 1}}, RecipeError, "did you mean 'optimizer.lr'"),
+        ("block3_conv1:3", {"precision": "float64"}, ArgumentError, "precision must be one of auto, float32, bfloat16"),
+        ("block3_conv1:3", {"device": "tpu"}, ArgumentError, "device 'tpu' is not to be had"),
+    ],
+)
+def test_refused_before_any_work(tiny, monkeypatch, target, settings, error, message):
+    """Whatever cannot be drawn as asked is refused before the first step."""
+    monkeypatch.setattr(api, "ascend", lambda *a, **kw: pytest.fail("the ascent began"))
+    with pytest.raises(error, match=message):
+        fs.visualize(tiny, target, **{**QUICK, **settings})
+
+
+def test_unknown_network():
+    """A network is opened by name inside visualize."""
+    with pytest.raises(NetworkError, match="did you mean 'tiny-vgg16'"):
+        fs.visualize("tiny-vgg61", "block1_conv1:3")
+
+
+def test_unknown_optimizer(tiny):
+    """An optimiser is known only to torch: still refused by name."""
+    with pytest.raises(RecipeError, match="did you mean 'Adam'"):
+        fs.visualize(tiny, "block1_conv1:3", settings={"optimizer.name": "Adm"}, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "side"),
+    [("block1_conv1:3", None, 128), ("block1_conv1:3", 40, 40), ("predictions:3", None, 128)],
+)
+def test_size_of_any_size_network(tiny, target, size, side):
+    """The recipe's usual size, or the one asked for."""
+    picture = fs.visualize(tiny, target, **{**QUICK, "steps": 1, "size": size})
+    assert picture.image.shape == (side, side, 3)
+    assert picture.recipe.size == side
+
+
+def test_size_behind_a_flatten(small):
+    """A layer that takes one size alone gets it."""
+    assert fs.visualize(small, "predictions:3", **{**QUICK, "size": None}).image.shape == (16, 16, 3)
+    with pytest.raises(ArgumentError, match="runs at 16 x 16 px only"):
+        fs.visualize(small, "predictions:3", **QUICK)
+
+
+def test_the_callers_model_is_untouched(small_keras):
+    """Drawing a class, softmax replaced by the linear output, changes nothing of the model passed in."""
+    config, weights = small_keras.get_config(), [w.copy() for w in small_keras.get_weights()]
+    x = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
+    before = keras.ops.convert_to_numpy(small_keras(x))
+    fs.visualize(small_keras, "predictions:0-4", recipe="linear", **{**QUICK, "size": None})
+    assert small_keras.get_config() == config
+    assert all(np.array_equal(a, b) for a, b in zip(small_keras.get_weights(), weights, strict=True))
+    assert np.array_equal(keras.ops.convert_to_numpy(small_keras(x)), before)
+    assert np.allclose(before.sum(1), 1, atol=1e-5)
+
+
+def test_classes_of_one_sheet_do_not_mix(small):
+    """`linear` on a layer with softmax inside: each class climbs by itself, drawn alone or with all others."""
+    settings = {**QUICK, "size": None, "steps": 5, "recipe": "linear"}
+    together = fs.visualize(small, "predictions:*", **settings)
+    for i, picture in enumerate(together):
+        assert picture.curve[-1] > picture.curve[0]
+        assert np.abs(fs.visualize(small, f"predictions:{i}", **settings).image.astype(int) - picture.image).mean() <= 2
+
+
+def mostly_dead():
+    """Unit 0 lives; unit 1 answers to nothing; unit 2 answers to green pictures alone, never to the noise."""
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(3, 1, activation="relu", name="conv")])
+    kernel = np.zeros((1, 1, 3, 3), np.float32)
+    kernel[..., 0] = 1
+    kernel[0, 0, :, 2] = [-1, 2, -1]
+    model.set_weights([kernel, np.array([0, -1, -60], np.float32)])
+    return fs.open_network(model)
+
+
+def test_dead_units_are_told():
+    """A unit that nothing excites is `dead` by name; one that is dead on the noise alone comes to life."""
+    lives, dead, woken = fs.visualize(mostly_dead(), "conv:*", recipe="sharp", **{**QUICK, "steps": 40})
+    assert (lives.status, dead.status, woken.status) == ("ok", "dead", "ok")
+    assert dead.label == "filter: 1 (dead)"
+    assert dead.scores.activation == 0
+    assert not any(dead.curve)
+    assert dead.attempt == api.RESTARTS
+    assert woken.curve[0] == 0 < woken.curve[-1]
+    assert woken.attempt == 0
+
+
+def test_a_dead_unit_does_not_change_its_neighbours():
+    """A unit drawn beside a dead one is the unit drawn alone."""
+    net = mostly_dead()
+    settings = {**QUICK, "steps": 5, "recipe": "linear"}
+    assert np.array_equal(fs.visualize(net, "conv:*", **settings)[0].image, fs.visualize(net, "conv:0", **settings).image)
+
+
+def test_scores_are_of_the_file(tiny, tmp_path):
+    """The activation told is that of the saved 8-bit picture through the network's own preprocessing."""
+    import torch
+
+    picture = fs.visualize(tiny, "block2_conv2:9", recipe="blog", **{**QUICK, "steps": 5})
+    with Image.open(picture.save(tmp_path / "x.png")) as image:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    value = tiny.part("block2_conv2")(tiny.input.preprocess(pixels)).output[0, 9].mean().item()
+    assert picture.scores.activation == pytest.approx(value, rel=1e-4)
+
+
+def test_grey_network():
+    """A network of one channel gets grey pictures."""
+    model = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(3, 3, name="conv")])
+    for recipe in ("sharp", "blog"):
+        picture = fs.visualize(model, "conv:1", recipe=recipe, **QUICK)
+        assert picture.image.shape == (32, 32, 1)
+        assert picture.to_pil().mode == "L"
+
+
+def test_progress_counts_every_step(tiny):
+    """Steps of all pictures, ever more, up to the total, with the layer at work."""
+    steps = []
+    targets = tiny.targets("block1_conv1:0-5") + tiny.targets("block1_conv2:1")
+    list(draw(tiny, targets, get_recipe("blog", steps=3, size=8), batch=4, on_step=steps.append))
+    assert [s.done for s in steps] == [4, 8, 12, 14, 16, 18, 19, 20, 21]
+    assert {s.total for s in steps} == {21}
+    assert [s.target.layer for s in steps] == ["block1_conv1"] * 6 + ["block1_conv2"] * 3
+    assert all(np.isfinite(s.activation) for s in steps)
+
+
+def test_pictures_come_as_they_are_finished(tiny):
+    """The first picture is there before the last is begun."""
+    steps = []
+    drawing = draw(tiny, tiny.targets("block1_conv1:0-7"), get_recipe("blog", steps=1, size=8), batch=4, on_step=steps.append)
+    next(drawing)
+    assert steps[-1].done == 4
+    drawing.close()
+
+
+@pytest.mark.parametrize("size", [1, 64, 128, 224, 1000])
+def test_batch_size(size):
+    """A few pictures at a time: more where they are small."""
+    assert 4 <= batch_size(size) <= 16
+    assert batch_size(224) <= batch_size(size) or size > 224

@@ -1,0 +1,89 @@
+"""The public names: exactly these, each documented, none of them at the cost of importing torch."""
+
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+import filterscope as fs
+from filterscope import errors
+
+NAMES = [
+    "PRESETS",
+    "ArgumentError",
+    "DownloadError",
+    "FilterscopeError",
+    "ImageError",
+    "Network",
+    "NetworkError",
+    "OutputError",
+    "Picture",
+    "Recipe",
+    "RecipeError",
+    "Sheet",
+    "TargetError",
+    "WeightsError",
+    "WorkError",
+    "__version__",
+    "open_network",
+    "visualize",
+    "visualize_filter",
+]
+
+
+def test_all_is_exact():
+    """These names and no others."""
+    assert sorted(fs.__all__) == sorted(NAMES)
+    assert dir(fs) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_is_there(name):
+    """Each name can be had, is of the kind it says, and is documented with its types."""
+    value = getattr(fs, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value)
+        assert value.__module__.startswith("filterscope.")
+    if inspect.isfunction(value):
+        hints = typing.get_type_hints(value)
+        assert set(hints) == {*inspect.signature(value).parameters, "return"}
+
+
+def test_star_import():
+    """from filterscope import * gives these names."""
+    space: dict = {}
+    exec("from filterscope import *", space)
+    assert set(NAMES) <= set(space)
+
+
+def test_every_error_is_public():
+    """Whatever filterscope raises can be caught by its public name."""
+    kinds = {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, Exception)}
+    assert kinds <= set(NAMES)
+    assert all(issubclass(getattr(fs, n), fs.FilterscopeError) for n in kinds)
+
+
+def test_unknown_name():
+    """Another name is an AttributeError as of any module."""
+    with pytest.raises(AttributeError, match="module 'filterscope' has no attribute 'visualise'"):
+        _ = fs.visualise
+
+
+def test_version():
+    """The version is that of the installed package."""
+    from importlib.metadata import version
+
+    assert fs.__version__ == version("filterscope")
+
+
+def test_no_work_at_import():
+    """import filterscope imports neither torch nor Keras nor numpy; presets neither."""
+    code = (
+        "import sys, filterscope as fs; fs.PRESETS, fs.Recipe;"
+        "print([m for m in ('torch', 'keras', 'numpy', 'PIL', 'h5py', 'click') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
