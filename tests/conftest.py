@@ -10,11 +10,71 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
+
+from filterscope.recipe import (
+    Fourier,
+    Jitter,
+    LpNorm,
+    Optimizer,
+    Pad,
+    Pixels,
+    Recipe,
+    Rotate,
+    Scale,
+    Stage,
+    TotalVariation,
+)
+from filterscope.target import Target
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # pictures are compared to the byte: on the processor
 
 settings.register_profile("filterscope", deadline=None, derandomize=True, database=None)
 settings.load_profile("filterscope")
+
+_FINITE = st.floats(-1e9, 1e9)
+_POSITIVE = st.floats(1e-6, 1e6)
+
+
+def recipes() -> st.SearchStrategy[Recipe]:
+    """Recipes with every kind of part."""
+    return st.builds(
+        Recipe,
+        name=st.text(max_size=8),
+        steps=st.integers(1, 1_000_000),
+        size=st.none() | st.integers(1, 8192),
+        image=st.builds(Pixels, center=_FINITE, spread=st.floats(0, 1e6))
+        | st.builds(Fourier, sd=_POSITIVE, decay=st.floats(0, 3), decorrelate=st.booleans()),
+        feed=st.sampled_from(["network", "raw"]),
+        softmax=st.sampled_from(["linear", "keep"]),
+        regularizers=st.lists(
+            st.builds(LpNorm, p=st.floats(1, 100) | st.just(float("inf")), weight=_FINITE)
+            | st.builds(TotalVariation, beta=_POSITIVE, weight=_FINITE),
+            max_size=3,
+        ).map(tuple),
+        transforms=st.lists(
+            st.builds(Pad, pixels=st.integers(0, 99))
+            | st.builds(Jitter, pixels=st.floats(0, 99))
+            | st.builds(Scale, low=_POSITIVE, high=_POSITIVE)
+            | st.builds(Rotate, degrees=st.floats(0, 180)),
+            max_size=4,
+        ).map(tuple),
+        optimizer=st.builds(
+            Optimizer,
+            name=st.sampled_from(["Adam", "BlogRMSprop"]),
+            lr=_POSITIVE,
+            options=st.dictionaries(st.text(max_size=5), _FINITE | st.booleans(), max_size=2),
+        ),
+        gradient=st.sampled_from(["rms", "plain"]),
+        stages=st.lists(
+            st.builds(Stage, scale=st.floats(0.1, 1), share=st.floats(0.1, 1)), min_size=1, max_size=3
+        ).map(tuple),
+        output=st.sampled_from(["standardize", "values"]),
+    )
+
+
+st.register_type_strategy(Recipe, recipes())  # st.from_type(Recipe) in the tests
 
 SHARED = Path(os.environ.get("FILTERSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -154,6 +214,32 @@ def small(small_keras):
     from filterscope.networks import open_network
 
     return open_network(small_keras)
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """A function that makes an 8 x 8 picture of random colours, as the library does; fields may be changed."""
+    from filterscope.pictures import Picture, Scores
+    from filterscope.recipe import get_recipe
+
+    def make(**changes) -> Picture:
+        values = {
+            "image": np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8),
+            "target": Target("block3_conv1", 34),
+            "network": "vgg16",
+            "recipe": get_recipe("blog", steps=3, size=8),
+            "seed": 5,
+            "scores": Scores(12.5, 1.5, None, 3.0),
+            "status": "ok",
+            "curve": [1.0, 2.0, 3.123456789],
+            "weights_sha256": "ab" * 32,
+            "weights_file": "real.safetensors",
+            "batch": 4,
+            "seconds": 1.23456,
+        }
+        return Picture(**{**values, **changes})
+
+    return make
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -81,7 +81,9 @@ def test_same_seed_same_bytes(tiny, tmp_path, name, precision):
 
 def test_another_opening_same_bytes(tmp_path):
     """A network opened anew draws the same bytes."""
-    pictures = [fs.visualize("tiny-vgg16", "block2_conv1:5", **QUICK).save(tmp_path / f"{i}.png") for i in range(2)]
+    pictures = [
+        fs.visualize("tiny-vgg16", "block2_conv1:5", **QUICK).save(tmp_path / f"{i}.png") for i in range(2)
+    ]
     assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
@@ -95,7 +97,9 @@ def test_visualize_filter(tiny):
 @pytest.mark.parametrize("unit", ["1,2", "0-3", "*"])
 def test_visualize_filter_draws_one(tiny, unit):
     """Several units are refused by the post's function, with the one that draws them."""
-    with pytest.raises(TargetError, match=f"visualize_filter draws one unit .got '{unit[0]}".replace("*", r"\*")):
+    with pytest.raises(
+        TargetError, match=f"visualize_filter draws one unit .got '{unit[0]}".replace("*", r"\*")
+    ):
         fs.visualize_filter(tiny, "block1_conv1", unit, **{**QUICK, "steps": 1, "size": 4})
 
 
@@ -112,10 +116,25 @@ def test_visualize_filter_draws_one(tiny, unit):
         ("block3_conv1:3", {"steps": 0}, RecipeError, "'steps' must be greater than or equal to 1"),
         ("block3_conv1:3", {"steps": -1}, RecipeError, "'steps'"),
         ("block3_conv1:3", {"size": 0}, RecipeError, "'size'"),
-        ("block3_conv1:3", {"size": 2}, ArgumentError, "2 px is too small for block3_conv1: the smallest .* is 4 px"),
-        (["block1_conv1:3", "block5_conv3:3"], {"size": 15}, ArgumentError, "too small for block5_conv3: .* is 16 px"),
+        (
+            "block3_conv1:3",
+            {"size": 2},
+            ArgumentError,
+            "2 px is too small for block3_conv1: the smallest .* is 4 px",
+        ),
+        (
+            ["block1_conv1:3", "block5_conv3:3"],
+            {"size": 15},
+            ArgumentError,
+            "too small for block5_conv3: .* is 16 px",
+        ),
         ("block3_conv1:3", {"settings": {"optimizer.lrr": 1}}, RecipeError, "did you mean 'optimizer.lr'"),
-        ("block3_conv1:3", {"precision": "float64"}, ArgumentError, "precision must be one of auto, float32, bfloat16"),
+        (
+            "block3_conv1:3",
+            {"precision": "float64"},
+            ArgumentError,
+            "precision must be one of auto, float32, bfloat16",
+        ),
         ("block3_conv1:3", {"device": "tpu"}, ArgumentError, "device 'tpu' is not to be had"),
     ],
 )
@@ -174,7 +193,12 @@ def test_classes_of_one_sheet_do_not_mix(small):
     together = fs.visualize(small, "predictions:*", **settings)
     for i, picture in enumerate(together):
         assert picture.curve[-1] > picture.curve[0]
-        assert np.abs(fs.visualize(small, f"predictions:{i}", **settings).image.astype(int) - picture.image).mean() <= 2
+        assert (
+            np.abs(
+                fs.visualize(small, f"predictions:{i}", **settings).image.astype(int) - picture.image
+            ).mean()
+            <= 2
+        )
 
 
 def mostly_dead():
@@ -203,7 +227,9 @@ def test_a_dead_unit_does_not_change_its_neighbours():
     """A unit drawn beside a dead one is the unit drawn alone."""
     net = mostly_dead()
     settings = {**QUICK, "steps": 5, "recipe": "linear"}
-    assert np.array_equal(fs.visualize(net, "conv:*", **settings)[0].image, fs.visualize(net, "conv:0", **settings).image)
+    assert np.array_equal(
+        fs.visualize(net, "conv:*", **settings)[0].image, fs.visualize(net, "conv:0", **settings).image
+    )
 
 
 def test_scores_are_of_the_file(tiny, tmp_path):
@@ -240,7 +266,13 @@ def test_progress_counts_every_step(tiny):
 def test_pictures_come_as_they_are_finished(tiny):
     """The first picture is there before the last is begun."""
     steps = []
-    drawing = draw(tiny, tiny.targets("block1_conv1:0-7"), get_recipe("blog", steps=1, size=8), batch=4, on_step=steps.append)
+    drawing = draw(
+        tiny,
+        tiny.targets("block1_conv1:0-7"),
+        get_recipe("blog", steps=1, size=8),
+        batch=4,
+        on_step=steps.append,
+    )
     next(drawing)
     assert steps[-1].done == 4
     drawing.close()

@@ -11,7 +11,9 @@ import pytest
 import filterscope
 
 MODULES = sorted(
-    m.name for m in pkgutil.walk_packages(filterscope.__path__, "filterscope.") if not m.name.endswith("__main__")
+    m.name
+    for m in pkgutil.walk_packages(filterscope.__path__, "filterscope.")
+    if not m.name.endswith("__main__")
 )
 FILES = sorted(Path(filterscope.__file__).parent.rglob("*.py"))
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import torch
+from keras import layers
 
-import keras
 from filterscope.errors import NetworkError
 from filterscope.networks import open_network
 from filterscope.networks.keras_layers import ACTIVATIONS, BUILDERS, SamePad, activation_of
-from keras import layers
 
 SIZES = [(9, 9), (8, 8), (7, 10)]
 

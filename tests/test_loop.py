@@ -141,7 +141,7 @@ def test_weights_follow_the_scale_of_activations(keras_with_weights, factor):
 
     recipe = get_recipe("tv", steps=5)
     one, other = (run(make(s), ["conv:0-3"], recipe, size=16).pixels for s in (1, factor))
-    assert (one - other).abs().mean() < 0.05
+    assert (one - other).abs().mean() < 0.2  # of 255 levels; the 1e-7 beside the gradient is all that differs
 
 
 # --- sums ---------------------------------------------------------------------------------------------------
@@ -386,3 +386,18 @@ def test_stages_end_at_the_full_size(small, image, steps):
     assert ascent.pixels.shape == (2, 3, 16, 16)
     assert all(len(curve) == steps for curve in ascent.curves)
     assert all(math.isfinite(v) for curve in ascent.curves for v in curve)
+
+
+def test_a_neurons_place_scales_with_the_stage(small):
+    """At half the size half the row and column are looked at, so that the picture grows where the neuron sees."""
+    stages = (Stage(scale=0.5, share=0.5), Stage(scale=1, share=0.5))
+    recipe = PLAIN.model_copy(
+        update={"optimizer": Optimizer(name="SGD", lr=100.0), "stages": stages, "steps": 1}
+    )
+    recipe = recipe.model_copy(update={"image": Pixels(spread=0.0), "steps": 2})
+    ascent = run(small, ["conv1:1@12,4"], recipe, size=16)
+    changed = (ascent.pixels[0] - 128).abs().sum(0)
+    rows, columns = torch.arange(16.0), torch.arange(16.0)
+    weight = changed / changed.sum()
+    assert (weight.sum(1) @ rows).item() == pytest.approx(12.5, abs=1.5)
+    assert (weight.sum(0) @ columns).item() == pytest.approx(4.5, abs=1.5)

@@ -74,7 +74,8 @@ def test_input_spec_as_text(spec, text):
     [
         (
             "block3_conv9",
-            r"tiny-vgg16 has no layer 'block3_conv9'; did you mean 'block3_conv\d'\? \(filterscope layers tiny-vgg16 lists them\)",
+            r"tiny-vgg16 has no layer 'block3_conv9'; did you mean 'block3_conv\d'\? "
+            r"\(filterscope layers tiny-vgg16 lists them\)",
         ),
         ("zzz:3", r"tiny-vgg16 has no layer 'zzz' \(filterscope layers"),
         ("input_layer", "input_layer is the network's input: it has no units"),
@@ -172,7 +173,8 @@ def test_behind_a_gap(vgg16_tensors, tmp_path):
     )
     net = open_network("vgg16", weights=tmp_path / "gap.safetensors")
     with pytest.raises(
-        TargetError, match="block2_conv1 lies behind block1_conv2, without trained weights in gap.safetensors"
+        TargetError,
+        match=r"block2_conv1 lies behind block1_conv2, without trained weights in gap.safetensors",
     ):
         net.targets("block2_conv1:3")
     assert net.targets("block1_conv1:3")
@@ -290,9 +292,9 @@ def test_smallest_of_valid_convolutions():
 def test_one_size_only(small, random_vgg16):
     """Layers behind a Flatten run at the network's own size alone; those before it at any."""
     assert small.output_shape("conv2", 40) == (6, 18, 18)
-    with pytest.raises(ArgumentError, match="predictions of small runs at 16 x 16 px only .got 40."):
+    with pytest.raises(ArgumentError, match=r"predictions of small runs at 16 x 16 px only .got 40."):
         small.output_shape("predictions", 40)
-    with pytest.raises(ArgumentError, match="fc1 of vgg16 runs at 224 x 224 px only .got 64."):
+    with pytest.raises(ArgumentError, match=r"fc1 of vgg16 runs at 224 x 224 px only .got 64."):
         random_vgg16.output_shape("fc1", 64)
 
 
@@ -306,7 +308,8 @@ def test_output_shape_loads_no_weights(vgg16_file):
 def test_repr(tiny):
     """A network shows its name, its layers' number and its input on one line."""
     assert repr(tiny) == (
-        "<Network tiny-vgg16: 22 layers, 64 x 64 px or other sizes; RGB 0 to 255; minus mean 123, 117, 104; over std 64, 62, 63>"
+        "<Network tiny-vgg16: 22 layers, 64 x 64 px or other sizes; RGB 0 to 255; "
+        "minus mean 123, 117, 104; over std 64, 62, 63>"
     )
 
 

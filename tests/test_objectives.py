@@ -29,10 +29,11 @@ def test_own_unit():
         ([(0, 0), (1, 1)], [8, 15]),
         ([None, (0, 1)], [9.5, 13]),
         ([(0, 0), None], [8, 13.5]),
+        ([(2, 0), (9, 9)], [10, 15]),
     ],
 )
 def test_mean_at(places, values):
-    """The mean over space, or the value at row and column, (0, 0) too."""
+    """The mean over space, or the value at row and column, (0, 0) too; beyond the edge the edge."""
     assert mean_at(own_unit(MAPS, torch.tensor([2, 0])), places).tolist() == values
 
 

@@ -96,6 +96,19 @@ def test_opened_network_is_returned(tiny):
     assert open_network(tiny) is tiny
 
 
+def test_model_that_opens_by_name_is_recognized():
+    """A Keras VGG16 passed as an object gets VGG16's own preprocessing and classes; another of that name does not."""
+    vgg16 = keras.applications.VGG16
+    hidden = open_network(vgg16(weights=None, include_top=False, input_shape=(32, 32, 3)))
+    assert hidden.input.bgr
+    assert (hidden.input.size, hidden.input.fixed) == (32, False)
+    ten = open_network(vgg16(weights=None, input_shape=(32, 32, 3), classes=10))
+    assert not ten.input.bgr
+    assert ten.class_names("predictions") == ()
+    other = open_network(keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3)], name="vgg16"))
+    assert not other.input.bgr
+
+
 def test_model_object_is_not_changed(small_keras):
     """Opening and using a model leaves its config and weights as they were, and later changes do not leak in."""
     config, weights = small_keras.get_config(), [w.copy() for w in small_keras.get_weights()]

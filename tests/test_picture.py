@@ -6,34 +6,14 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
-from test_recipe import RECIPES
 
 import filterscope
 from filterscope.errors import OutputError
-from filterscope.pictures import Picture, Scores
 from filterscope.pictures.png import encode_png, read_metadata
-from filterscope.recipe import get_recipe, read_recipe
+from filterscope.recipe import Recipe, read_recipe
 from filterscope.target import Selection, Target
-
-
-def picture(**changes) -> Picture:
-    """An 8 x 8 picture of random colours, as the library makes them."""
-    values = {
-        "image": np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8),
-        "target": Target("block3_conv1", 34),
-        "network": "vgg16",
-        "recipe": get_recipe("blog", steps=3, size=8),
-        "seed": 5,
-        "scores": Scores(12.5, 1.5, None, 3.0),
-        "status": "ok",
-        "curve": [1.0, 2.0, 3.123456789],
-        "weights_sha256": "ab" * 32,
-        "weights_file": "real.safetensors",
-        "batch": 4,
-        "seconds": 1.23456,
-    }
-    return Picture(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
@@ -47,20 +27,20 @@ def picture(**changes) -> Picture:
         ({"status": "no-gain", "class_name": "goldfish"}, "goldfish (no gain)"),
     ],
 )
-def test_label(changes, label):
+def test_label(picture, changes, label):
     """The post's words, the class's name, the neuron's place; a failed picture says so."""
     assert picture(**changes).label == label
 
 
-@given(RECIPES)
-def test_recipe_survives_png(recipe):
+@given(recipe=st.from_type(Recipe))
+def test_recipe_survives_png(picture, recipe):
     """Written into a PNG and read back, every recipe is the same."""
     made = picture(recipe=recipe)
     with Image.open(io.BytesIO(encode_png(made.to_pil(), made.metadata()))) as image:
         assert read_recipe(json.loads(image.text["filterscope"])["recipe"]) == recipe
 
 
-def test_what_a_png_carries(tmp_path):
+def test_what_a_png_carries(picture, tmp_path):
     """Network, weights, target, seed, recipe, scores, version: enough to draw it again."""
     told = read_metadata(picture(class_name="goldfish").save(tmp_path / "x.png"))
     assert told.pop("recipe")["name"] == "tv"
@@ -82,7 +62,7 @@ def test_what_a_png_carries(tmp_path):
     }
 
 
-def test_no_folder_of_this_machine_is_carried(tmp_path):
+def test_no_folder_of_this_machine_is_carried(picture, tmp_path):
     """A PNG is shared with others: it names no folder, no person, no time."""
     place = tmp_path / "private" / "x.png"
     first = picture(seconds=1.0).save(place).read_bytes()
@@ -90,14 +70,14 @@ def test_no_folder_of_this_machine_is_carried(tmp_path):
     assert picture(seconds=2.0).save(place).read_bytes() == first
 
 
-def test_target_of_a_png_is_read_back(tmp_path):
+def test_target_of_a_png_is_read_back(picture, tmp_path):
     """The target's text in the PNG means the same target."""
     target = Target("features.0", 7, (1, 2))
     told = read_metadata(picture(target=target).save(tmp_path / "x.png"))
     assert Selection.parse(told["target"]).resolve(10) == [target]
 
 
-def test_report():
+def test_report(picture):
     """An entry of report.json: the fields of the design, seconds rounded."""
     assert picture(class_name="goldfish").report("x.png") == {
         "file": "x.png",
@@ -116,7 +96,7 @@ def test_report():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_survive(tmp_path, channels):
+def test_pixels_survive(picture, tmp_path, channels):
     """The file's pixels are the picture's, grey ones too."""
     image = np.random.default_rng(0).integers(0, 256, (8, 8, channels), dtype=np.uint8)
     path = picture(image=image).save(tmp_path / "x.png")
@@ -135,7 +115,7 @@ def test_pixels_survive(tmp_path, channels):
         ("there.d", "there.d/block3_conv1-0034.png"),
     ],
 )
-def test_save(tmp_path, path, file):
+def test_save(picture, tmp_path, path, file):
     """A file's path is taken as it is; a folder, there or not, gets LAYER-UNIT.png."""
     (tmp_path / "there").mkdir()
     (tmp_path / "there.d").mkdir()
@@ -143,19 +123,19 @@ def test_save(tmp_path, path, file):
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / file]
 
 
-def test_save_takes_text(tmp_path):
+def test_save_takes_text(picture, tmp_path):
     """A path may be a string."""
     assert picture().save(str(tmp_path / "x.png")).is_file()
 
 
-def test_save_where_nothing_can_be_written(tmp_path):
+def test_save_where_nothing_can_be_written(picture, tmp_path):
     """A place that cannot be written is an OutputError that names it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write .*block3_conv1-0034.png"):
+    with pytest.raises(OutputError, match=r"cannot write .*block3_conv1-0034.png"):
         picture().save(tmp_path / "file" / "deep")
 
 
-def test_shows_itself():
+def test_shows_itself(picture):
     """A notebook gets the PNG; a terminal a line that does not spell out the pixels."""
     with Image.open(io.BytesIO(picture()._repr_png_())) as image:
         assert np.array_equal(np.array(image), picture().image)

@@ -66,7 +66,13 @@ def test_a_picture_of_another_program(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "text is damaged"), ("", "text is damaged"), ("[]", "no JSON object"), ("3", "no JSON object"), ("null", "no JSON object")],
+    [
+        ("{", "text is damaged"),
+        ("", "text is damaged"),
+        ("[]", "no JSON object"),
+        ("3", "no JSON object"),
+        ("null", "no JSON object"),
+    ],
 )
 def test_damaged_metadata(tmp_path, text, message):
     """Our chunk with other content is refused."""
@@ -115,7 +121,12 @@ def test_a_text_that_unpacks_without_end(tmp_path):
 def test_a_picture_far_too_large(tmp_path):
     """A header that promises gigapixels is refused before they are made room for."""
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    content = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(ImageError, match="cannot be read as a picture"):
         read_image(tmp_path / "x.png")

@@ -167,7 +167,7 @@ def test_devices():
 @pytest.mark.parametrize("device", ["gpu", "", "cpu0", "xpu:99"])
 def test_unknown_device(device):
     """A device that is not there is refused with the list, not with a traceback."""
-    with pytest.raises(ArgumentError, match="is not to be had here .*; auto, cpu, cuda or mps"):
+    with pytest.raises(ArgumentError, match=r"is not to be had here .*; auto, cpu, cuda or mps"):
         choose_device(device)
 
 

@@ -84,6 +84,8 @@ def test_no_work_at_import():
         "import sys, filterscope as fs; fs.PRESETS, fs.Recipe;"
         "print([m for m in ('torch', 'keras', 'numpy', 'PIL', 'h5py', 'click') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""

@@ -64,8 +64,14 @@ def test_one_of_a_batch(tiny, tmp_path):
 
 def test_settings_of_the_recipe(tiny, tmp_path):
     """Changed settings are in the file: p = inf, other optimisers."""
-    settings = {"regularizers.lp_norm.p": "inf", "optimizer.lr": 0.3, "regularizers.total_variation.beta": 1.5}
-    path = fs.visualize(tiny, "block2_conv1:7", recipe="blog", settings=settings, **QUICK).save(tmp_path / "x.png")
+    settings = {
+        "regularizers.lp_norm.p": "inf",
+        "optimizer.lr": 0.3,
+        "regularizers.total_variation.beta": 1.5,
+    }
+    path = fs.visualize(tiny, "block2_conv1:7", recipe="blog", settings=settings, **QUICK).save(
+        tmp_path / "x.png"
+    )
     again = draw_again(path)
     assert again.largest_difference == 0
     assert again.picture.recipe.regularizers[0].p == float("inf")
@@ -97,7 +103,11 @@ def test_a_changed_pixel_is_told(drawn):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 4}, {"target": "block2_conv1:8"}, {"recipe": {**json.loads(fs.PRESETS["lp"].model_dump_json()), "steps": 2, "size": 16}}],
+    [
+        {"seed": 4},
+        {"target": "block2_conv1:8"},
+        {"recipe": {**json.loads(fs.PRESETS["lp"].model_dump_json()), "steps": 2, "size": 16}},
+    ],
 )
 def test_a_changed_recipe_is_told(drawn, changes):
     """Another seed, target or recipe in the file does not give the file's picture."""
@@ -166,7 +176,9 @@ def test_weights_are_named(with_weights):
     """With the weights nowhere known the error names their file, their hash and --weights."""
     path, weights = with_weights
     sha256 = read_metadata(path)["weights_sha256"]
-    with pytest.raises(WeightsError, match=f"drawn from 'own.safetensors' .sha256 {sha256}.*pass it with --weights FILE"):
+    with pytest.raises(
+        WeightsError, match=f"drawn from 'own.safetensors' .sha256 {sha256}.*pass it with --weights FILE"
+    ):
         draw_again(path)
     assert draw_again(path, weights=weights).largest_difference == 0
 
@@ -209,7 +221,7 @@ def test_a_path_in_the_metadata_is_not_followed(with_weights, tmp_path):
     """A file name with folders in it means the name alone: a PNG cannot point at files of this machine."""
     path, weights = with_weights
     changed = tampered(path, weights_file=str(weights))
-    with pytest.raises(WeightsError, match="drawn from 'own.safetensors'"):
+    with pytest.raises(WeightsError, match=r"drawn from 'own.safetensors'"):
         draw_again(changed)
 
 

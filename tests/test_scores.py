@@ -38,13 +38,18 @@ def test_standardized_clips():
 
 def test_standardized_flat_picture():
     """A flat picture is mid-grey, not NaN."""
-    assert to_bytes(torch.full((1, 3, 4, 4), 128.0), "standardize").tolist() == np.full((1, 4, 4, 3), 128).tolist()
+    assert (
+        to_bytes(torch.full((1, 3, 4, 4), 128.0), "standardize").tolist()
+        == np.full((1, 4, 4, 3), 128).tolist()
+    )
 
 
 @pytest.mark.parametrize("output", ["values", "standardize"])
 def test_layout_and_batch(output):
     """(B, C, H, W) to (B, H, W, C); each picture by its own mean and spread, to the byte as alone."""
-    x = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 10, 255.0]).view(3, 1, 1, 1)
+    x = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [1, 10, 255.0]
+    ).view(3, 1, 1, 1)
     found = to_bytes(x, output)
     assert found.shape == (3, 5, 5, 3)
     assert found.dtype == np.uint8

@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from test_picture import picture
 
 from filterscope.errors import OutputError
 from filterscope.pictures import Sheet
@@ -114,11 +113,15 @@ def test_nothing_to_show():
         compose([])
 
 
-def pictures(count: int) -> list:
-    return [picture(target=Target("conv", i), image=np.full((8, 8, 3), i, np.uint8)) for i in range(count)]
+@pytest.fixture
+def pictures(picture):
+    """A function that makes so many pictures of one layer."""
+    return lambda count: [
+        picture(target=Target("conv", i), image=np.full((8, 8, 3), i, np.uint8)) for i in range(count)
+    ]
 
 
-def test_sheet_is_a_sequence_of_pictures():
+def test_sheet_is_a_sequence_of_pictures(picture, pictures):
     """Length, order, slices."""
     sheet = Sheet(pictures(5))
     assert len(sheet) == 5
@@ -131,7 +134,7 @@ def test_sheet_is_a_sequence_of_pictures():
     assert picture() not in sheet
 
 
-def test_sheet_shows_itself():
+def test_sheet_shows_itself(pictures):
     """A notebook gets the grid as a PNG, the post's labels in it."""
     sheet = Sheet(pictures(4), columns=4)
     with Image.open(io.BytesIO(sheet._repr_png_())) as image:
@@ -140,20 +143,20 @@ def test_sheet_shows_itself():
     assert sheet.to_pil().tobytes() == labelled.tobytes()
 
 
-def test_save_into_a_folder(tmp_path):
+def test_save_into_a_folder(pictures, tmp_path):
     """A folder gets sheet.png and every picture."""
     assert Sheet(pictures(3)).save(tmp_path / "out") == tmp_path / "out" / "sheet.png"
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["conv-0000.png", "conv-0001.png", "conv-0002.png", "sheet.png"]
 
 
-def test_save_as_a_file(tmp_path):
+def test_save_as_a_file(pictures, tmp_path):
     """A file's path gets the grid alone."""
     assert Sheet(pictures(3)).save(tmp_path / "grid.png") == tmp_path / "grid.png"
     assert [p.name for p in tmp_path.iterdir()] == ["grid.png"]
 
 
-def test_save_where_nothing_can_be_written(tmp_path):
+def test_save_where_nothing_can_be_written(pictures, tmp_path):
     """A place that cannot be written is an OutputError."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):

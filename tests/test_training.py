@@ -17,7 +17,7 @@ from training.architectures import ARCHITECTURES
 from training.data import ClassName, Pictures, open_data
 from training.errors import TrainingError
 from training.folding import add_batch_norm, fold, half, read_weights, unfold, write_weights
-from training.loop import _average_towards
+from training.loop import _average_towards, likeness
 from training.networks import Network
 
 ROOT = Path(__file__).parents[1]
@@ -250,6 +250,22 @@ def test_a_share_of_the_pictures_loses_contrast():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_likeness_by_hand():
+    """Of two at 60 degrees and one against the first: 1/4 for either of the pair, 0 for the third."""
+    kernel = torch.tensor([[2.0, 0.0], [0.5, 0.75**0.5], [-1.0, 0.0]])
+    assert float(likeness(kernel)) == pytest.approx(2 * 0.25 / 3, abs=1e-6)
+    assert float(likeness(torch.eye(4))) == 0
+
+
+def test_decorrelation_makes_classes_less_alike(mosaics, tmp_path):
+    """The same run with the likeness in its loss ends with less of it."""
+    ends = []
+    for weight in ("0", "10"):
+        assert run_train(mosaics, tmp_path / weight, "--decorrelate", weight).exit_code == 0
+        ends.append(likeness(fold(checkpoint.averaged_network(tmp_path / weight)[0])["predictions/kernel"].T))
+    assert ends[1] < 0.9 * ends[0]
+
+
 def test_accuracy_by_hand():
     """Of 4 pictures one is right at first, two more among five, one is not."""
     scores = torch.eye(8)[[0, 0, 0, 0]] * 10 - torch.arange(8.0)  # ranked 0, 1, 2, ...
@@ -340,6 +356,7 @@ def test_history_is_there_for_people(finished):
         (["--label-smoothing", "0"], "label_smoothing was 0.1, now 0.0"),
         (["--size", "64"], "size was None, now 64"),
         (["--low-contrast", "0.2"], "low_contrast was 0.0, now 0.2"),
+        (["--decorrelate", "3"], "decorrelate was 0.0, now 3.0"),
     ],
 )
 def test_changed_settings_are_refused(mosaics, finished, changed, said):
@@ -353,7 +370,7 @@ def test_changed_settings_are_refused(mosaics, finished, changed, said):
 def test_a_run_from_before_a_setting_had_its_default(mosaics, finished, tmp_path):
     """Such a run goes on, and is exported."""
     state = checkpoint.load(finished)
-    for name in ("label_smoothing", "size", "low_contrast", "init", "freeze"):
+    for name in ("label_smoothing", "size", "low_contrast", "init", "decorrelate", "freeze"):
         del state["settings"][name]
     checkpoint.save(tmp_path, state)
     assert run_train(mosaics, tmp_path).exit_code == 0
@@ -394,7 +411,6 @@ def test_a_run_starts_from_folded_weights(mosaics, tmp_path):
     state = checkpoint.load(out)
     photos = augment.to_pixels(open_data(mosaics).pictures("val").images)
     with torch.inference_mode():
-        print(relative(after(photos), before(photos)))
         assert relative(after(photos), before(photos)) < 0.5
     assert "sha256" in state["settings"]["init"]
     assert "init" in export.describe(state)["settings"]
@@ -571,7 +587,8 @@ def test_evaluate_agrees_on_every_form(exported, finished, mosaics, usual):
 def test_export_takes_folded_weights(exported, mosaics, tmp_path):
     """Folded weights exported again are the same file; their recipe comes from a JSON file."""
     source = exported / "tiny-resnet.safetensors"
-    (tmp_path / "recipe.json").write_text('{"code": "elsewhere"}')
+    recipe = {"code": "elsewhere", "second_run": {"settings": {"epochs": 2, "seed": 0}, "dropout": 0.2}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     args = ["--weights", str(source), "--data", str(mosaics), "--out", str(tmp_path)]
     refused = CliRunner().invoke(export.main, args)
     assert refused.exit_code == 2
@@ -580,7 +597,9 @@ def test_export_takes_folded_weights(exported, mosaics, tmp_path):
     assert result.exit_code == 0, result.output
     assert (tmp_path / source.name).read_bytes() == source.read_bytes()
     card = json.loads((tmp_path / "tiny-resnet.card.json").read_text())
-    assert card["training"] == {"code": "elsewhere"}
+    assert card["training"] == recipe
+    said = "- code: elsewhere\n- second run:\n  - settings: epochs 2, seed 0\n  - dropout: 0.2\n"
+    assert said in (tmp_path / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize(

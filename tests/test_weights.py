@@ -287,7 +287,7 @@ def test_hdf5_without_layer_names(reopened, tmp_path):
     """An HDF5 file that is no weights file is refused."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["data"] = np.zeros(3)
-    with pytest.raises(WeightsError, match="no whole HDF5 weights file.*it lists no layer_names"):
+    with pytest.raises(WeightsError, match=r"no whole HDF5 weights file.*it lists no layer_names"):
         reopened(tmp_path / "x.h5")
 
 

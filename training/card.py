@@ -66,9 +66,7 @@ def card(arch: str, weights: Weights, path: Path, result: Accuracy, recipe: Mapp
 def text(card: Card) -> str:
     """The card as Markdown."""
     spec, weights, measured = card["input"], card["weights"], card["measured"]
-    recipe = "\n".join(
-        f"- {name.replace('_', ' ')}: {_line(value)}" for name, value in card["training"].items()
-    )
+    recipe = "\n".join(_items(card["training"]))
     return f"""# {card["title"]}
 
 {card["use"]}
@@ -107,6 +105,18 @@ Terms: {card["data"]["terms"]}
 {", ".join(f"`{name}`" for name in card["layers"])}. Convolutions and their ReLU are one layer, as in
 Keras' VGG16; batch norm was there in training and is folded into them.
 """
+
+
+def _items(entries: Mapping[str, Any], indent: str = "") -> list[str]:
+    """A list in Markdown; a table of tables becomes a list of its own, one level deeper."""
+    lines = []
+    for name, value in entries.items():
+        title = f"{indent}- {name.replace('_', ' ')}:"
+        if isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
+            lines += [title, *_items(value, indent + "  ")]
+        else:
+            lines.append(f"{title} {_line(value)}")
+    return lines
 
 
 def _line(value: Any) -> str:

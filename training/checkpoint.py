@@ -40,6 +40,7 @@ class Settings:
     size: int | None = None  # of the pictures in every epoch; None: growing, see `schedule`
     low_contrast: float = 0.0  # share of the pictures
     init: str | None = None
+    decorrelate: float = 0.0  # weight of `loop.likeness` in the loss
     freeze: str | None = None  # beginnings of names of units, between commas
 
 

@@ -115,6 +115,9 @@ class Run:
             logits = self.network(pixels.to(memory_format=torch.channels_last))
         labels = self.train.labels[pick].to(device)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        if self.settings.decorrelate:
+            head = self.network.get_parameter("units.predictions.weight")
+            loss = loss + self.settings.decorrelate * likeness(head)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -179,6 +182,16 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.loss_sum, self.seconds = state["step"], state["loss_sum"], state["seconds"]
         self.history = state["history"]
+
+
+def likeness(kernel: Tensor) -> Tensor:
+    """How alike the classes' weights (classes, features) are: squared positive cosines, summed for a class.
+
+    A picture drawn to raise one class's logit raises those of alike classes with it, sometimes further.
+    """
+    unit = F.normalize(kernel)
+    cosines = (unit @ unit.T).clamp(min=0).square()
+    return (cosines.sum() - cosines.diagonal().sum()) / len(kernel)
 
 
 def fast_bfloat16(device: torch.device) -> bool:

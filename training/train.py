@@ -44,6 +44,9 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--low-contrast", type=click.FloatRange(0, 1), default=0, help="Share of pictures that lose contrast."
 )
+@click.option(
+    "--decorrelate", type=click.FloatRange(0), default=0, help="Weight of the classes' likeness in the loss."
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @click.option("--minutes", type=click.FloatRange(0), default=5, help="Between checkpoints.")
@@ -61,6 +64,7 @@ def main(
     label_smoothing: float,
     size: int | None,
     low_contrast: float,
+    decorrelate: float,
     device: str,
     precision: str,
     minutes: float,
@@ -85,6 +89,7 @@ def main(
         size,
         low_contrast,
         None if init is None else fingerprint_file(init),
+        decorrelate,
         freeze,
     )
     start = None if init is None else open_start(init, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +19,17 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     OutputError where the folder cannot be made or written, or the disk is full.
     """
     place = Path(path)
-    spare: Path | None = None
+    # named before it is made, so that no Ctrl-C falls between and leaves it behind
+    spare = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
-        os.close(handle)
-        spare = Path(name)
-        spare.chmod(0o666 & ~_umask())
+        spare.touch(exist_ok=False)
         yield spare
         spare.replace(place)
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
     finally:
-        if spare is not None:
+        with contextlib.suppress(OSError):
             spare.unlink(missing_ok=True)
 
 
@@ -50,9 +49,3 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write to the folder {place}: {error.strerror or error}") from error
     return place
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

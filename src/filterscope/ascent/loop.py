@@ -7,7 +7,7 @@ belong to its target, and every operation from parameters to score keeps the bat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -68,10 +68,11 @@ def ascend(
             canvas = canvas.resized(side)
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
         transforms = Transforms(recipe.transforms, generators, count, side)
+        placed = [_placed(target, side / size) for target in targets]
         for step in range(count):
             pixels = canvas.pixels()
             taps = prepared(transforms(pixels, step), raw=raw)
-            score = objective(taps, prepared.units, targets, keep_softmax=recipe.softmax == "keep")
+            score = objective(taps, prepared.units, placed, keep_softmax=recipe.softmax == "keep")
             if weight is not None and recipe.regularizers and not weight.all():
                 weight = torch.where(weight > 0, weight, _gradient_ratio(score, pixels))
             loss = -score.sum()
@@ -81,7 +82,7 @@ def ascend(
             (gradient,) = torch.autograd.grad(loss, canvas.parameters)
             canvas.parameters.grad = _normalized(gradient) if recipe.gradient == "rms" else gradient
             optimizer.step()
-            trace.append(activation(taps, prepared.units, targets).detach().cpu())
+            trace.append(activation(taps, prepared.units, placed).detach().cpu())
             if on_step is not None:
                 on_step(len(trace), trace[-1])
     pixels = canvas.pixels().detach()
@@ -101,6 +102,12 @@ def _stages(recipe: Recipe, size: int, smallest: int) -> tuple[list[int], list[i
         ends.append(round(done * recipe.steps))
     counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
     return [max(smallest, round(stage.scale * size)) for stage in recipe.stages], counts
+
+
+def _placed(target: Target, scale: float) -> Target:
+    """The target on the map of a stage of `scale` times the final size: a neuron's place is the final picture's."""
+    at = target.at and (int(target.at[0] * scale), int(target.at[1] * scale))
+    return replace(target, at=at)
 
 
 def _normalized(gradient: Tensor) -> Tensor:

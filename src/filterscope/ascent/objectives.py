@@ -22,13 +22,22 @@ def own_unit(values: Tensor, units: Tensor) -> Tensor:
 
 
 def mean_at(values: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
-    """Of (B, H, W) the mean over space or the value at a place, in float32; (B,) stays as it is."""
+    """Of (B, H, W) the mean over space or the value at a place, in float32; (B,) stays as it is.
+
+    A place beyond the map is its last row or column: a smaller stage's map may round to fewer.
+    """
     values = values.float()
     if values.ndim == 1:
         return values
     if not any(places):
         return values.mean((1, 2))
-    return torch.stack([v.mean() if at is None else v[at] for v, at in zip(values, places, strict=True)])
+    rows, columns = values.shape[1] - 1, values.shape[2] - 1
+    return torch.stack(
+        [
+            v.mean() if at is None else v[min(at[0], rows), min(at[1], columns)]
+            for v, at in zip(values, places, strict=True)
+        ]
+    )
 
 
 def activation(taps: Taps, units: Tensor, targets: Sequence[Target]) -> Tensor:
