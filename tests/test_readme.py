@@ -43,7 +43,7 @@ def test_commands_run(
     if "vgg16" in words:
         words += ["--weights", str(request.getfixturevalue("real_weights"))]
     if words[0] in ("show", "ladder"):
-        words += ["--steps", "2", "--size", "32"]
+        words += ["--steps", "2", "--size", "128" if "@" in line else "32"]
     if words[0] == "show" and "predictions" in line:
         words[2] = "predictions:0,goldfish,monarch"  # so that the file named further down exists
     if words[0] == "rerun":

@@ -154,7 +154,7 @@ def test_changed(settings, read, value):
         ({"stages": []}, "'stages'"),
         ({"stages.0.scale": 2}, "scale' must be less than or equal to 1"),
         ({"transforms": [{"kind": "rotate", "degrees": 200}]}, "degrees' must be"),
-        ({"image": "pixels"}, "'image'"),
+        ({"image": "oil"}, "'image'"),
     ],
 )
 def test_wrong_settings(settings, message):
@@ -209,3 +209,11 @@ def test_frozen():
         PRESETS["tv"].steps = 3
     with pytest.raises(ValidationError):
         PRESETS["tv"].regularizers[0].weight = 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"image": "pixels"}, {"image.kind": "pixels"}, {"image": {"kind": "pixels"}}]
+)
+def test_another_kind_begins_at_its_own_defaults(settings):
+    """A parametrization is changed by its name alone, whatever settings the one before had."""
+    assert get_recipe("sharp").changed(settings).image == Pixels()

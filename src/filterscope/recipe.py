@@ -270,9 +270,19 @@ def _assign(data: dict[str, Any], key: str, value: Any, recipe: str) -> None:
             near = did_you_mean(key, setting_keys(data))
             raise RecipeError(f"recipe {recipe!r} has no setting {key!r}{near} (known: {', '.join(data)})")
         if final:
-            place[index] = value
+            _put(place, index, value)
         else:
             place = place[index]
+
+
+def _put(place: Any, index: Any, value: Any) -> None:
+    """Set a value; another kind of image, regularizer or transform begins at its own defaults."""
+    if index == "kind" and place["kind"] != value:
+        place.clear()
+    old = place.get(index) if isinstance(place, dict) else place[index]
+    if isinstance(value, str) and isinstance(old, dict) and "kind" in old:
+        value = {"kind": value}  # image=pixels
+    place[index] = value
 
 
 def _validated(data: dict[str, Any]) -> Recipe:

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from filterscope.api import draw
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
-from filterscope.networks import Network, open_network
+from filterscope.networks import Network, network_names, open_network
 from filterscope.networks.opening import EMBEDDED
 from filterscope.networks.weights import sha256_file
 from filterscope.pictures.picture import Picture
@@ -81,6 +81,11 @@ def draw_again(
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
     found = Path(weights) if weights else _find_weights(told, Path(path))
     whole = found is not None and found.suffix == ".keras"
+    if not found and name not in network_names():
+        raise ImageError(
+            f"{os.fspath(path)!r} was drawn from a model object {name!r}, which a command cannot open; draw it again in "
+            f"Python: visualize(model, {target!r}, recipe=..., seed={seed})"
+        )
     network = open_network(found) if whole else open_network(name, weights=found)
     targets = network.targets(target, seed=seed)
     # as many at a time as then: on some processors a batch's size changes rounding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,17 +65,19 @@ def show(
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
     pictures: list[Picture] = []
-    reports: list[dict[str, object]] = []
+    began = time.time()
     try:
         with progress_bar(False if quiet else None) as on_step:
             for picture in draw(
                 network, wanted, recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
                 on_step=on_step,
             ):  # fmt: skip
-                path = picture.save(out / f"{picture.target.stem}.png")
                 pictures.append(picture)
-                reports.append(picture.report(path.name))
+                picture.save(out / f"{picture.target.stem}.png")
     finally:
+        # Ctrl-C may fall between a picture and its file: what counts is whether the file is there
+        pictures = [p for p in pictures if _written(out / f"{p.target.stem}.png", since=began)]
+        reports = [p.report(f"{p.target.stem}.png") for p in pictures]
         if pictures:
             Sheet(pictures).save(out / "sheet.png")
             write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
@@ -87,6 +90,10 @@ def show(
         click.echo(json.dumps(reports, indent=1))
     elif not quiet:
         _summary(pictures, out)
+
+
+def _written(path: Path, *, since: float) -> bool:
+    return path.is_file() and path.stat().st_mtime >= since - 2  # file systems round times
 
 
 def _targets(network: Network, selections: list, seed: int) -> list[Target]:  # type: ignore[type-arg]

@@ -131,9 +131,21 @@ class _Reader:
                 return after.output
         return None
 
+    def linear(self, name: str) -> str:
+        """The node before the layer's activation: its own, or for a layer that is an activation, or that pools
+        what comes out of one, the node before that one."""
+        row = self.rows[name]
+        if row.built.activation is not None or not row.inputs:
+            return row.linear
+        if isinstance(row.built.module, nn.Softmax | nn.ReLU | nn.ReLU6):
+            return self.rows[row.inputs[0]].output
+        if row.built.pools:
+            before = self.linear(row.inputs[0])
+            return row.linear if before == self.rows[row.inputs[0]].output else before
+        return row.linear
+
     def layer(self, name: str) -> Layer:
         row = self.rows[name]
-        own = isinstance(row.built.module, nn.Softmax)
         return Layer(
             name=name,
             kind=self.kinds[name],
@@ -142,7 +154,7 @@ class _Reader:
             receptive_field=row.field,
             trained=True,
             output=row.output,
-            linear=self.rows[row.inputs[0]].output if own else row.linear,
+            linear=self.linear(name),
             softmax=self.softmax(name),
             depends_on=self.ancestors(name),
         )

@@ -24,12 +24,17 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Built:
-    """A layer as torch runs it; `window` is (kernel, stride) of what one value sees, None for everything."""
+    """A layer as torch runs it.
+
+    window: (kernel, stride) of what one value sees, None for everything. pools: whether it only gathers each
+    channel's own values, so that a channel lives where the one before it does.
+    """
 
     module: nn.Module
     slots: tuple[Slot, ...] = ()
     activation: nn.Module | None = None
     window: tuple[int, int] | None = (1, 1)
+    pools: bool = False
 
 
 class SamePad(nn.Module):
@@ -138,7 +143,9 @@ def _pool(kind: type[nn.MaxPool2d] | type[nn.AvgPool2d]) -> Callable[[Config, Sh
         if config["padding"] == "same" and kind is nn.AvgPool2d:
             raise NetworkError("AveragePooling2D with padding 'same' is not supported yet")
         pad, _ = _padding(config, kernel, stride, (1, 1), float("-inf"))
-        return Built(_padded(pad, "pool", kind(kernel, stride)), window=_window(kernel, stride, (1, 1)))
+        return Built(
+            _padded(pad, "pool", kind(kernel, stride)), window=_window(kernel, stride, (1, 1)), pools=True
+        )
 
     return build
 
@@ -171,7 +178,7 @@ def _flatten(config: Config, shape: Shape) -> Built:
 
 def _global_average(config: Config, shape: Shape) -> Built:
     _require_channels_last(config)
-    return Built(GlobalAverage(config.get("keepdims", False)), window=None)
+    return Built(GlobalAverage(config.get("keepdims", False)), window=None, pools=True)
 
 
 BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {
@@ -179,14 +186,14 @@ BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {
     "AveragePooling2D": _pool(nn.AvgPool2d),
     "Conv2D": _conv2d,
     "Dense": _dense,
-    "Dropout": lambda config, shape: Built(nn.Identity()),
+    "Dropout": lambda config, shape: Built(nn.Identity(), pools=True),
     "Flatten": _flatten,
     "GlobalAveragePooling2D": _global_average,
     "MaxPooling2D": _pool(nn.MaxPool2d),
     "ReLU": _relu,
     "Rescaling": _rescaling,
     "Softmax": _softmax,
-    "SpatialDropout2D": lambda config, shape: Built(nn.Identity()),
+    "SpatialDropout2D": lambda config, shape: Built(nn.Identity(), pools=True),
 }
 
 

@@ -215,6 +215,11 @@ class Network:
         the network takes one size alone.
         """
         row = self.layer(layer)
+        _, height, width = next(iter(self.layers.values())).output_shape
+        if self.takes_one_size(layer) and height != width:
+            raise ArgumentError(
+                f"{layer} of {self.name} takes pictures of {height} x {width} px; only square ones are supported yet"
+            )
         if self.takes_one_size(layer) and size != self.input.size:
             only = self.input.size
             raise ArgumentError(f"{layer} of {self.name} runs at {only} x {only} px only (got {size})")

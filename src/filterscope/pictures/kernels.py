@@ -20,7 +20,7 @@ def kernel_weights(network: Network, layer: str) -> np.ndarray:
     part = network.part(layer)
     target = next(n.target for n in part.graph.graph.nodes if n.name == network.layers[layer].linear)
     for module in part.graph.get_submodule(str(target)).modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and network.layers[layer].parameters:
             return module.weight.detach().float().numpy()
     convolutions = [n for n, row in network.layers.items() if "Conv" in row.kind and row.trained]
     raise TargetError(f"{layer} has no kernels; convolutions are: {', '.join(convolutions)}")
