@@ -675,9 +675,11 @@ def test_shipped_network_on_real_pictures(shared, tmp_path):
     assert 44 < measure.accuracy(network, pictures).top1_percent < 56
 
 
-def test_shipped_weights_are_the_trained_ones(shared):
-    """Bit for bit."""
-    trained = load_file(shared / "models" / "tiny-vgg16.safetensors")
+def test_shipped_weights_go_on_from_the_first_run(shared):
+    """Blocks 1 to 3 are those of the first run, frozen in the second; the rest has learned on."""
+    first = load_file(shared / "models" / "tiny-vgg16.safetensors")
     shipped = load_file(SHIPPED / "tiny-vgg16.safetensors")
-    assert trained.keys() == shipped.keys()
-    assert all(torch.equal(trained[name], tensor) for name, tensor in shipped.items())
+    assert first.keys() == shipped.keys()
+    for name, tensor in shipped.items():
+        change = relative(tensor.float(), first[name].float())
+        assert change < 1e-3 if name.startswith(("block1", "block2", "block3")) else change > 0.01, name

@@ -177,7 +177,7 @@ PRESETS: dict[str, Recipe] = {
             name="sharp",
             steps=128,
             usual_size=128,
-            optimizer=Optimizer(lr=0.2),
+            optimizer=Optimizer(lr=0.07),
             stages=(Stage(scale=0.5, share=0.5), Stage(scale=1, share=0.5)),
             transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=5)),
         ),
