@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers
 from PIL import Image
 
@@ -283,3 +284,49 @@ def test_batch_size(size):
     """A few pictures at a time: more where they are small."""
     assert 4 <= batch_size(size) <= 16
     assert batch_size(224) <= batch_size(size) or size > 224
+
+
+@pytest.mark.parametrize(("recipe", "size"), [("tv", 64), ("sharp", 96)])
+def test_a_picture_alone_equals_the_one_in_a_batch(tiny, recipe, size):
+    """In float32, at sizes where oneDNN rounds a batch of one otherwise, within 2 of 255 levels on average."""
+    chosen = get_recipe(recipe, steps=24, size=size)
+    together = list(draw(tiny, tiny.targets("block3_conv1:5,9,20"), chosen, precision="float32"))
+    (alone,) = draw(tiny, tiny.targets("block3_conv1:5"), chosen, precision="float32")
+    assert np.abs(together[0].image.astype(int) - alone.image).mean() <= 2
+
+
+def test_classes_behind_a_pool_after_a_rectifier_are_the_softmax_input():
+    """Conv(relu), GlobalAveragePooling, Softmax: the class's value is what goes into the softmax."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.Conv2D(5, 3, activation="relu", name="conv"),
+            keras.layers.GlobalAveragePooling2D(name="gap"),
+            keras.layers.Softmax(name="softmax"),
+        ]
+    )
+    from filterscope.networks import open_network
+
+    net = open_network(model)
+    pixels = torch.rand(2, 3, 12, 12) * 255
+    wanted = keras.Model(model.inputs, model.get_layer("gap").output).predict(
+        pixels.permute(0, 2, 3, 1).numpy(), verbose=0
+    )
+    for layer in ("gap", "softmax"):
+        found = net.part(layer, softmax=True)(net.input.preprocess(pixels))
+        torch.testing.assert_close(found.output, torch.from_numpy(wanted), rtol=1e-4, atol=1e-3)
+        assert found.softmax.shape == (2, 5)
+
+
+def test_a_damaged_cache_is_no_cache(tiny, own_cache):
+    """A cut natural-activations file falls back to the shipped ones."""
+    from filterscope.measure.natural import _cached, recall
+
+    place = _cached(tiny, "block1_conv1")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for content in (b"", b"PK\x03\x04 cut short"):
+        place.write_bytes(content)
+        assert recall(tiny, "block1_conv1") is not None

@@ -13,10 +13,10 @@ from filterscope.recipe import get_recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = [
-    ("block1_conv2:7", "tv", 24),
-    ("block2_conv2:12", "sharp", 32),
-    ("block3_conv3:40", "linear", 24),
-    ("predictions:goldfish", "sharp", 32),
+    ("block1_conv2:7", "tv", 8),
+    ("block2_conv2:12", "sharp", 10),
+    ("block3_conv3:40", "linear", 8),
+    ("predictions:goldfish", "sharp", 10),
 ]
 
 

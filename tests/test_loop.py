@@ -89,7 +89,7 @@ def test_blog_on_vgg16(random_vgg16, vgg16_tensors, stage, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize("stage", BLOG)
+@pytest.mark.parametrize("stage", ["naive", "linear"])
 def test_blog_on_a_class(small, small_keras, stage, steps):
     """A class: after the softmax in `naive`, before it from `linear` on, by Keras' own arithmetic."""
     logits = keras.Model(small_keras.inputs[0], small_keras.get_layer("flatten").output)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from filterscope.ascent.loop import Ascent, ascend
+from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
 from filterscope.errors import TargetError
 from filterscope.measure.natural import natural_best
@@ -131,18 +132,26 @@ def _draw_chunk(
     began = time.perf_counter()
     layer = targets[0].layer
     natural = natural_best(net, targets)
-    prepared = prepare(net, layer, targets, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
     smallest = net.smallest_size(layer) if len(recipe.stages) > 1 else 1
-    ascent = ascend(prepared, targets, recipe, size=size, smallest=smallest, seed=seed, on_step=report)
+
+    def climb(some: Sequence[Target], attempt: int = 0, on_step: LoopStep | None = None) -> Ascent:
+        # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
+        alone = len(some) == 1 and device.type == "cpu" and dtype == torch.float32
+        drawn = list(some) * 2 if alone else list(some)
+        prepared = prepare(net, layer, drawn, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
+        ascent = ascend(
+            prepared, drawn, recipe, size=size, smallest=smallest, seed=seed, attempt=attempt, on_step=on_step
+        )
+        count = len(some)
+        return Ascent(ascent.pixels[:count], ascent.start[:count], ascent.curves[:count])
+
+    ascent = climb(targets, on_step=report)
     attempts = [0] * len(targets)
     for attempt in range(1, RESTARTS + 1):
         asleep = [i for i, curve in enumerate(ascent.curves) if not any(curve)]
         if not asleep:
             break
-        again = [targets[i] for i in asleep]
-        prepared = prepare(net, layer, again, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
-        other = ascend(prepared, again, recipe, size=size, smallest=smallest, seed=seed, attempt=attempt)
-        _replace(ascent, asleep, other)
+        _replace(ascent, asleep, climb([targets[i] for i in asleep], attempt))
         for i in asleep:
             attempts[i] = attempt
     images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")

@@ -159,6 +159,8 @@ class Recipe(_Part):
         """
         data = json.loads(self.model_dump_json())
         for key, value in settings.items():
+            if key == "name" and value != self.name:
+                raise RecipeError("a recipe's name cannot be set; it says which preset the others began from")
             _assign(data, key, value, self.name)
         return _validated(data)
 
@@ -277,7 +279,7 @@ def _assign(data: dict[str, Any], key: str, value: Any, recipe: str) -> None:
 
 def _put(place: Any, index: Any, value: Any) -> None:
     """Set a value; another kind of image, regularizer or transform begins at its own defaults."""
-    if index == "kind" and place["kind"] != value:
+    if index == "kind" and place.get("kind", value) != value:
         place.clear()
     old = place.get(index) if isinstance(place, dict) else place[index]
     if isinstance(value, str) and isinstance(old, dict) and "kind" in old:

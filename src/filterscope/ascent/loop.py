@@ -57,7 +57,8 @@ def ascend(
     """
     generators = [torch.Generator().manual_seed(t.seed(seed, attempt)) for t in targets]
     raw = recipe.feed == "raw" and prepared.input.keeps_pixel_scale
-    rescale = recipe.feed == "raw" and not raw
+    vgg_like = raw and prepared.input.bgr  # fed as VGG16 is: its own penalty weights, exactly
+    rescale = recipe.feed == "raw" and not vgg_like
     sizes, counts = _stages(recipe, size, smallest)
     canvas = start_canvas(recipe.image, generators, prepared.input.channels, sizes[0], prepared.device)
     start = canvas.pixels().detach().clone()

@@ -54,7 +54,7 @@ def objective(taps: Taps, units: Tensor, targets: Sequence[Target], *, keep_soft
     gradients are kept from 0 climbs the logarithm of its probability, whose gradient points the same way.
     """
     if keep_softmax and taps.softmax is not None:
-        logarithm = own_unit(taps.linear.float().log_softmax(1), units)
+        logarithm = own_unit(taps.output.float().log_softmax(1), units)
         probability = logarithm.exp()
         return torch.where(probability < UNSEEN, logarithm, probability)
     score = activation(taps, units, targets)

@@ -141,7 +141,11 @@ def rerun(
 
     with progress_bar(False if quiet else None) as on_step:
         again = draw_again(picture, weights=weights, device=device, on_step=on_step)
-    path = again.picture.save(out / picture.name) if out else None
+    path = out / f"{picture.stem}.png" if out else None
+    if path and path.resolve() == picture.resolve():
+        path = path.with_suffix(".rerun.png")  # never over what it was drawn from
+    if path:
+        again.picture.save(path)
     if as_json:
         click.echo(json.dumps({**again.summary(), "file": str(path) if path else None}, indent=1))
     elif not quiet:
@@ -153,7 +157,7 @@ def rerun(
 @click.command()
 @click.argument("net")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@drawing_options(recipe=False)
+@drawing_options(recipe=None)
 @weights_option
 @out_option
 @json_option
@@ -182,7 +186,8 @@ def ladder(
     from filterscope.ladder import draw_ladder
     from filterscope.recipe import LADDER
 
-    recipes = [drawing.get_recipe(name) for name in LADDER]
+    columns = [*LADDER, drawing.recipe] if drawing.recipe else LADDER
+    recipes = [drawing.get_recipe(name) for name in columns]
     check_writable(out)
     from filterscope.networks import open_network
     from filterscope.pictures.sheet import save_image

@@ -13,7 +13,8 @@ from filterscope.cli.options import json_option, out_option, quiet_option, weigh
 
 @click.command()
 @json_option
-def models(as_json: bool) -> None:
+@quiet_option
+def models(as_json: bool, quiet: bool) -> None:
     """List the networks that open by name."""
     rows = [
         {"name": "tiny-vgg16", "weights": "in the package", "classes": "200 of Tiny ImageNet"},
@@ -23,6 +24,8 @@ def models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
+    if quiet:
+        return
     _table(["name", "classes", "weights"], [[r["name"], r["classes"], r["weights"]] for r in rows])
     click.echo("\nA .keras file opens by its path, a Keras model object from Python.")
 
@@ -31,7 +34,8 @@ def models(as_json: bool) -> None:
 @click.argument("net")
 @weights_option
 @json_option
-def layers(net: str, weights: str | None, as_json: bool) -> None:
+@quiet_option
+def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
     """List a network's layers: name, kind, output shape, units, parameters, receptive field, trained."""
     from filterscope.networks import open_network
 
@@ -50,6 +54,8 @@ def layers(net: str, weights: str | None, as_json: bool) -> None:
             for row in network.layers.values()
         ]
         click.echo(json.dumps(rows, indent=1))
+        return
+    if quiet:
         return
     click.echo(f"{network.name}: {network.input}")
     trained = {True: "yes", False: "no"}
@@ -116,8 +122,15 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
 @click.option("--size", type=click.IntRange(min=1), help="Resize and crop to this side [the network's own].")
 @weights_option
 @json_option
+@quiet_option
 def classify(
-    images: tuple[str, ...], net: str, top: int, size: int | None, weights: str | None, as_json: bool
+    images: tuple[str, ...],
+    net: str,
+    top: int,
+    size: int | None,
+    weights: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Say what a network sees in pictures: the most probable classes.
 
@@ -144,7 +157,7 @@ def classify(
         ]
         click.echo(json.dumps(rows, indent=1))
         return
-    for image, guesses in zip(images, answers, strict=True):
+    for image, guesses in () if quiet else zip(images, answers, strict=True):
         click.echo(image)
         for guess in guesses:
             click.echo(f"  {guess.probability:7.2%}  {guess.name}")

@@ -34,7 +34,7 @@ device_option = click.option("--device", default="auto", show_default=True, help
 class Drawing:
     """How to draw, as the options said."""
 
-    recipe: str
+    recipe: str | None
     settings: tuple[str, ...]
     steps: int | None
     size: int | None
@@ -43,14 +43,17 @@ class Drawing:
     device: str
 
     def get_recipe(self, name: str | None = None) -> Recipe:
-        from filterscope.recipe import get_recipe, parse_settings
+        from filterscope.recipe import DEFAULT, get_recipe, parse_settings
 
         return get_recipe(
-            name or self.recipe, steps=self.steps, size=self.size, settings=parse_settings(self.settings)
+            name or self.recipe or DEFAULT,
+            steps=self.steps,
+            size=self.size,
+            settings=parse_settings(self.settings),
         )
 
 
-def drawing_options(*, recipe: bool = True) -> Callable[[F], F]:
+def drawing_options(*, recipe: str | None = "sharp") -> Callable[[F], F]:
     """--recipe, --set, --steps, --size, --seed, --precision and --device, handed on as one `drawing`."""
 
     def decorate(function: F) -> F:
@@ -75,14 +78,13 @@ def drawing_options(*, recipe: bool = True) -> Callable[[F], F]:
             ),
             device_option,
         ]  # fmt: skip
-        if recipe:
-            options.insert(
-                0,
-                click.option(
-                    "--recipe", metavar="NAME", default="sharp", show_default=True,
-                    help="sharp, or the blog's stages: naive, linear, lp, tv (= blog).",
-                ),
-            )  # fmt: skip
+        options.insert(
+            0,
+            click.option(
+                "--recipe", metavar="NAME", default=recipe, show_default=True,
+                help="sharp, or the blog's stages: naive, linear, lp, tv (= blog)." if recipe else "One more column.",
+            ),
+        )  # fmt: skip
         for option in reversed(options):
             wrapped = option(wrapped)
         return wrapped  # type: ignore[return-value]

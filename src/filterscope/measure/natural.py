@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -133,13 +135,13 @@ def recall(
     With `images` and `size` only those computed from that very set at that size.
     """
     try:
-        with np.load(_cached(network, layer), allow_pickle=False) as file:
+        with _cached(network, layer).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             arrays = {name: file[name] for name in _ARRAYS}
         if images is not None and (meta["images"], meta["size"]) != (images, size):
             return None
         return NaturalActivations(layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None if images is not None else shipped(network, layer)
 
 

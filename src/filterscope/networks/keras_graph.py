@@ -131,6 +131,15 @@ class _Reader:
                 return after.output
         return None
 
+    def logits(self, name: str) -> str | None:
+        """The node that goes into that softmax."""
+        row = self.rows[name]
+        if self.softmax(name) is None:
+            return None
+        if isinstance(row.built.activation, nn.Softmax):
+            return row.linear
+        return self.rows[row.inputs[0]].output if isinstance(row.built.module, nn.Softmax) else row.output
+
     def linear(self, name: str) -> str:
         """The node before the layer's activation: its own, or for a layer that is an activation, or that pools
         what comes out of one, the node before that one."""
@@ -156,6 +165,7 @@ class _Reader:
             output=row.output,
             linear=self.linear(name),
             softmax=self.softmax(name),
+            logits=self.logits(name),
             depends_on=self.ancestors(name),
         )
 

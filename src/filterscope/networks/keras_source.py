@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -100,7 +101,8 @@ class DownloadedWeights:
         keras = import_keras()
         make = getattr(keras.applications, APPLICATIONS[self.name].function)
         try:
-            return make(weights="imagenet", include_top=top)
+            with contextlib.redirect_stdout(sys.stderr):  # standard output is the result's
+                return make(weights="imagenet", include_top=top)
         except Exception as error:  # Keras raises a bare Exception for any failed download
             raise DownloadError(
                 f"the weights of {self.name} could not be downloaded ({_first_line(error)}); pass a file you have "

@@ -78,6 +78,7 @@ class Layer:
     output: str
     linear: str
     softmax: str | None = None
+    logits: str | None = None
     depends_on: tuple[str, ...] = ()
 
     @property
@@ -185,7 +186,7 @@ class Network:
             if name not in self.loaded:
                 self.weights.load(self.graph, name)
                 self.loaded.add(name)
-        output = row.linear if row.softmax else row.output  # a class is its value before the softmax
+        output = row.logits or row.output  # a class is its value before the softmax
         ends = [row.linear, output] + ([row.softmax] if softmax and row.softmax else [])
         return Part(cut(self.graph, ends), row, with_softmax=len(ends) == 3)
 
@@ -195,7 +196,7 @@ class Network:
         rows = [self.layer(name) for name in layers]
         for row in rows:
             self.part(row.name)
-        return cut(self.graph, [row.linear if row.softmax else row.output for row in rows])
+        return cut(self.graph, [row.logits or row.output for row in rows])
 
     def picture_size(self, layer: str, usual: int | None = None) -> int:
         """The side of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
