@@ -77,7 +77,7 @@ def draw_again(
         recipe = read_recipe(told["recipe"])
         name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
         precision, batch = str(told["precision"]), int(told["batch"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
     found = Path(weights) if weights else _find_weights(told, Path(path))
     whole = found is not None and found.suffix == ".keras"

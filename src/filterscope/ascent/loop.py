@@ -89,7 +89,8 @@ def ascend(
     pixels = canvas.pixels().detach()
     for i in (~pixels.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
         raise WorkError(
-            f"the picture of {targets[i]} is not finite; does the network give NaN for ordinary pictures?"
+            f"the picture of {targets[i]} is not finite: "
+            "a setting of the recipe is too large, or the network gives NaN for ordinary pictures"
         )
     return Ascent(pixels, start, torch.stack(trace, 1).tolist())
 

@@ -44,7 +44,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageError(f"{str(path)!r}: its {CHUNK} text is damaged: {error}") from None
     if not isinstance(found, dict):
         raise ImageError(f"{str(path)!r}: its {CHUNK} text is no JSON object")
