@@ -330,3 +330,21 @@ def test_a_damaged_cache_is_no_cache(tiny, own_cache):
     for content in (b"", b"PK\x03\x04 cut short"):
         place.write_bytes(content)
         assert recall(tiny, "block1_conv1") is not None
+
+
+def test_the_weights_hash_is_asked_for_after_they_are_loaded(monkeypatch):
+    """Asking earlier would download the hidden layers' file for a class that comes from the other file."""
+    from filterscope.networks import open_network
+
+    net = open_network("tiny-vgg16")
+    loaded_when_asked = []
+    real = type(net.weights).sha256
+
+    def sha256(weights):
+        loaded_when_asked.append("block1_conv1" in net.loaded)
+        return real.fget(weights)
+
+    monkeypatch.setattr(type(net.weights), "sha256", property(sha256))
+    list(draw(net, net.targets("block1_conv1:0"), get_recipe("linear", steps=1, size=16)))
+    assert loaded_when_asked
+    assert all(loaded_when_asked)

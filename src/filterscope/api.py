@@ -131,7 +131,6 @@ def _draw_chunk(
 ) -> Iterator[Picture]:
     began = time.perf_counter()
     layer = targets[0].layer
-    natural = natural_best(net, targets)
     smallest = net.smallest_size(layer) if len(recipe.stages) > 1 else 1
 
     def climb(some: Sequence[Target], attempt: int = 0, on_step: LoopStep | None = None) -> Ascent:
@@ -154,6 +153,8 @@ def _draw_chunk(
         _replace(ascent, asleep, climb([targets[i] for i in asleep], attempt))
         for i in asleep:
             attempts[i] = attempt
+    # asked only now that the layer's weights are there: their hash must not fetch a file of its own
+    natural = natural_best(net, targets)
     images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")
     measurer = Measurer(prepare(net, layer, targets, device=device, softmax=True), targets, natural)
     scores = measurer.scores(images, starts)
