@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,11 @@ from filterscope.target import Target
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # pictures are compared to the byte: on the processor
+
+# torchvision has no build for a CPU-only torch; it imports once the two operators of its binary are known
+_operators = torch.library.Library("torchvision", "DEF")
+for _name in ("nms", "qnms"):
+    _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 settings.register_profile("filterscope", deadline=None, derandomize=True, database=None)
 settings.load_profile("filterscope")
