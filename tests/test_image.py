@@ -19,7 +19,7 @@ def wave(
     """A one-channel canvas with a single coefficient."""
     parameters = torch.zeros(1, 1, size, size // 2 + 1, 2)
     parameters[0, 0, row, column] = torch.tensor(value)
-    return FourierCanvas(parameters, Fourier(decay=decay), size)
+    return FourierCanvas(parameters, Fourier(decay=decay), (size, size))
 
 
 def before_sigmoid(canvas) -> torch.Tensor:
@@ -28,7 +28,7 @@ def before_sigmoid(canvas) -> torch.Tensor:
 
 def test_blog_start():
     """(u - 0.5) * 20 + 128 with u from the picture's own generator."""
-    canvas = PixelCanvas.start(Pixels(), generators(3, 4), 3, 5)
+    canvas = PixelCanvas.start(Pixels(), generators(3, 4), 3, (5, 5))
     for picture, seed in zip(canvas.pixels(), (3, 4), strict=True):
         u = torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(seed))
         assert torch.equal(picture, (u - 0.5) * 20 + 128)
@@ -41,13 +41,13 @@ def test_blog_start():
 @pytest.mark.parametrize("size", [1, 2, 7, 8])
 def test_start(recipe, channels, size):
     """(B, C, H, W) within 0 to 255; a picture's start is the same alone and in a batch."""
-    canvas = start_canvas(recipe, generators(1, 2), channels, size, torch.device("cpu"))
+    canvas = start_canvas(recipe, generators(1, 2), channels, (size, size), torch.device("cpu"))
     pixels = canvas.pixels().detach()
     assert pixels.shape == (2, channels, size, size)
     assert pixels.dtype == torch.float32
     assert pixels.min() >= 0
     assert pixels.max() <= 255
-    alone = start_canvas(recipe, generators(2), channels, size, torch.device("cpu")).pixels()
+    alone = start_canvas(recipe, generators(2), channels, (size, size), torch.device("cpu")).pixels()
     assert torch.allclose(pixels[1:], alone, atol=1e-4)
     assert canvas.parameters.requires_grad
     assert canvas.parameters.is_leaf
@@ -56,7 +56,7 @@ def test_start(recipe, channels, size):
 @pytest.mark.parametrize("recipe", [Pixels(), Fourier(), Fourier(decorrelate=False, decay=0)])
 def test_pictures_are_kept_apart(recipe):
     """Picture 0 has no gradient from picture 1."""
-    canvas = start_canvas(recipe, generators(1, 2), 3, 6, torch.device("cpu"))
+    canvas = start_canvas(recipe, generators(1, 2), 3, (6, 6), torch.device("cpu"))
     (gradient,) = torch.autograd.grad(canvas.pixels()[1].square().sum(), canvas.parameters)
     assert not gradient[0].any()
     assert gradient[1].any()
@@ -91,7 +91,7 @@ def test_waves_by_hand(row, column, frequency, decay):
 def test_spectrum_is_the_inverse():
     """The parameters come back from the picture: logit, Fourier transform, times the frequency."""
     canvas = FourierCanvas.start(
-        Fourier(sd=0.1), generators(5), 1, 9
+        Fourier(sd=0.1), generators(5), 1, (9, 9)
     )  # odd: every coefficient is free but the mean's
     values = torch.fft.rfft2(before_sigmoid(canvas), norm="forward")
     found = torch.view_as_real(values) / canvas.scale
@@ -104,9 +104,9 @@ def test_decorrelated_colour():
     for channel in range(3):
         parameters = torch.zeros(1, 3, 4, 3, 2)
         parameters[0, channel, 0, 0, 0] = 1
-        found = before_sigmoid(FourierCanvas(parameters, Fourier(), 4))[0, :, 0, 0]
+        found = before_sigmoid(FourierCanvas(parameters, Fourier(), (4, 4)))[0, :, 0, 0]
         assert found.tolist() == pytest.approx([row[channel] for row in COLOUR], abs=1e-4)
-        plain = before_sigmoid(FourierCanvas(parameters, Fourier(decorrelate=False), 4))[0, :, 0, 0]
+        plain = before_sigmoid(FourierCanvas(parameters, Fourier(decorrelate=False), (4, 4)))[0, :, 0, 0]
         assert plain.tolist() == pytest.approx([float(c == channel) for c in range(3)], abs=1e-4)
 
 
@@ -120,14 +120,14 @@ def test_colour_matrix_inverts():
 @pytest.mark.parametrize(("small", "large"), [(8, 16), (8, 12), (7, 14), (9, 16), (8, 9)])
 def test_fourier_goes_on_at_another_size(small, large):
     """Larger and back is the same picture, but for what only the smaller size calls Nyquist."""
-    start = FourierCanvas.start(Fourier(sd=0.1), generators(1), 3, small)
+    start = FourierCanvas.start(Fourier(sd=0.1), generators(1), 3, (small, small))
     with torch.no_grad():
         if small % 2 == 0:
             start.parameters[:, :, small // 2] = 0
             start.parameters[:, :, :, small // 2] = 0
-    grown = start.resized(large)
+    grown = start.resized((large, large))
     assert grown.pixels().shape == (1, 3, large, large)
-    assert torch.allclose(grown.resized(small).pixels(), start.pixels(), atol=1e-3)
+    assert torch.allclose(grown.resized((small, small)).pixels(), start.pixels(), atol=1e-3)
     if large == 2 * small:
         assert torch.allclose(grown.pixels()[..., ::2, ::2], start.pixels(), atol=1e-3)
     assert grown.parameters.is_leaf
@@ -136,9 +136,11 @@ def test_fourier_goes_on_at_another_size(small, large):
 
 def test_pixels_go_on_at_another_size():
     """A flat picture stays flat, means stay about."""
-    canvas = PixelCanvas(torch.full((1, 3, 4, 4), 100.0)).resized(9)
+    canvas = PixelCanvas(torch.full((1, 3, 4, 4), 100.0)).resized((9, 9))
     assert torch.allclose(canvas.pixels(), torch.full((1, 3, 9, 9), 100.0))
     assert canvas.parameters.requires_grad
     assert canvas.parameters.is_leaf
-    noise = PixelCanvas.start(Pixels(), generators(1), 3, 8)
-    assert noise.resized(16).pixels().mean().item() == pytest.approx(noise.pixels().mean().item(), abs=0.5)
+    noise = PixelCanvas.start(Pixels(), generators(1), 3, (8, 8))
+    assert noise.resized((16, 16)).pixels().mean().item() == pytest.approx(
+        noise.pixels().mean().item(), abs=0.5
+    )

@@ -35,7 +35,7 @@ PLAIN = Recipe(name="plain", image=Pixels(), feed="raw", optimizer=Optimizer(nam
 def run(net, texts, recipe, *, size, seed=0, dtype=torch.float32, **more):
     """The loop on targets of one layer."""
     targets = [t for text in texts for t in net.targets(text)]
-    prepared = prepare(net, targets[0].layer, targets, dtype=dtype, softmax=recipe.softmax == "keep")
+    prepared = prepare(net, targets, dtype=dtype, softmax=recipe.softmax == "keep")
     return ascend(prepared, targets, recipe, size=size, seed=seed, **more)
 
 
@@ -283,7 +283,11 @@ def test_on_step(small):
     """Told after each step: which, and each picture's activation."""
     told = []
     ascent = run(
-        small, ["conv1:1", "conv1:2"], get_recipe("tv", steps=3), size=16, on_step=lambda *a: told.append(a)
+        small,
+        ["conv1:1", "conv1:2"],
+        get_recipe("tv", steps=3),
+        size=16,
+        on_step=lambda step, values, _: told.append((step, values)),
     )
     assert [step for step, _ in told] == [1, 2, 3]
     assert torch.stack([values for _, values in told], 1).tolist() == ascent.curves
@@ -370,10 +374,11 @@ STAGES = st.lists(
 @given(STAGES, st.integers(1, 2000), st.integers(1, 512), st.integers(1, 32))
 def test_stages_add_up(stages, steps, size, smallest):
     """Steps add up to the recipe's, none is negative, sizes lie between the smallest that works and the final one."""
-    sizes, counts = _stages(Recipe(name="x", steps=steps, stages=stages), size, smallest)
+    sizes, counts = _stages(Recipe(name="x", steps=steps, stages=stages), (size, 2 * size), smallest)
     assert sum(counts) == steps
     assert min(counts) >= 0
-    assert all(min(smallest, size) <= s <= max(size, smallest) for s in sizes)
+    assert all(min(smallest, size) <= s[0] <= max(size, smallest) for s in sizes)
+    assert all(min(smallest, 2 * size) <= s[1] <= max(2 * size, smallest) for s in sizes)
 
 
 @pytest.mark.parametrize("image", [Pixels(), Fourier()])

@@ -50,23 +50,26 @@ def test_class_before_and_after_softmax():
     """A class's activation is linear; its objective is linear or, with keep_softmax, the probability."""
     taps = Taps(VECTORS, VECTORS, VECTORS.softmax(1))
     units = torch.tensor([2, 0])
-    assert activation(taps, units, targets(2, 0)).tolist() == [3, 4]
-    assert objective(taps, units, targets(2, 0), keep_softmax=False).tolist() == [3, 4]
-    kept = objective(taps, units, targets(2, 0), keep_softmax=True)
+    assert activation({"layer": taps}, targets(2, 0), units).tolist() == [3, 4]
+    assert objective({"layer": taps}, targets(2, 0), units, keep_softmax=False).tolist() == [3, 4]
+    kept = objective({"layer": taps}, targets(2, 0), units, keep_softmax=True)
     assert kept.tolist() == pytest.approx([0.66524, 0.09003], abs=1e-5)
 
 
 def test_keep_softmax_of_a_layer_without_one():
     """Where there is no softmax the activation is ascended."""
     taps = Taps(MAPS, MAPS, None)
-    assert objective(taps, torch.tensor([2, 0]), targets(2, 0), keep_softmax=True).tolist() == [9.5, 13.5]
+    assert objective({"layer": taps}, targets(2, 0), torch.tensor([2, 0]), keep_softmax=True).tolist() == [
+        9.5,
+        13.5,
+    ]
 
 
 def test_a_dead_unit_is_ascended_before_its_activation():
     """Where the output is 0 everywhere the value before it counts, with its gradient; elsewhere the output."""
     linear = torch.tensor([[[[-1.0, -3]]], [[[-1.0, 5]]]], requires_grad=True)
     taps = Taps(linear, linear.relu(), None)
-    score = objective(taps, torch.tensor([0, 0]), targets(0, 0), keep_softmax=False)
+    score = objective({"layer": taps}, targets(0, 0), torch.tensor([0, 0]), keep_softmax=False)
     assert score.tolist() == [-2, 2.5]
     (gradient,) = torch.autograd.grad(score.sum(), linear)
     assert gradient.flatten().tolist() == [0.5, 0.5, 0, 0.5]
@@ -76,7 +79,7 @@ def test_a_dead_neuron_is_woken_at_its_own_place():
     """For one neuron its own place decides, whatever lives beside it."""
     linear = torch.tensor([[[[-1.0, 5]]]], requires_grad=True)
     taps = Taps(linear, linear.relu(), None)
-    score = objective(taps, torch.tensor([0]), targets(0, at=(0, 0)), keep_softmax=False)
+    score = objective({"layer": taps}, targets(0, at=(0, 0)), torch.tensor([0]), keep_softmax=False)
     assert score.tolist() == [-1]
     (gradient,) = torch.autograd.grad(score.sum(), linear)
     assert gradient.flatten().tolist() == [1, 0]
@@ -85,7 +88,9 @@ def test_a_dead_neuron_is_woken_at_its_own_place():
 def test_reported_is_what_the_unit_says():
     """The activation of a dead unit is reported as 0, whatever is ascended."""
     linear = torch.tensor([[[[-1.0, -3]]]])
-    assert activation(Taps(linear, linear.relu(), None), torch.tensor([0]), targets(0)).tolist() == [0]
+    assert activation(
+        {"layer": Taps(linear, linear.relu(), None)}, targets(0), torch.tensor([0])
+    ).tolist() == [0]
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -94,7 +99,7 @@ def test_pictures_are_kept_apart(keep, at):
     """Score 0 has no gradient from row 1, and of row 0 none but from its own unit."""
     values = (MAPS - 11).requires_grad_()
     taps = Taps(values, values.relu(), None)
-    score = objective(taps, torch.tensor([1, 2]), targets(1, 2, at=at), keep_softmax=keep)
+    score = objective({"layer": taps}, targets(1, 2, at=at), torch.tensor([1, 2]), keep_softmax=keep)
     assert score.shape == (2,)
     (gradient,) = torch.autograd.grad(score[0], values)
     assert not gradient[1].any()
@@ -107,7 +112,7 @@ def test_softmax_keeps_pictures_apart():
     values = VECTORS.clone().requires_grad_()
     taps = Taps(values, values, values.softmax(1))
     (gradient,) = torch.autograd.grad(
-        objective(taps, torch.tensor([1, 2]), targets(1, 2), keep_softmax=True)[0], values
+        objective({"layer": taps}, targets(1, 2), torch.tensor([1, 2]), keep_softmax=True)[0], values
     )
     assert not gradient[1].any()
     assert gradient[0].all()

@@ -15,6 +15,12 @@ def pictures(count: int, size: int = 32, channels: int = 3) -> torch.Tensor:
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)) * 255
 
 
+def taps_of(prepared, x, **how):
+    """The one layer's taps."""
+    (taps,) = prepared(x, **how).values()
+    return taps
+
+
 def own(taps, prepared) -> torch.Tensor:
     return taps.output[torch.arange(len(taps.output)), prepared.units]
 
@@ -26,26 +32,26 @@ def own(taps, prepared) -> torch.Tensor:
 @pytest.mark.parametrize("units", [[5], [7, 2, 11], [3, 3]])
 def test_the_targets_channels_alone_say_the_same(tiny, layer, units):
     """What a target's channel says is what it says in the whole layer."""
-    prepared = prepare(tiny, layer, [Target(layer, u) for u in units])
+    prepared = prepare(tiny, [Target(layer, u) for u in units])
     x = pictures(len(units))
     with torch.no_grad():
         whole = tiny.part(layer)(tiny.input.preprocess(x)).output
-        found = own(prepared(x), prepared)
+        found = own(taps_of(prepared, x), prepared)
     assert torch.allclose(found, whole[torch.arange(len(units)), units], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("layer", "count"), [("block3_conv2", 2), ("predictions", 2), ("block2_pool", 2)])
 def test_last_product_is_narrowed(tiny, layer, count):
     """The last convolution or matrix product has the targets' channels and no others."""
-    prepared = prepare(tiny, layer, [Target(layer, 9), Target(layer, 4)])
-    assert prepared(pictures(2)).linear.shape[1] == count
+    prepared = prepare(tiny, [Target(layer, 9), Target(layer, 4)])
+    assert taps_of(prepared, pictures(2)).linear.shape[1] == count
 
 
 def test_softmax_needs_every_class(tiny, small):
     """A class's probability is over all classes, in a network with the softmax as a layer and in one with it inside."""
     for net, size in [(tiny, 32), (small, 16)]:
-        prepared = prepare(net, "predictions", [Target("predictions", 3)], softmax=True)
-        taps = prepared(pictures(1, size))
+        prepared = prepare(net, [Target("predictions", 3)], softmax=True)
+        taps = taps_of(prepared, pictures(1, size))
         assert taps.linear.shape == (1, net.layers["predictions"].units)
         assert torch.allclose(taps.softmax, taps.linear.softmax(1))
         assert prepared.units.tolist() == [3]
@@ -55,33 +61,31 @@ def test_softmax_needs_every_class(tiny, small):
 def test_class_value_is_linear_whoever_is_in_the_batch(small, softmax):
     """A class's value is before the softmax and does not depend on the other targets."""
     x = pictures(1, 16).repeat(2, 1, 1, 1)
-    alone = prepare(small, "predictions", [Target("predictions", 1)], softmax=softmax)
-    both = prepare(
-        small, "predictions", [Target("predictions", 1), Target("predictions", 4)], softmax=softmax
-    )
-    values = own(both(x), both)
-    assert own(alone(x[:1]), alone).item() == pytest.approx(values[0].item(), rel=1e-5)
+    alone = prepare(small, [Target("predictions", 1)], softmax=softmax)
+    both = prepare(small, [Target("predictions", 1), Target("predictions", 4)], softmax=softmax)
+    values = own(taps_of(both, x), both)
+    assert own(taps_of(alone, x[:1]), alone).item() == pytest.approx(values[0].item(), rel=1e-5)
     assert not 0 < values[0].item() < 1
 
 
 def test_raw_skips_the_preprocessing(random_vgg16):
     """Raw pixel values reach the network as they are: no mean subtracted, no channels swapped."""
-    prepared = prepare(random_vgg16, "block1_conv1", [Target("block1_conv1", u) for u in range(64)][:2])
+    prepared = prepare(random_vgg16, [Target("block1_conv1", u) for u in range(64)][:2])
     x = pictures(2)
     conv = random_vgg16.part("block1_conv1").graph.layer_block1_conv1.conv
     raw = nn.functional.conv2d(x, conv.weight[:2], conv.bias[:2], padding=1)
     swapped = x.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
     fed = nn.functional.conv2d(swapped, conv.weight[:2], conv.bias[:2], padding=1)
-    assert torch.allclose(prepared(x, raw=True).linear, raw, atol=1e-2)
-    assert torch.allclose(prepared(x).linear, fed, atol=1e-2)
+    assert torch.allclose(taps_of(prepared, x, raw=True).linear, raw, atol=1e-2)
+    assert torch.allclose(taps_of(prepared, x).linear, fed, atol=1e-2)
 
 
 def test_the_network_is_untouched(small):
     """Preparing copies what it changes: the network's own parameters keep their type, size and values."""
     small.part("predictions")
     before = {n: (p, p.dtype, p.detach().clone()) for n, p in small.graph.named_parameters()}
-    prepare(small, "conv2", [Target("conv2", 1)], dtype=torch.bfloat16)(pictures(1, 16))
-    prepare(small, "predictions", [Target("predictions", 1)])(pictures(1, 16))
+    prepare(small, [Target("conv2", 1)], dtype=torch.bfloat16)(pictures(1, 16))
+    prepare(small, [Target("predictions", 1)])(pictures(1, 16))
     for name, parameter in small.graph.named_parameters():
         same, dtype, values = before[name]
         assert parameter is same
@@ -92,32 +96,30 @@ def test_the_network_is_untouched(small):
 @pytest.mark.parametrize("layer", ["block3_conv1", "predictions"])
 def test_bfloat16(tiny, layer):
     """In bfloat16 the layer says about the same, and the picture stays float32."""
-    whole = prepare(tiny, layer, [Target(layer, 5)])
-    half = prepare(tiny, layer, [Target(layer, 5)], dtype=torch.bfloat16)
+    whole = prepare(tiny, [Target(layer, 5)])
+    half = prepare(tiny, [Target(layer, 5)], dtype=torch.bfloat16)
     x = pictures(1).requires_grad_()
-    taps = half(x)
+    taps = taps_of(half, x)
     assert taps.output.dtype == torch.bfloat16
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
-    scale = whole(x).linear.abs().max()
-    assert torch.allclose(taps.linear.float(), whole(x).linear, atol=0.05 * scale.item())
+    scale = taps_of(whole, x).linear.abs().max()
+    assert torch.allclose(taps.linear.float(), taps_of(whole, x).linear, atol=0.05 * scale.item())
     (gradient,) = torch.autograd.grad(taps.linear.float().sum(), x)
     assert gradient.dtype == torch.float32
 
 
 def test_no_gradient_for_weights(tiny):
     """Weights need no gradient: only the picture is changed."""
-    prepared = prepare(tiny, "block2_conv1", [Target("block2_conv1", 0)])
+    prepared = prepare(tiny, [Target("block2_conv1", 0)])
     assert not any(p.requires_grad for p in prepared.parameters())
-    assert not prepared.part.training
+    assert not prepared.parts.training
 
 
 def test_pictures_are_kept_apart(tiny):
     """Picture 0 has no gradient from picture 1 anywhere in a network."""
-    prepared = prepare(
-        tiny, "predictions", [Target("predictions", 0), Target("predictions", 1)], softmax=True
-    )
+    prepared = prepare(tiny, [Target("predictions", 0), Target("predictions", 1)], softmax=True)
     x = pictures(2).requires_grad_()
-    (gradient,) = torch.autograd.grad(prepared(x).softmax[1].square().sum(), x)
+    (gradient,) = torch.autograd.grad(taps_of(prepared, x).softmax[1].square().sum(), x)
     assert not gradient[0].any()
     assert gradient[1].any()
 

@@ -64,7 +64,7 @@ def images() -> np.ndarray:
 
 def measurer(net, layer, units, natural=(None, None)) -> Measurer:
     targets = [Target(layer, u) for u in units]
-    return Measurer(prepare(net, layer, targets, softmax=True), targets, natural)
+    return Measurer(prepare(net, targets, softmax=True), targets, natural)
 
 
 def test_scores_are_of_the_saved_picture(small, images):

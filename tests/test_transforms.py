@@ -19,7 +19,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 def moved(part, u, x=GRID) -> torch.Tensor:
     """What one transform makes of a picture when its two random numbers are u."""
-    matrix = _matrix(part, torch.tensor([u]), x.shape[-1])[:, :2]
+    matrix = _matrix(part, torch.tensor([u]), tuple(x.shape[-2:]))[:, :2]
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)[0, 0]
 
@@ -27,12 +27,12 @@ def moved(part, u, x=GRID) -> torch.Tensor:
 def test_nothing_to_do():
     """Without transforms the very same picture goes through."""
     x = torch.rand(2, 3, 5, 5)
-    assert Transforms((), generators(1, 2), 4, 5)(x, 3) is x
+    assert Transforms((), generators(1, 2), 4, (5, 5))(x, 3) is x
 
 
 def test_pad():
     """Grey all around, the picture untouched within."""
-    padded = Transforms((Pad(pixels=2), Pad(pixels=1)), generators(1), 1, 3)(GRID, 0)
+    padded = Transforms((Pad(pixels=2), Pad(pixels=1)), generators(1), 1, (3, 3))(GRID, 0)
     assert padded.shape == (1, 1, 9, 9)
     assert torch.equal(padded[..., 3:6, 3:6], GRID)
     padded[..., 3:6, 3:6] = GREY
@@ -71,7 +71,7 @@ def test_zoom_out():
 def test_magnitude_zero_is_the_identity(part):
     """A transform of no magnitude leaves the picture as it is, whatever its random numbers."""
     x = torch.rand(2, 3, 6, 6) * 255
-    transforms = Transforms((part,), generators(1, 2), 3, 6)
+    transforms = Transforms((part,), generators(1, 2), 3, (6, 6))
     assert all(torch.allclose(transforms(x, step), x, atol=1e-2) for step in range(3))
 
 
@@ -79,17 +79,17 @@ def test_order():
     """Transforms are done in their order: first shift, then turn, is not first turn, then shift."""
     x = torch.rand(1, 3, 8, 8)
     shift, turn = Jitter(pixels=3), Rotate(degrees=60)
-    one = Transforms((shift, turn), generators(1), 1, 8)
-    other = Transforms((turn, shift), generators(1), 1, 8)
+    one = Transforms((shift, turn), generators(1), 1, (8, 8))
+    other = Transforms((turn, shift), generators(1), 1, (8, 8))
     assert not torch.allclose(one(x, 0), other(x, 0))
 
 
 def test_batch_equals_its_members():
     """A picture is moved alike alone and in a batch, and differently from its neighbour."""
     x = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0)).repeat(3, 1, 1, 1) * 255
-    together = Transforms(ALL, generators(5, 6, 7), 4, 12)
+    together = Transforms(ALL, generators(5, 6, 7), 4, (12, 12))
     for i, seed in enumerate((5, 6, 7)):
-        alone = Transforms(ALL, generators(seed), 4, 12)
+        alone = Transforms(ALL, generators(seed), 4, (12, 12))
         for step in range(4):
             assert torch.allclose(together(x, step)[i : i + 1], alone(x[:1], step), atol=1e-3)
     assert not torch.allclose(together(x, 0)[0], together(x, 0)[1])
@@ -99,7 +99,7 @@ def test_batch_equals_its_members():
 def test_pictures_are_kept_apart():
     """Picture 0 has no gradient from picture 1."""
     x = torch.rand(2, 3, 8, 8, requires_grad=True)
-    (gradient,) = torch.autograd.grad(Transforms(ALL, generators(1, 2), 1, 8)(x, 0)[1].sum(), x)
+    (gradient,) = torch.autograd.grad(Transforms(ALL, generators(1, 2), 1, (8, 8))(x, 0)[1].sum(), x)
     assert not gradient[0].any()
     assert gradient[1].any()
 
@@ -107,9 +107,9 @@ def test_pictures_are_kept_apart():
 def test_draws_stay_within_their_bounds():
     """Shifts, zooms and angles are spread over their range and never leave it."""
     u = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
-    shift = _matrix(Jitter(pixels=8), u, 64)[:, :2, 2] * 64 / 2
-    zoom = 1 / _matrix(Scale(low=0.9, high=1.1), u, 64)[:, 0, 0]
-    turn = _matrix(Rotate(degrees=5), u, 64)
+    shift = _matrix(Jitter(pixels=8), u, (64, 64))[:, :2, 2] * 64 / 2
+    zoom = 1 / _matrix(Scale(low=0.9, high=1.1), u, (64, 64))[:, 0, 0]
+    turn = _matrix(Rotate(degrees=5), u, (64, 64))
     angle = torch.atan2(turn[:, 1, 0], turn[:, 0, 0]) * 180 / math.pi
     for values, low, high in [(shift, -8, 8), (zoom, 0.9, 1.1), (angle, -5, 5)]:
         assert values.min() >= low - 1e-4
@@ -120,7 +120,7 @@ def test_draws_stay_within_their_bounds():
 def test_values_stay_in_range():
     """No transform makes a value outside those of the picture and the grey around it."""
     x = torch.rand(2, 3, 16, 16) * 255
-    out = Transforms(ALL, generators(1, 2), 5, 16)
+    out = Transforms(ALL, generators(1, 2), 5, (16, 16))
     for step in range(5):
         assert out(x, step).min() >= -1e-3
         assert out(x, step).max() <= 255 + 1e-3

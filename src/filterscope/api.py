@@ -16,17 +16,18 @@ from filterscope.errors import TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
+from filterscope.objective import Direction, Objective
 from filterscope.pictures import Picture, Sheet
 from filterscope.progress import OnStep, Step, progress_bar
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
-from filterscope.target import Target
+from filterscope.target import Algebra, Target, terms_of
 
 RESTARTS = 2  # other noise for a unit that the first one leaves dead
 
 
 def visualize(
     network: Any,
-    target: str | Sequence[str],
+    target: str | Objective | Sequence[str | Objective],
     *,
     recipe: str | Recipe = DEFAULT,
     steps: int | None = None,
@@ -41,7 +42,8 @@ def visualize(
 
     network: a name, file or Keras model (see `open_network`), or an opened Network.
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
-        "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", or several of these.
+        "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
+        or several of these.
     recipe: a preset ("sharp", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
     seed: same seed, same machine, same picture.
@@ -56,8 +58,8 @@ def visualize(
     """
     net = open_network(network)
     chosen = get_recipe(recipe, steps=steps, size=size, settings=settings)
-    texts = [target] if isinstance(target, str) else list(target)
-    targets = list(dict.fromkeys(t for text in texts for t in net.targets(text, seed=seed)))
+    asked = [target] if isinstance(target, str | Algebra) else list(target)
+    targets = list(dict.fromkeys(t for one in asked for t in net.objectives(one, seed=seed)))
     if not targets:
         raise TargetError("there is no target to draw; write LAYER:UNIT, as in block3_conv1:30")
     with progress_bar(progress) as on_step:
@@ -77,7 +79,7 @@ def visualize_filter(network: Any, layer: str, unit: int | str, **settings: Any)
 
 def draw(
     net: Network,
-    targets: Sequence[Target],
+    targets: Sequence[Objective],
     recipe: Recipe,
     *,
     seed: int = 0,
@@ -89,29 +91,40 @@ def draw(
     """Pictures of the targets as they are finished, in order; a few are drawn at a time."""
     place = choose_device(device)
     dtype = choose_precision(precision, place)
-    layers = dict.fromkeys(t.layer for t in targets)
-    sizes = {layer: recipe.size or net.picture_size(layer, recipe.usual_size) for layer in layers}
-    for layer, size in sizes.items():  # whatever cannot be drawn is refused before any work
-        shape = net.output_shape(layer, size)
-        for at in {t.at for t in targets if t.layer == layer and t.at is not None}:
-            if at[0] >= shape[1] or at[1] >= shape[2]:
-                ends = f"rows 0 to {shape[1] - 1} and columns 0 to {shape[2] - 1}"
-                raise TargetError(f"{layer} has {ends} at {size} px (got {at[0]},{at[1]})")
-    chunks: list[list[Target]] = []
-    for layer, of_layer in groupby(targets, key=lambda t: t.layer):
-        group, count = list(of_layer), batch or batch_size(sizes[layer])
+    sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
+    chunks: list[list[Objective]] = []
+    for layers, same in groupby(targets, key=lambda t: t.layers):
+        group, count = list(same), batch or batch_size(sizes[layers])
         chunks += [group[i : i + count] for i in range(0, len(group), count)]
     total, done = len(targets) * recipe.steps, 0
     for chunk in chunks:
 
         def report(
-            step: int, activations: torch.Tensor, chunk: Sequence[Target] = chunk, done: int = done
+            step: int,
+            activations: torch.Tensor,
+            image: Callable[[], torch.Tensor],
+            chunk: Sequence[Objective] = chunk,
+            done: int = done,
         ) -> None:
             if on_step is not None:
-                on_step(Step(done + step * len(chunk), total, chunk[0], float(activations.mean())))
+                mean = float(activations.mean())
+                on_step(Step(done + step * len(chunk), total, chunk[0], mean, step, activations, image))
 
-        yield from _draw_chunk(net, chunk, recipe, sizes[chunk[0].layer], seed, dtype, place, report)
+        yield from _draw_chunk(net, chunk, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
         done += len(chunk) * recipe.steps
+
+
+def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> int:
+    """The side of the goal's picture; whatever cannot be drawn is refused before any work."""
+    size = recipe.size or max(net.picture_size(layer, recipe.usual_size) for layer in goal.layers)
+    shapes = {layer: net.output_shape(layer, size) for layer in goal.layers}
+    for _, term in terms_of(goal):
+        if isinstance(term, Target | Direction) and term.at is not None:
+            _, rows, columns = shapes[term.layer]
+            if term.at[0] >= rows or term.at[1] >= columns:
+                ends = f"rows 0 to {rows - 1} and columns 0 to {columns - 1}"
+                raise TargetError(f"{term.layer} has {ends} at {size} px (got {term.at[0]},{term.at[1]})")
+    return size
 
 
 def batch_size(size: int) -> int:
@@ -121,23 +134,23 @@ def batch_size(size: int) -> int:
 
 def _draw_chunk(
     net: Network,
-    targets: Sequence[Target],
+    targets: Sequence[Objective],
     recipe: Recipe,
     size: int,
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
-    report: Callable[[int, torch.Tensor], None],
+    report: LoopStep,
 ) -> Iterator[Picture]:
     began = time.perf_counter()
-    layer = targets[0].layer
-    smallest = net.smallest_size(layer) if len(recipe.stages) > 1 else 1
+    layers = targets[0].layers
+    smallest = max(map(net.smallest_size, layers)) if len(recipe.stages) > 1 else 1
 
-    def climb(some: Sequence[Target], attempt: int = 0, on_step: LoopStep | None = None) -> Ascent:
+    def climb(some: Sequence[Objective], attempt: int = 0, on_step: LoopStep | None = None) -> Ascent:
         # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
         alone = len(some) == 1 and device.type == "cpu" and dtype == torch.float32
         drawn = list(some) * 2 if alone else list(some)
-        prepared = prepare(net, layer, drawn, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
+        prepared = prepare(net, drawn, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
         ascent = ascend(
             prepared, drawn, recipe, size=size, smallest=smallest, seed=seed, attempt=attempt, on_step=on_step
         )
@@ -156,7 +169,7 @@ def _draw_chunk(
     # asked only now that the layer's weights are there: their hash must not fetch a file of its own
     natural = natural_best(net, targets)
     images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")
-    measurer = Measurer(prepare(net, layer, targets, device=device, softmax=True), targets, natural)
+    measurer = Measurer(prepare(net, targets, device=device, softmax=True), targets, natural)
     scores = measurer.scores(images, starts)
     seconds = (time.perf_counter() - began) / len(targets)
     for i, target in enumerate(targets):

@@ -9,11 +9,11 @@ from PIL import Image
 
 from filterscope.api import draw
 from filterscope.networks import Network
+from filterscope.objective import Objective
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.sheet import Tile, compose
 from filterscope.progress import OnStep, Step
 from filterscope.recipe import Recipe
-from filterscope.target import Target
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Ladder:
 
 def draw_ladder(
     network: Network,
-    targets: Sequence[Target],
+    targets: Sequence[Objective],
     recipes: Sequence[Recipe],
     *,
     seed: int = 0,

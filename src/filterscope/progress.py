@@ -7,17 +7,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from filterscope.target import Target
+from filterscope.objective import Objective
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far the work is: `done` of `total` steps of all pictures, and the mean activation now."""
+    """How far the work is: `done` of `total` steps of all pictures, and the mean activation now.
+
+    `step` counts from 1 within the batch that is being drawn, whose activations are `activations` (B,);
+    `images` gives its pictures so far, (B, C, H, W) in pixel values, computed only when asked for.
+    """
 
     done: int
     total: int
-    target: Target
+    target: Objective
     activation: float
+    step: int = 0
+    activations: Any = None
+    images: Callable[[], Any] | None = None
 
 
 OnStep = Callable[[Step], None]
@@ -36,7 +43,7 @@ def progress_bar(shown: bool | None = None) -> Iterator[OnStep]:
             bar = tqdm(
                 total=step.total, unit="step", disable=None if shown is None else not shown, leave=False
             )
-        bar.set_description(step.target.layer, refresh=False)
+        bar.set_description(step.target.layers[0], refresh=False)
         bar.set_postfix_str(f"activation {step.activation:.4g}", refresh=False)
         bar.update(step.done - bar.n)
 

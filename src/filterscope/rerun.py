@@ -87,7 +87,7 @@ def draw_again(
             f"Python: visualize(model, {target!r}, recipe=..., seed={seed})"
         )
     network = open_network(found) if whole else open_network(name, weights=found)
-    targets = network.targets(target, seed=seed)
+    targets = network.objectives(target, seed=seed)
     # as many at a time as then: on some processors a batch's size changes rounding
     together = targets * max(1, min(batch, 64))
     pictures = draw(

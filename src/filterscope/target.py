@@ -26,8 +26,81 @@ _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})")
 _PLACE = re.compile(r"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
 
 
+class Algebra:
+    """What every objective can do: add, subtract, scale, name a file, seed its own random numbers."""
+
+    layers: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending: the text in letters that every file system takes."""
+        stem = re.sub(r"[^\w.+@,-]+", ".", str(self)).strip(".")
+        return (
+            stem if len(stem) <= 80 else f"{stem[:64]}.{hashlib.sha256(str(self).encode()).hexdigest()[:12]}"
+        )
+
+    def seed(self, seed: int, attempt: int = 0, facet: int = 0) -> int:
+        """A 63-bit seed that belongs to this objective alone, so that no batch or order can change its picture."""
+        words = f"{seed}|{self}" + (f"|{attempt}" if attempt else "") + (f"~{facet}" if facet else "")
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
+
+    def __add__(self, other: Algebra) -> Sum:
+        return Sum((*terms_of(self), *terms_of(other))) if isinstance(other, Algebra) else NotImplemented
+
+    def __sub__(self, other: Algebra) -> Sum:
+        return self + other * -1.0 if isinstance(other, Algebra) else NotImplemented
+
+    def __mul__(self, factor: float) -> Sum:
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Sum(tuple((factor * weight, term) for weight, term in terms_of(self)))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Sum:
+        return self * -1.0
+
+
 @dataclass(frozen=True)
-class Target:
+class Sum(Algebra):
+    """A weighted sum of objectives, (weight, term) each; sums of sums are flattened.
+
+    >>> str(Target("a", 1) + 0.5 * Target("b", 2) - Target("a", 3))
+    'a:1 + 0.5 * b:2 - a:3'
+    """
+
+    terms: tuple[tuple[float, Algebra], ...]
+
+    def __str__(self) -> str:
+        text = ""
+        for weight, term in self.terms:
+            size = abs(weight) if text else weight
+            factor = "" if size == 1 else f"{number(size)} * "
+            text += ((" - " if weight < 0 else " + ") if text else "") + f"{factor}{term}"
+        return text
+
+    @property
+    def layers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The layers that its terms listen to, each once."""
+        return tuple(dict.fromkeys(name for _, term in self.terms for name in term.layers))
+
+
+def terms_of(objective: Algebra) -> tuple[tuple[float, Algebra], ...]:
+    """Any objective as weighted terms."""
+    return objective.terms if isinstance(objective, Sum) else ((1.0, objective),)
+
+
+def number(value: float) -> str:
+    """The shortest text that reads back as the same number.
+
+    >>> number(0.5), number(3.0)
+    ('0.5', '3')
+    """
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+@dataclass(frozen=True)
+class Target(Algebra):
     """One unit of one layer, at every place of its map or at one (row, column).
 
     >>> str(Target("block3_conv1", 30, at=(14, 14)))
@@ -53,10 +126,10 @@ class Target:
         place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
         return f"{layer}-{self.unit:04d}{place}"
 
-    def seed(self, seed: int, attempt: int = 0) -> int:
-        """A 63-bit seed that belongs to this target alone, so that no batch or order can change its picture."""
-        words = f"{seed}|{self}" + (f"|{attempt}" if attempt else "")
-        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
+    @property
+    def layers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The layers that it listens to."""
+        return (self.layer,)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from filterscope.recipe import Fourier, Image, Pixels
 COLOUR = ((0.567, 0.216, 0.054), (0.584, -0.005, -0.112), (0.581, -0.206, 0.059))
 
 
+Sides = tuple[int, int]  # height and width in pixels
+
+
 class Canvas(Protocol):
     """Parameters that are optimised, and the picture they stand for."""
 
@@ -28,7 +31,7 @@ class Canvas(Protocol):
     def pixels(self) -> Tensor:
         """The pictures, (B, C, H, W), pixel values on the 0 to 255 scale."""
 
-    def resized(self, size: int) -> Canvas:
+    def resized(self, size: Sides) -> Canvas:
         """The same pictures at another size, to go on from."""
 
 
@@ -40,19 +43,17 @@ class PixelCanvas:
 
     @classmethod
     def start(
-        cls, recipe: Pixels, generators: Sequence[torch.Generator], channels: int, size: int
+        cls, recipe: Pixels, generators: Sequence[torch.Generator], channels: int, size: Sides
     ) -> PixelCanvas:
-        noise = [torch.rand(channels, size, size, generator=g) for g in generators]
+        noise = [torch.rand(channels, *size, generator=g) for g in generators]
         return cls((torch.stack(noise) - 0.5) * recipe.spread + recipe.center)
 
     def pixels(self) -> Tensor:
         return self.parameters
 
-    def resized(self, size: int) -> PixelCanvas:
+    def resized(self, size: Sides) -> PixelCanvas:
         old = self.parameters.detach()
-        return PixelCanvas(
-            torch.nn.functional.interpolate(old, (size, size), mode="bilinear", antialias=True)
-        )
+        return PixelCanvas(torch.nn.functional.interpolate(old, size, mode="bilinear", antialias=True))
 
 
 class FourierCanvas:
@@ -65,7 +66,7 @@ class FourierCanvas:
 
     GAIN = 0.25  # lucid's: sigmoid(x / 4) keeps the first steps in its linear range
 
-    def __init__(self, parameters: Tensor, recipe: Fourier, size: int):
+    def __init__(self, parameters: Tensor, recipe: Fourier, size: Sides):
         self.parameters = parameters.requires_grad_()
         self.recipe = recipe
         self.size = size
@@ -75,35 +76,32 @@ class FourierCanvas:
 
     @classmethod
     def start(
-        cls, recipe: Fourier, generators: Sequence[torch.Generator], channels: int, size: int
+        cls, recipe: Fourier, generators: Sequence[torch.Generator], channels: int, size: Sides
     ) -> FourierCanvas:
-        shape = (channels, size, size // 2 + 1, 2)
+        shape = (channels, size[0], size[1] // 2 + 1, 2)
         return cls(
             torch.stack([torch.randn(shape, generator=g) for g in generators]) * recipe.sd, recipe, size
         )
 
     def pixels(self) -> Tensor:
         spectrum = torch.view_as_complex((self.parameters * self.scale).contiguous())
-        x = torch.fft.irfft2(spectrum, s=(self.size, self.size), norm="forward") * self.GAIN
+        x = torch.fft.irfft2(spectrum, s=self.size, norm="forward") * self.GAIN
         if self.recipe.decorrelate and x.shape[1] == 3:
             x = torch.einsum("oc,bchw->bohw", self.colour, x)
         return 255 * torch.sigmoid(x)
 
-    def resized(self, size: int) -> FourierCanvas:
+    def resized(self, size: Sides) -> FourierCanvas:
         old = (self.parameters * self.scale).detach()
-        n = min(self.size, size)
-        rows = torch.fft.fftfreq(n, 1 / n).long()  # the row frequencies that both sizes have
-        if n % 2 == 0:
-            rows = rows[rows != -(n // 2)]  # Nyquist means something else at another size
-        columns = (n - 1) // 2 + 1
-        new = FourierCanvas(old.new_zeros(*old.shape[:2], size, size // 2 + 1, 2), self.recipe, size)
+        rows = _shared_rows(min(self.size[0], size[0]))
+        columns = (min(self.size[1], size[1]) - 1) // 2 + 1
+        new = FourierCanvas(old.new_zeros(*old.shape[:2], size[0], size[1] // 2 + 1, 2), self.recipe, size)
         values = torch.zeros_like(new.parameters)
-        values[:, :, rows % size, :columns] = old[:, :, rows % self.size, :columns]
+        values[:, :, rows % size[0], :columns] = old[:, :, rows % self.size[0], :columns]
         return FourierCanvas((values / new.scale).detach(), self.recipe, size)
 
 
 def start_canvas(
-    recipe: Image, generators: Sequence[torch.Generator], channels: int, size: int, device: torch.device
+    recipe: Image, generators: Sequence[torch.Generator], channels: int, size: Sides, device: torch.device
 ) -> Canvas:
     """The first picture of each generator's target, drawn on the CPU so that every device starts alike."""
     kind = FourierCanvas if isinstance(recipe, Fourier) else PixelCanvas
@@ -114,7 +112,15 @@ def start_canvas(
     return canvas
 
 
-def _frequencies(size: int) -> tuple[Tensor, Tensor]:
-    """Row and column frequencies of rfft2, in cycles per picture, broadcast to (H, W // 2 + 1)."""
-    rows, columns = torch.fft.fftfreq(size, 1 / size)[:, None], torch.fft.rfftfreq(size, 1 / size)[None]
+def _shared_rows(n: int) -> Tensor:
+    """The row frequencies that two sizes have, of which the smaller is n; Nyquist's means something else at each."""
+    rows: Tensor = torch.fft.fftfreq(n, 1 / n).long()
+    return rows[rows != -(n // 2)] if n % 2 == 0 else rows
+
+
+def _frequencies(size: Sides) -> tuple[Tensor, Tensor]:
+    """Row and column frequencies of rfft2, in cycles per longer side, broadcast to (H, W // 2 + 1)."""
+    longer = max(size)
+    rows = torch.fft.fftfreq(size[0], 1 / longer)[:, None]
+    columns = torch.fft.rfftfreq(size[1], 1 / longer)[None]
     return rows.expand(-1, columns.shape[1]), columns.expand(rows.shape[0], -1)

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from filterscope.ascent.image import start_canvas
+from filterscope.ascent.image import Canvas, start_canvas
 from filterscope.ascent.objectives import activation, objective
 from filterscope.ascent.optimizers import make_optimizer
 from filterscope.ascent.prepare import Prepared
 from filterscope.ascent.regularizers import penalty
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
+from filterscope.objective import Direction, Objective
 from filterscope.recipe import Recipe
-from filterscope.target import Target
+from filterscope.target import Sum, Target
 
 # Root mean square, over a 224 px picture, of the gradient of a `block3_conv1` channel's mean activation of
 # VGG16 at the blog's starting noise, per pixel value: the median of the blog's 16 filters. The blog's penalty
 # weights suit gradients of this size; elsewhere they are scaled by the ratio to it.
 VGG16_GRADIENT = 8.4e-4
 
-OnStep = Callable[[int, Tensor], None]  # (step from 1 to recipe.steps, activations (B,))
+OnStep = Callable[[int, Tensor, Callable[[], Tensor]], None]
+"""Told after each step: its number from 1, the activations (B,), and a function that gives the pictures so far,
+(B, C, H, W) in pixel values."""
 
 
 @dataclass(frozen=True)
@@ -41,39 +45,46 @@ class Ascent:
 
 def ascend(
     prepared: Prepared,
-    targets: Sequence[Target],
+    goals: Sequence[Objective],
     recipe: Recipe,
     *,
-    size: int,
+    size: int | tuple[int, int],
     smallest: int = 1,
     seed: int = 0,
     attempt: int = 0,
+    facets: Sequence[int] | None = None,
     on_step: OnStep | None = None,
 ) -> Ascent:
-    """Run a recipe for targets of one layer, at `size` x `size` pixels.
+    """Run a recipe for objectives that listen to the same layers, at `size` pixels (a side, or height and width).
 
     The picture, its penalties and the optimiser are float32 whatever the network's precision. `attempt`
-    counts restarts from other noise; no stage is smaller than `smallest` pixels.
+    counts restarts from other noise, `facets` numbers the pictures of one goal; no stage is smaller than
+    `smallest` pixels.
     """
-    generators = [torch.Generator().manual_seed(t.seed(seed, attempt)) for t in targets]
+    facets = facets or [0] * len(goals)
+    generators = [
+        torch.Generator().manual_seed(g.seed(seed, attempt, facet))
+        for g, facet in zip(goals, facets, strict=True)
+    ]
     raw = recipe.feed == "raw" and prepared.input.keeps_pixel_scale
     vgg_like = raw and prepared.input.bgr  # fed as VGG16 is: its own penalty weights, exactly
     rescale = recipe.feed == "raw" and not vgg_like
-    sizes, counts = _stages(recipe, size, smallest)
+    whole = (size, size) if isinstance(size, int) else size
+    sizes, counts = _stages(recipe, whole, smallest)
     canvas = start_canvas(recipe.image, generators, prepared.input.channels, sizes[0], prepared.device)
     start = canvas.pixels().detach().clone()
-    weight = torch.zeros(len(targets), device=prepared.device) if rescale else None
+    weight = torch.zeros(len(goals), device=prepared.device) if rescale else None
     trace: list[Tensor] = []
-    for side, count in zip(sizes, counts, strict=True):
-        if side != canvas.pixels().shape[-1]:
-            canvas = canvas.resized(side)
+    for sides, count in zip(sizes, counts, strict=True):
+        if sides != tuple(canvas.pixels().shape[-2:]):
+            canvas = canvas.resized(sides)
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
-        transforms = Transforms(recipe.transforms, generators, count, side)
-        placed = [_placed(target, side / size) for target in targets]
+        transforms = Transforms(recipe.transforms, generators, count, sides)
+        placed = [_placed(goal, sides[0] / whole[0], sides[1] / whole[1]) for goal in goals]
         for step in range(count):
             pixels = canvas.pixels()
             taps = prepared(transforms(pixels, step), raw=raw)
-            score = objective(taps, prepared.units, placed, keep_softmax=recipe.softmax == "keep")
+            score = objective(taps, placed, prepared.units, keep_softmax=recipe.softmax == "keep")
             if weight is not None and recipe.regularizers and not weight.all():
                 weight = torch.where(weight > 0, weight, _gradient_ratio(score, pixels))
             loss = -score.sum()
@@ -83,33 +94,45 @@ def ascend(
             (gradient,) = torch.autograd.grad(loss, canvas.parameters)
             canvas.parameters.grad = _normalized(gradient) if recipe.gradient == "rms" else gradient
             optimizer.step()
-            trace.append(activation(taps, prepared.units, placed).detach().cpu())
+            trace.append(activation(taps, placed, prepared.units).detach().cpu())
             if on_step is not None:
-                on_step(len(trace), trace[-1])
+                on_step(len(trace), trace[-1], partial(_shown, canvas))
     pixels = canvas.pixels().detach()
     for i in (~pixels.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
         raise WorkError(
-            f"the picture of {targets[i]} is not finite: "
+            f"the picture of {goals[i]} is not finite: "
             "a setting of the recipe is too large, or the network gives NaN for ordinary pictures"
         )
     return Ascent(pixels, start, torch.stack(trace, 1).tolist())
 
 
-def _stages(recipe: Recipe, size: int, smallest: int) -> tuple[list[int], list[int]]:
-    """The side and the number of steps of each stage; steps add up to the recipe's."""
+def _stages(recipe: Recipe, size: tuple[int, int], smallest: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """The sides and the number of steps of each stage; steps add up to the recipe's."""
     total = sum(stage.share for stage in recipe.stages)
     ends, done = [], 0.0
     for stage in recipe.stages:
         done += stage.share / total
         ends.append(round(done * recipe.steps))
     counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
-    return [max(smallest, round(stage.scale * size)) for stage in recipe.stages], counts
+    scales = [stage.scale for stage in recipe.stages]
+    return [(_side(s, size[0], smallest), _side(s, size[1], smallest)) for s in scales], counts
 
 
-def _placed(target: Target, scale: float) -> Target:
-    """The target on the map of a stage of `scale` times the final size: a neuron's place is the final picture's."""
-    at = target.at and (int(target.at[0] * scale), int(target.at[1] * scale))
-    return replace(target, at=at)
+def _shown(canvas: Canvas) -> Tensor:
+    return canvas.pixels().detach()
+
+
+def _side(scale: float, side: int, smallest: int) -> int:
+    return max(smallest, round(scale * side))
+
+
+def _placed(goal: Objective, rows: float, columns: float) -> Objective:
+    """The goal on the map of a stage that many times the final size: a neuron's place is the final picture's."""
+    if isinstance(goal, Sum):
+        return Sum(tuple((w, _placed(t, rows, columns)) for w, t in goal.terms))  # type: ignore[arg-type]
+    if isinstance(goal, Target | Direction) and goal.at is not None:
+        return replace(goal, at=(int(goal.at[0] * rows), int(goal.at[1] * columns)))
+    return goal
 
 
 def _normalized(gradient: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ Picture i is for unit i of the batch, and its score depends on row i alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from filterscope.networks.network import Taps
-from filterscope.target import Target
+from filterscope.objective import Direction, Objective, WholeLayer
+from filterscope.target import Algebra, Sum, Target
 
 UNSEEN = 1e-6  # probabilities below this climb their logarithm
 
@@ -40,26 +41,97 @@ def mean_at(values: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
     )
 
 
-def activation(taps: Taps, units: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Each target's activation, (B,): the channel's mean over space after the layer's own activation, a
-    neuron's own value, a class before its softmax."""
-    return mean_at(own_unit(taps.output, units), [t.at for t in targets])
+def activation(taps: Mapping[str, Taps], goals: Sequence[Objective], units: Tensor | None = None) -> Tensor:
+    """Each picture's activation, (B,): of a channel the mean over space after the layer's own activation, of a
+    neuron its own value, of a class its value before the softmax; of anything else its objective.
+
+    `units` holds where each target's channel stands in the taps, where that is not its number.
+    """
+    targets = [g for g in goals if isinstance(g, Target)]
+    if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
+        return torch.stack([_value(goal, _row(taps, i)) for i, goal in enumerate(goals)])
+    own = taps[targets[0].layer].output
+    return mean_at(own_unit(own, _units(targets, units, own)), [t.at for t in targets])
 
 
-def objective(taps: Taps, units: Tensor, targets: Sequence[Target], *, keep_softmax: bool) -> Tensor:
+def objective(
+    taps: Mapping[str, Taps],
+    goals: Sequence[Objective],
+    units: Tensor | None = None,
+    *,
+    keep_softmax: bool = False,
+) -> Tensor:
     """What is ascended, (B,): the activation, or the class's probability with `keep_softmax`.
 
     A unit that is 0 everywhere has no gradient (a dead ReLU): there the value before the activation is
     ascended, until the unit lives. Likewise a class so improbable that its gradient drowns in the 1e-7 by which
     gradients are kept from 0 climbs the logarithm of its probability, whose gradient points the same way.
     """
+    targets = [g for g in goals if isinstance(g, Target)]
+    if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
+        values = [_value(goal, _row(taps, i), ascend=True, keep=keep_softmax) for i, goal in enumerate(goals)]
+        return torch.stack(values)
+    at = taps[targets[0].layer]
+    return _ascended(at, _units(targets, units, at.output), [t.at for t in targets], keep_softmax)
+
+
+def _ascended(
+    taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None], keep_softmax: bool
+) -> Tensor:
     if keep_softmax and taps.softmax is not None:
         logarithm = own_unit(taps.output.float().log_softmax(1), units)
         probability = logarithm.exp()
         return torch.where(probability < UNSEEN, logarithm, probability)
-    score = activation(taps, units, targets)
+    score = mean_at(own_unit(taps.output, units), places)
     if taps.linear is taps.output:
         return score
-    places = [t.at for t in targets]
     asleep = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0
     return torch.where(asleep, mean_at(own_unit(taps.linear, units), places), score)
+
+
+def _value(goal: Algebra, taps: Mapping[str, Taps], *, ascend: bool = False, keep: bool = False) -> Tensor:
+    """One picture's objective, (), from the taps of that picture alone."""
+    if isinstance(goal, Sum):
+        values = [weight * _value(term, taps, ascend=ascend, keep=keep) for weight, term in goal.terms]
+        return torch.stack(values).sum()
+    if isinstance(goal, WholeLayer):
+        return taps[goal.layer].output.float().square().mean()
+    if isinstance(goal, Direction):
+        return _along(taps[goal.layer].output.float(), goal)
+    assert isinstance(goal, Target)
+    unit = torch.tensor([goal.unit], device=taps[goal.layer].output.device)
+    score = _ascended if ascend else _plain
+    return score(taps[goal.layer], unit, [goal.at], keep)[0]
+
+
+def _plain(taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None], keep_softmax: bool) -> Tensor:
+    return mean_at(own_unit(taps.output, units), places)
+
+
+def _along(values: Tensor, goal: Direction) -> Tensor:
+    """The mean over space of each place's product with the direction, or of its cosine; values (1, C, ...)."""
+    vector = values.new_zeros(values.shape[1])
+    vector[[i for i, _ in goal.vector]] = values.new_tensor([v for _, v in goal.vector])
+    dot = torch.einsum("bc...,c->b...", values, vector)
+    if goal.cosine:
+        lengths = values.square().sum(1).clamp(min=1e-12).sqrt() * vector.norm().clamp(min=1e-12)
+        dot = dot / lengths
+    return mean_at(dot, [goal.at])[0]
+
+
+def _row(taps: Mapping[str, Taps], i: int) -> dict[str, Taps]:
+    def one(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value[i : i + 1]
+
+    return {
+        name: Taps(
+            linear := t.linear[i : i + 1],
+            linear if t.output is t.linear else t.output[i : i + 1],
+            one(t.softmax),
+        )
+        for name, t in taps.items()
+    }
+
+
+def _units(targets: Sequence[Target], units: Tensor | None, values: Tensor) -> Tensor:
+    return torch.tensor([t.unit for t in targets], device=values.device) if units is None else units

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError
-from filterscope.networks.network import Network, Part, Taps
+from filterscope.networks.network import Network, Parts, Taps
+from filterscope.objective import Objective
 from filterscope.target import Target
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -51,48 +52,53 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 class Prepared(nn.Module):
-    """A network's part for a batch of targets of one layer: pixel values (B, C, H, W) in float32 to Taps.
+    """A network's part for a batch of objectives: pixel values (B, C, H, W) in float32 to each layer's Taps.
 
-    `units` holds where each target's channel stands in the taps, whose last layer may have only those.
+    `units` holds where each target's channel stands in the taps, where all goals are units of one layer: these
+    may have only the targets' own channels. Elsewhere it is None.
     """
 
-    def __init__(self, network: Network, part: Part, units: Tensor, dtype: torch.dtype, device: torch.device):
+    def __init__(
+        self, network: Network, parts: Parts, units: Tensor | None, dtype: torch.dtype, device: torch.device
+    ):
         super().__init__()
         self.input = network.input
-        self.part = part
+        self.parts = parts
         self.units = units
         self.dtype = dtype
         self.device = device
 
-    def forward(self, pixels: Tensor, *, raw: bool = False) -> Taps:
+    def forward(self, pixels: Tensor, *, raw: bool = False) -> dict[str, Taps]:
         x = pixels if raw else self.input.preprocess(pixels)
-        taps: Taps = self.part(x.to(self.dtype, memory_format=torch.channels_last))
+        taps: dict[str, Taps] = self.parts(x.to(self.dtype, memory_format=torch.channels_last))
         return taps
 
 
 def prepare(
     network: Network,
-    layer: str,
-    targets: Sequence[Target],
+    goals: Sequence[Objective],
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     softmax: bool = False,
+    narrow: bool = True,
 ) -> Prepared:
-    """Ready the part of the network that `targets`, all of `layer`, need.
+    """Ready the part of the network that `goals`, which listen to the same layers, need.
 
-    The layer's last convolution or matrix product computes the targets' channels alone; but where there is a
-    softmax and `softmax` asks for it every unit of the layer, since a softmax mixes them.
+    For units of one layer that layer's last convolution or matrix product computes the units' channels alone
+    (unless `narrow` is off); but where there is a softmax and `softmax` asks for it every unit of the layer,
+    since a softmax mixes them.
     """
     device = device or torch.device("cpu")
-    part = network.part(layer, softmax=softmax)
-    wanted = [t.unit for t in targets]
-    graph = _converted(part.graph, dtype, device)
-    places = wanted
-    if not part.with_softmax and _narrow(graph, network.layers[layer].linear, wanted):
-        places = list(range(len(wanted)))
-    units = torch.tensor(places, device=device)
-    ready = Part(graph, part.layer, with_softmax=part.with_softmax)
+    layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
+    parts = network.parts(layers, softmax=softmax)
+    graph = _converted(parts.graph, dtype, device)
+    wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
+    units = None
+    if len(layers) == 1 and len(wanted) == len(goals):
+        alone = narrow and not parts.with_softmax and _narrow(graph, network.layers[layers[0]].linear, wanted)
+        units = torch.tensor([*range(len(wanted))] if alone else wanted, device=device)
+    ready = Parts(graph, layers, parts.with_softmax)
     return Prepared(network, ready.eval(), units, dtype, device)
 
 

@@ -21,8 +21,8 @@ from filterscope.cli.options import (
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
+    from filterscope.objective import Objective
     from filterscope.pictures import Picture
-    from filterscope.target import Target
 
 
 @click.command()
@@ -50,11 +50,11 @@ def show(
     filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
     """
     from filterscope.files import check_writable, write_text
+    from filterscope.objective import parse
     from filterscope.progress import progress_bar
-    from filterscope.target import Selection
 
     recipe = drawing.get_recipe()
-    selections = [Selection.parse(text) for text in targets]
+    selections = [parse(text) for text in targets]
     check_writable(out)
     from filterscope.api import draw
     from filterscope.networks import open_network
@@ -96,8 +96,10 @@ def _written(path: Path, *, since: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= since - 2  # file systems round times
 
 
-def _targets(network: Network, selections: list, seed: int) -> list[Target]:  # type: ignore[type-arg]
-    return list(dict.fromkeys(t for selection in selections for t in network.targets(selection, seed=seed)))
+def _targets(network: Network, selections: list, seed: int) -> list[Objective]:  # type: ignore[type-arg]
+    return list(
+        dict.fromkeys(t for selection in selections for t in network.objectives(selection, seed=seed))
+    )
 
 
 def _summary(pictures: list[Picture], out: Path) -> None:
@@ -179,10 +181,10 @@ def ladder(
     filterscope ladder tiny-vgg16 predictions:goldfish,monarch,lion,pizza
     """
     from filterscope.files import check_writable, write_text
+    from filterscope.objective import parse
     from filterscope.progress import progress_bar
-    from filterscope.target import Selection
 
-    selections = [Selection.parse(text) for text in targets]
+    selections = [parse(text) for text in targets]
     from filterscope.ladder import draw_ladder
     from filterscope.recipe import LADDER
 

@@ -22,6 +22,7 @@ from platformdirs import user_cache_path
 from filterscope.errors import ArgumentError, OutputError
 from filterscope.files import writing
 from filterscope.networks.network import Network
+from filterscope.objective import Objective
 from filterscope.pictures.reading import load_batch
 from filterscope.target import Target
 
@@ -158,14 +159,22 @@ def shipped(network: Network, layer: str) -> NaturalActivations | None:
     return NaturalActivations(layer, **arrays, images=tuple(f"val-{i:05d}" for i in range(count)))
 
 
-def natural_best(network: Network, targets: Sequence[Target]) -> list[float | None]:
+def natural_best(network: Network, goals: Sequence[Objective]) -> list[float | None]:
     """Each target's largest activation on natural images, None where none are known.
 
-    Of a channel the largest mean over space; of a neuron the largest value at any place.
+    Of a channel the largest mean over space; of a neuron the largest value at any place; of anything but a
+    unit nothing is known.
     """
-    known = {layer: recall(network, layer) for layer in {t.layer for t in targets}}
-    rows = [(known[t.layer], t) for t in targets]
-    return [None if row is None else float((row.peak if t.at else row.best)[t.unit]) for row, t in rows]
+    targets = {g.layer for g in goals if isinstance(g, Target)}
+    known = {layer: recall(network, layer) for layer in targets}
+
+    def best(goal: Objective) -> float | None:
+        found = known[goal.layer] if isinstance(goal, Target) else None
+        if found is None or not isinstance(goal, Target):
+            return None
+        return float((found.peak if goal.at else found.best)[goal.unit])
+
+    return [best(goal) for goal in goals]
 
 
 def _cached(network: Network, layer: str) -> Path:

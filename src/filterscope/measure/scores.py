@@ -11,6 +11,7 @@ from torch import Tensor
 
 from filterscope.ascent.objectives import activation, own_unit
 from filterscope.ascent.prepare import Prepared
+from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status
 from filterscope.target import Target
 
@@ -36,7 +37,7 @@ class Measurer:
     """
 
     prepared: Prepared
-    targets: Sequence[Target]
+    targets: Sequence[Objective]
     natural_best: Sequence[float | None]
 
     def activations(self, images: np.ndarray) -> tuple[list[float], list[float | None]]:
@@ -44,10 +45,12 @@ class Measurer:
         pixels = torch.from_numpy(images).to(self.prepared.device).permute(0, 3, 1, 2).float()
         with torch.no_grad():
             taps = self.prepared(pixels)
-            own = activation(taps, self.prepared.units, self.targets).tolist()
-            if taps.softmax is None:
+            own = activation(taps, self.targets, self.prepared.units).tolist()
+            softmax = next(iter(taps.values())).softmax
+            units = [t.unit for t in self.targets if isinstance(t, Target)]
+            if softmax is None or len(units) < len(own):
                 return own, [None] * len(own)
-            return own, own_unit(taps.softmax, self.prepared.units).tolist()
+            return own, own_unit(softmax, torch.tensor(units, device=softmax.device)).tolist()
 
     def scores(self, images: np.ndarray, start: np.ndarray) -> list[Scores]:
         """The scores of finished pictures, beside those of the noise they started from."""

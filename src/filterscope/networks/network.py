@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
 from filterscope.networks.weights import WeightSource
-from filterscope.target import Selection, Target
+from filterscope.objective import Direction, Expression, Objective, parse
+from filterscope.target import Algebra, Selection, Target, terms_of
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,27 @@ class Part(nn.Module):
         return Taps(linear, output, softmax[0] if softmax else None)
 
 
+class Parts(nn.Module):
+    """The part of a network that several layers need: input (B, C, H, W), preprocessed, to each layer's Taps.
+
+    `with_softmax` names the layers whose Taps have their softmax.
+    """
+
+    def __init__(self, graph: fx.GraphModule, layers: Sequence[str], with_softmax: Sequence[str] = ()):
+        super().__init__()
+        self.graph = graph
+        self.layers = tuple(layers)
+        self.with_softmax = tuple(with_softmax)
+
+    def forward(self, x: Tensor) -> dict[str, Taps]:
+        values = iter(self.graph(x))
+        taps = {}
+        for layer in self.layers:
+            linear, output = next(values), next(values)
+            taps[layer] = Taps(linear, output, next(values) if layer in self.with_softmax else None)
+        return taps
+
+
 @dataclass
 class Network:
     """A trained network: `layers` by name in order, `input`, `classes` (names each class answers to).
@@ -159,13 +181,43 @@ class Network:
         is_last = row.softmax is not None or layer == list(self.layers)[-1]
         return self.classes if is_last and row.units == len(self.classes) else ()
 
-    def class_name(self, target: Target) -> str | None:
-        """The name a person reads for a class, None for any other unit."""
+    def class_name(self, target: Objective) -> str | None:
+        """The name a person reads for a class, None for anything else."""
+        if not isinstance(target, Target):
+            return None
         names = self.class_names(target.layer)
         return names[target.unit][0] if names else None
 
+    def objectives(self, text: str | Selection | Expression | Objective, *, seed: int = 0) -> list[Objective]:
+        """What pictures a text asks for (see objective.py), checked against this network; or an objective."""
+        parsed = parse(text) if isinstance(text, str) else text
+        if isinstance(parsed, Selection):
+            return [*self.targets(parsed, seed=seed)]
+        found: Objective
+        if isinstance(parsed, Expression):
+            found = parsed.resolve(lambda selection: self.targets(selection, seed=seed))
+        else:
+            found = parsed
+        for _, term in terms_of(found):
+            self._check_term(term)
+        return [found]
+
+    def _check_term(self, term: Algebra) -> None:
+        for name in term.layers:
+            row = self.layer(name)
+            if row.kind == "InputLayer":
+                raise TargetError(f"{row.name} is the network's input: it has no units to excite")
+            self._require_trained(row)
+        if isinstance(term, Target | Direction):
+            row = self.layer(term.layer)
+            largest = term.unit if isinstance(term, Target) else max(i for i, _ in term.vector)
+            if largest >= row.units:
+                raise TargetError(f"{row.name} has units 0 to {row.units - 1} (got {largest} in {term})")
+            if term.at is not None and not row.spatial:
+                raise TargetError(f"{row.name} has no rows and columns: leave out @{term.at[0]},{term.at[1]}")
+
     def targets(self, text: str | Selection, *, seed: int = 0) -> list[Target]:
-        """The targets that a text means, checked against this network."""
+        """The units that a text means, checked against this network."""
         selection = Selection.parse(text) if isinstance(text, str) else text
         row = self.layer(selection.layer)
         if row.kind == "InputLayer":
@@ -180,22 +232,33 @@ class Network:
 
     def part(self, layer: str, *, softmax: bool = False) -> Part:
         """The part of the network that the layer needs, its weights loaded; with its softmax if asked for."""
-        row = self.layer(layer)
+        parts = self.parts([layer], softmax=softmax)
+        return Part(parts.graph, self.layer(layer), with_softmax=bool(parts.with_softmax))
+
+    def parts(self, layers: Sequence[str], *, softmax: bool = False) -> Parts:
+        """The part of the network that several layers need, with their weights loaded."""
+        ends, with_softmax = [], []
+        for row in map(self.layer, layers):
+            self._load(row)
+            ends += [row.linear, row.logits or row.output]  # a class is its value before the softmax
+            if softmax and row.softmax:
+                ends.append(row.softmax)
+                with_softmax.append(row.name)
+        return Parts(cut(self.graph, ends), layers, with_softmax)
+
+    def _load(self, row: Layer) -> None:
         self._require_trained(row)
         for name in (*row.depends_on, row.name):
             if name not in self.loaded:
                 self.weights.load(self.graph, name)
                 self.loaded.add(name)
-        output = row.logits or row.output  # a class is its value before the softmax
-        ends = [row.linear, output] + ([row.softmax] if softmax and row.softmax else [])
-        return Part(cut(self.graph, ends), row, with_softmax=len(ends) == 3)
 
     def probe(self, layers: Sequence[str]) -> fx.GraphModule:
         """The network up to several layers at once: input (B, C, H, W), preprocessed, to a tuple of their
         activation maps, (B, C, H, W) or (B, units), classes before their softmax."""
         rows = [self.layer(name) for name in layers]
         for row in rows:
-            self.part(row.name)
+            self._load(row)
         return cut(self.graph, [row.logits or row.output for row in rows])
 
     def picture_size(self, layer: str, usual: int | None = None) -> int:

@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 
 from filterscope._version import __version__
 from filterscope.files import writing
+from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
 from filterscope.recipe import Recipe
 from filterscope.target import Target
@@ -47,7 +48,7 @@ class Picture:
     """
 
     image: np.ndarray = field(repr=False)
-    target: Target
+    target: Objective
     network: str
     recipe: Recipe
     seed: int
@@ -66,8 +67,10 @@ class Picture:
     @property
     def label(self) -> str:
         """What the blog wrote on a tile: `filter: 34`, or the class's name; a failed one says so."""
-        place = f" @{self.target.at[0]},{self.target.at[1]}" if self.target.at else ""
-        name = (self.class_name or f"filter: {self.target.unit}") + place
+        name = str(self.target)
+        if isinstance(self.target, Target):
+            place = f" @{self.target.at[0]},{self.target.at[1]}" if self.target.at else ""
+            name = (self.class_name or f"filter: {self.target.unit}") + place
         return name if self.status == "ok" else f"{name} ({self.status.replace('-', ' ')})"
 
     def metadata(self) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""What a picture may be for beyond one unit: whole layers, directions, sums of them; as data, both ways.
+
+    block3_conv1:30                           a Target: one unit (see target.py)
+    layer(block4_conv2)                       a whole layer, as Deep Dream excites it
+    direction(block4_conv2, 3:1 7:-0.5)       a direction among its channels, as channel:weight
+    cosine(block4_conv2, 3:1 7:-0.5)          the angle to that direction alone
+    block3_conv1:30 + 0.5 * layer(block4_conv2) - predictions:lion      a weighted sum
+
+Free of torch. In Python objectives add and scale: `Target("conv1", 3) + 0.5 * WholeLayer("conv2")`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from filterscope.errors import TargetError
+from filterscope.target import Algebra, Selection, Sum, Target, number
+
+_CALL = re.compile(r"\s*(layer|direction|cosine)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?")
+_SPLIT = re.compile(r"\s+([+-])\s+(?![^()]*\))")
+_FACTOR = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*(?=\S)(.+)", re.IGNORECASE)
+_WEIGHT = re.compile(r"(\d{1,9}):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class WholeLayer(Algebra):
+    """All of a layer: the mean of its squared values, whose ascent is Deep Dream (Mordvintsev et al. 2015).
+
+    >>> str(WholeLayer("block4_conv2"))
+    'layer(block4_conv2)'
+    """
+
+    layer: str
+
+    def __str__(self) -> str:
+        return f"layer({self.layer})"
+
+    @property
+    def layers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The layers that it listens to."""
+        return (self.layer,)
+
+
+@dataclass(frozen=True)
+class Direction(Algebra):
+    """A direction among a layer's channels: the mean over space of the product with `vector`.
+
+    vector: (channel, weight) pairs; every other channel weighs 0. With `cosine` the mean over space of the
+    cosine between the values and the vector, which no brightness can raise.
+
+    >>> str(Direction("block4_conv2", ((3, 1.0), (7, -0.5))))
+    'direction(block4_conv2, 3:1 7:-0.5)'
+    """
+
+    layer: str
+    vector: tuple[tuple[int, float], ...]
+    cosine: bool = False
+    at: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, layer: str, values: Sequence[float], *, cosine: bool = False) -> Direction:
+        """From one value a channel, (units,)."""
+        return cls(layer, tuple((i, float(v)) for i, v in enumerate(values) if v), cosine)
+
+    def __str__(self) -> str:
+        name = "cosine" if self.cosine else "direction"
+        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
+        return f"{name}({self.layer}, {' '.join(f'{i}:{number(v)}' for i, v in self.vector)}){place}"
+
+    @property
+    def layers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The layers that it listens to."""
+        return (self.layer,)
+
+
+Term: TypeAlias = Target | WholeLayer | Direction
+Objective: TypeAlias = Target | WholeLayer | Direction | Sum
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed text of several terms, or of other than units; `resolve` asks a network what its names mean."""
+
+    terms: tuple[tuple[float, WholeLayer | Direction | Selection], ...]
+
+    def resolve(self, units_of: Callable[[Selection], list[Target]]) -> Objective:
+        """The objective meant; `units_of` gives a selection's targets, of which a sum takes one a term."""
+        found: list[tuple[float, Term]] = []
+        for weight, term in self.terms:
+            if isinstance(term, Selection):
+                targets = units_of(term)
+                if len(targets) != 1:
+                    raise TargetError(f"a sum takes one unit a term (got {term}, which is {len(targets)})")
+                found.append((weight, targets[0]))
+            else:
+                found.append((weight, term))
+        return found[0][1] if len(found) == 1 and found[0][0] == 1 else Sum(tuple(found))
+
+
+def parse(text: str) -> Selection | Expression:
+    """Read what a picture is for; TargetError where it cannot be read.
+
+    >>> parse("layer(block4_conv2)").terms
+    ((1.0, WholeLayer(layer='block4_conv2')),)
+    """
+    pieces = _SPLIT.split(text)
+    if len(pieces) == 1 and not _FACTOR.fullmatch(text) and not _CALL.fullmatch(text):
+        return Selection.parse(text)
+    signs = [1.0, *(-1.0 if sign == "-" else 1.0 for sign in pieces[1::2])]
+    terms = []
+    for sign, piece in zip(signs, pieces[::2], strict=True):
+        found = _FACTOR.fullmatch(piece)
+        weight, rest = (float(found[1]), found[2]) if found else (1.0, piece)
+        terms.append((sign * weight, _term(rest.strip(), text)))
+    return Expression(tuple(terms))
+
+
+def _term(text: str, whole: str) -> WholeLayer | Direction | Selection:
+    found = _CALL.fullmatch(text)
+    if not found:
+        return Selection.parse(text)
+    name, layer, vector, place = found.groups()
+    if name == "layer":
+        if vector or place:
+            raise TargetError(f"{whole!r}: layer(NAME) takes a layer's name alone (got {text!r})")
+        return WholeLayer(layer)
+    items = (vector or "").split()
+    pairs = [_WEIGHT.fullmatch(item) for item in items]
+    if not items or None in pairs:
+        raise TargetError(
+            f"{whole!r}: {name}(LAYER, CHANNEL:WEIGHT ...) as in {name}({layer}, 3:1 7:-0.5) (got {text!r})"
+        )
+    at = Selection.parse(f"{layer}:0@{place}").at if place else None
+    weights = tuple((int(p[1]), float(p[2])) for p in pairs if p)
+    if len({i for i, _ in weights}) < len(weights):
+        raise TargetError(f"{whole!r} names a channel twice in {text!r}")
+    return Direction(layer, weights, name == "cosine", at)

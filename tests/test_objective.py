@@ -1,0 +1,95 @@
+"""objective.py: text and data both ways, an algebra that changes nothing, names that files and seeds can bear."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filterscope.errors import TargetError
+from filterscope.objective import Direction, Expression, WholeLayer, parse
+from filterscope.target import Sum, Target, terms_of
+
+LAYERS = st.sampled_from(["block3_conv1", "features/0", "layer4.1.conv2", "a+b"])
+NUMBERS = st.floats(-1e6, 1e6).filter(bool)
+PLACES = st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99))
+VECTORS = st.dictionaries(st.integers(0, 2047), NUMBERS, min_size=1, max_size=4).map(
+    lambda d: tuple(d.items())
+)
+TERMS = (
+    st.builds(Target, LAYERS, st.integers(0, 999), PLACES)
+    | st.builds(WholeLayer, LAYERS)
+    | st.builds(Direction, LAYERS, VECTORS, st.booleans(), PLACES)
+)
+SUMS = st.lists(st.tuples(NUMBERS, TERMS), min_size=1, max_size=4).map(lambda t: Sum(tuple(t)))
+
+
+def read(text):
+    """The objective of a text, units being their own numbers."""
+    parsed = parse(text)
+    if isinstance(parsed, Expression):
+        return parsed.resolve(lambda selection: selection.resolve(1000))
+    (target,) = parsed.resolve(1000)
+    return target
+
+
+@given(TERMS | SUMS)
+def test_text_reads_back(objective):
+    """parse(str(o)) == o, but for a sum of one term of weight 1, which is that term."""
+    found = read(str(objective))
+    assert terms_of(found) == terms_of(objective)
+    assert str(found) == str(objective)
+
+
+@given(TERMS | SUMS, TERMS | SUMS, NUMBERS)
+def test_algebra(one, other, factor):
+    """Sums have the terms of both, factors multiply, and the operands stay as they were."""
+    before = (str(one), str(other))
+    assert terms_of(one + other) == terms_of(one) + terms_of(other)
+    assert terms_of(factor * one) == tuple((factor * w, t) for w, t in terms_of(one))
+    assert terms_of(one - other) == terms_of(one + -other)
+    assert (str(one), str(other)) == before
+    assert set((one + other).layers) == set(one.layers) | set(other.layers)
+
+
+@given(TERMS | SUMS)
+def test_names_for_files_and_seeds(objective):
+    """A stem is short and plain; the seed depends on seed, attempt and facet."""
+    assert len(objective.stem) <= 96
+    assert not set(objective.stem) & set('/\\:*?"<>| ')
+    seeds = {objective.seed(0), objective.seed(1), objective.seed(0, 1), objective.seed(0, 0, 1)}
+    assert len(seeds) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layer(conv, 3:1)", "takes a layer's name alone"),
+        ("direction(conv)", "CHANNEL:WEIGHT"),
+        ("direction(conv, 3)", "CHANNEL:WEIGHT"),
+        ("cosine(conv, 3:1 3:2)", "names a channel twice"),
+        ("a:1 + b", "one unit a term"),
+        ("a:1 + b:2,3", "one unit a term"),
+        ("direction(conv, 3:1)@x", "after @ comes ROW,COLUMN"),
+    ],
+)
+def test_refusals(text, message):
+    """What cannot be read says what is allowed."""
+    with pytest.raises(TargetError, match=message):
+        read(text)
+
+
+def test_plain_targets_stay_plain():
+    """One unit's text is a Selection, as before there were sums."""
+    assert str(parse("block3_conv1:3,7-9@1,2")) == "block3_conv1:3,7-9@1,2"
+
+
+def test_other_things_do_not_add():
+    """An objective and a number are no sum."""
+    with pytest.raises(TypeError):
+        Target("a", 1) + 3
+    with pytest.raises(TypeError):
+        Target("a", 1) * "x"
+
+
+def test_direction_of_values():
+    """From one value a channel, zeros left out."""
+    assert Direction.of("conv", [0, 2, 0, -1]).vector == ((1, 2.0), (3, -1.0))
