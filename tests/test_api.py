@@ -60,6 +60,8 @@ def test_several_texts(tiny):
 def test_drawn_alone_and_together(tiny, name):
     """In float32 a picture alone and in a batch differ by at most 2 of 255 levels on average."""
     settings = {**QUICK, "steps": 6}
+    if name == "maco":  # 32 looks a step
+        settings |= {"steps": 3, "settings": {"transforms.crop.count": 2}}
     together = fs.visualize(tiny, "block3_conv1:0-15", recipe=name, **settings)
     for i in (0, 7, 15):
         alone = fs.visualize(tiny, f"block3_conv1:{i}", recipe=name, **settings)

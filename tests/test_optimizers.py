@@ -5,7 +5,8 @@ import torch
 
 from filterscope.ascent.optimizers import BlogRMSprop, make_optimizer
 from filterscope.errors import RecipeError
-from filterscope.recipe import BLOG_STEP, Optimizer
+from filterscope.recipe import Optimizer
+from filterscope.recipe.presets import BLOG_STEP
 
 
 def test_first_step_by_hand():

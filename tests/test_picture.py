@@ -53,11 +53,18 @@ def test_what_a_png_carries(picture, tmp_path):
         "class_name": "goldfish",
         "seed": 5,
         "attempt": 0,
+        "facet": 0,
         "precision": "float32",
         "device": "cpu",
         "batch": 4,
         "status": "ok",
-        "scores": {"activation": 12.5, "excitation": 1.5, "probability": None, "start": 3.0},
+        "scores": {
+            "activation": 12.5,
+            "excitation": 1.5,
+            "probability": None,
+            "start": 3.0,
+            "top_unit": None,
+        },
         "curve": [1.0, 2.0, 3.12346],
     }
 
@@ -83,6 +90,7 @@ def test_report(picture):
         "file": "x.png",
         "target": "block3_conv1:34",
         "class_name": "goldfish",
+        "facet": 0,
         "seed": 5,
         "recipe": "tv",
         "steps": 3,
@@ -90,6 +98,7 @@ def test_report(picture):
         "activation": 12.5,
         "excitation": 1.5,
         "probability": None,
+        "top_unit": None,
         "status": "ok",
         "seconds": 1.235,
     }

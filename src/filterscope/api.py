@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import torch
 
-from filterscope.ascent.loop import Ascent, ascend
+from filterscope.ascent.loop import Ascent, ascend, repeated
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
 from filterscope.errors import TargetError
@@ -88,30 +89,34 @@ def draw(
     batch: int | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[Picture]:
-    """Pictures of the targets as they are finished, in order; a few are drawn at a time."""
+    """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time."""
     place = choose_device(device)
     dtype = choose_precision(precision, place)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
+    facets = recipe.facets.count if recipe.facets else 1
     chunks: list[list[Objective]] = []
     for layers, same in groupby(targets, key=lambda t: t.layers):
         group, count = list(same), batch or batch_size(sizes[layers])
-        chunks += [group[i : i + count] for i in range(0, len(group), count)]
-    total, done = len(targets) * recipe.steps, 0
+        together = max(1, count // facets)
+        chunks += [group[i : i + together] for i in range(0, len(group), together)]
+    total, done = len(targets) * facets * recipe.steps, 0
     for chunk in chunks:
+        drawn = [(target, facet) for target in chunk for facet in range(facets)]
 
         def report(
             step: int,
             activations: torch.Tensor,
             image: Callable[[], torch.Tensor],
-            chunk: Sequence[Objective] = chunk,
+            first: Objective = chunk[0],
+            count: int = len(drawn),
             done: int = done,
         ) -> None:
             if on_step is not None:
                 mean = float(activations.mean())
-                on_step(Step(done + step * len(chunk), total, chunk[0], mean, step, activations, image))
+                on_step(Step(done + step * count, total, first, mean, step, activations, image))
 
-        yield from _draw_chunk(net, chunk, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
-        done += len(chunk) * recipe.steps
+        yield from _draw_chunk(net, drawn, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
+        done += len(drawn) * recipe.steps
 
 
 def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> int:
@@ -134,7 +139,7 @@ def batch_size(size: int) -> int:
 
 def _draw_chunk(
     net: Network,
-    targets: Sequence[Objective],
+    drawn: Sequence[tuple[Objective, int]],
     recipe: Recipe,
     size: int,
     seed: int,
@@ -143,42 +148,32 @@ def _draw_chunk(
     report: LoopStep,
 ) -> Iterator[Picture]:
     began = time.perf_counter()
-    layers = targets[0].layers
-    smallest = max(map(net.smallest_size, layers)) if len(recipe.stages) > 1 else 1
-
-    def climb(some: Sequence[Objective], attempt: int = 0, on_step: LoopStep | None = None) -> Ascent:
-        # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
-        alone = len(some) == 1 and device.type == "cpu" and dtype == torch.float32
-        drawn = list(some) * 2 if alone else list(some)
-        prepared = prepare(net, drawn, dtype=dtype, device=device, softmax=recipe.softmax == "keep")
-        ascent = ascend(
-            prepared, drawn, recipe, size=size, smallest=smallest, seed=seed, attempt=attempt, on_step=on_step
-        )
-        count = len(some)
-        return Ascent(ascent.pixels[:count], ascent.start[:count], ascent.curves[:count])
-
-    ascent = climb(targets, on_step=report)
-    attempts = [0] * len(targets)
+    targets = [target for target, _ in drawn]
+    smallest = max(map(net.smallest_size, targets[0].layers)) if len(recipe.stages) > 1 else 1
+    climb = _Climb(net, recipe, size, smallest, seed, dtype, device)
+    ascent = climb(drawn, on_step=report)
+    attempts = [0] * len(drawn)
     for attempt in range(1, RESTARTS + 1):
         asleep = [i for i, curve in enumerate(ascent.curves) if not any(curve)]
         if not asleep:
             break
-        _replace(ascent, asleep, climb([targets[i] for i in asleep], attempt))
+        _replace(ascent, asleep, climb([drawn[i] for i in asleep], attempt))
         for i in asleep:
             attempts[i] = attempt
     # asked only now that the layer's weights are there: their hash must not fetch a file of its own
     natural = natural_best(net, targets)
     images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")
-    measurer = Measurer(prepare(net, targets, device=device, softmax=True), targets, natural)
+    measurer = Measurer.of(net, targets, natural, device=device)
     scores = measurer.scores(images, starts)
-    seconds = (time.perf_counter() - began) / len(targets)
-    for i, target in enumerate(targets):
+    seconds = (time.perf_counter() - began) / len(drawn)
+    for i, (target, facet) in enumerate(drawn):
         yield Picture(
             image=images[i],
             target=target,
             network=net.name,
             recipe=recipe.model_copy(update={"size": size}),
             seed=seed,
+            facet=facet,
             scores=scores[i],
             status=verdict(scores[i], ascent.curves[i], natural[i]),
             curve=ascent.curves[i],
@@ -187,10 +182,47 @@ def _draw_chunk(
             weights_file=net.weights_file,
             precision=str(dtype).removeprefix("torch."),
             device=device.type,
-            batch=len(targets),
+            batch=len(drawn),
             attempt=attempts[i],
             seconds=seconds,
         )
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """The ascent of a few pictures, from one noise or another."""
+
+    net: Network
+    recipe: Recipe
+    size: int
+    smallest: int
+    seed: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def __call__(
+        self, drawn: Sequence[tuple[Objective, int]], attempt: int = 0, on_step: LoopStep | None = None
+    ) -> Ascent:
+        # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
+        alone = len(drawn) == 1 and self.device.type == "cpu" and self.dtype == torch.float32
+        goals, facets = zip(*(list(drawn) * 2 if alone else drawn), strict=True)
+        recipe = self.recipe
+        if recipe.facets and (attempt or recipe.facets.count == 1):
+            recipe = recipe.model_copy(update={"facets": None})  # a restart is for a unit alone
+        prepared = prepare(
+            self.net,
+            repeated(goals, recipe),
+            dtype=self.dtype,
+            device=self.device,
+            softmax=recipe.softmax == "keep",
+            features=self.net.map_layer(goals[0].layers[-1]) if recipe.facets else None,
+        )
+        ascent = ascend(
+            prepared, goals, recipe, size=self.size, smallest=self.smallest, seed=self.seed, attempt=attempt,
+            facets=facets, on_step=on_step,
+        )  # fmt: skip
+        count = len(drawn)
+        return Ascent(ascent.pixels[:count], ascent.start[:count], ascent.curves[:count])
 
 
 def _replace(ascent: Ascent, rows: Sequence[int], other: Ascent) -> None:

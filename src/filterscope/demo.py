@@ -85,7 +85,7 @@ def _ladder(demo: _Demo) -> Section:
 
 def _says(demo: _Demo) -> Section:
     pictures = demo.draw(CLASSES, get_recipe("sharp"))
-    paths = [p.save(demo.out / f"{p.target.stem}.png") for p in pictures]
+    paths = [p.save(demo.out / f"{p.stem}.png") for p in pictures]
     tiles = [
         Tile(picture.to_pil(), picture.label, f"{guess[0].probability:.1%} {guess[0].name}")
         for picture, guess in zip(pictures, classify(demo.network, paths, top=1), strict=True)

@@ -76,7 +76,8 @@ def draw_again(
     try:
         recipe = read_recipe(told["recipe"])
         name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
-        precision, batch = str(told["precision"]), int(told["batch"])
+        precision, batch = str(told["precision"]), max(1, min(int(told["batch"]), 64))
+        facet, facets = int(told.get("facet", 0)), recipe.facets.count if recipe.facets else 1
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
     found = Path(weights) if weights else _find_weights(told, Path(path))
@@ -89,7 +90,7 @@ def draw_again(
     network = open_network(found) if whole else open_network(name, weights=found)
     targets = network.objectives(target, seed=seed)
     # as many at a time as then: on some processors a batch's size changes rounding
-    together = targets * max(1, min(batch, 64))
+    together = targets * max(1, batch // facets)
     pictures = draw(
         network,
         together,
@@ -97,10 +98,10 @@ def draw_again(
         seed=seed,
         precision=precision,
         device=device,
-        batch=len(together),
+        batch=batch,
         on_step=on_step,
     )
-    picture = next(iter(pictures))
+    picture = next(p for p in pictures if p.facet == facet)
     before = np.asarray(
         read_image(path).convert("RGB" if picture.image.shape[-1] == 3 else "L"), dtype=np.int16
     )

@@ -12,15 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from filterscope.recipe import Fourier, Image, Pixels
-
-# Principal axes of RGB in columns (brightness, blue against red, green), each times its standard deviation,
-# over the first. Measured over the 100,000 training pictures of Tiny ImageNet by
-# `python -m training.natural colour DATA`; lucid's, of ImageNet, differ from it by at most 0.02.
-COLOUR = ((0.567, 0.216, 0.054), (0.584, -0.005, -0.112), (0.581, -0.206, 0.059))
-
-
-Sides = tuple[int, int]  # height and width in pixels
+from filterscope.ascent.spectrum import COLOUR, Sides, frequencies, natural_amplitudes
+from filterscope.recipe import Fourier, Image, Phase, Pixels
 
 
 class Canvas(Protocol):
@@ -34,26 +27,47 @@ class Canvas(Protocol):
     def resized(self, size: Sides) -> Canvas:
         """The same pictures at another size, to go on from."""
 
+    def to(self, device: torch.device) -> Canvas:
+        """The same pictures on another device."""
+
 
 class PixelCanvas:
-    """The pixel values themselves; nothing keeps them within 0 to 255."""
+    """The pixel values themselves; nothing keeps them within 0 to 255 unless the recipe's `bounded` says so.
 
-    def __init__(self, parameters: Tensor):
+    Bounded, the parameters are logits: 255 * sigmoid(colour @ parameters).
+    """
+
+    def __init__(self, parameters: Tensor, recipe: Pixels = Pixels()):  # noqa: B008  # frozen data
         self.parameters = parameters.requires_grad_()
+        self.recipe = recipe
 
     @classmethod
     def start(
         cls, recipe: Pixels, generators: Sequence[torch.Generator], channels: int, size: Sides
     ) -> PixelCanvas:
         noise = [torch.rand(channels, *size, generator=g) for g in generators]
-        return cls((torch.stack(noise) - 0.5) * recipe.spread + recipe.center)
+        values = (torch.stack(noise) - 0.5) * recipe.spread + recipe.center
+        if recipe.bounded:
+            values = torch.logit((values / 255).clamp(0.001, 0.999))
+            if recipe.decorrelate and channels == 3:
+                values = _coloured(values, torch.linalg.inv(torch.tensor(COLOUR)))
+        return cls(values, recipe)
 
     def pixels(self) -> Tensor:
-        return self.parameters
+        if not self.recipe.bounded:
+            return self.parameters
+        x = self.parameters
+        if self.recipe.decorrelate and x.shape[1] == 3:
+            x = _coloured(x, torch.tensor(COLOUR, device=x.device))
+        return 255 * torch.sigmoid(x)
 
     def resized(self, size: Sides) -> PixelCanvas:
         old = self.parameters.detach()
-        return PixelCanvas(torch.nn.functional.interpolate(old, size, mode="bilinear", antialias=True))
+        grown = torch.nn.functional.interpolate(old, size, mode="bilinear", antialias=True)
+        return PixelCanvas(grown, self.recipe)
+
+    def to(self, device: torch.device) -> PixelCanvas:
+        return PixelCanvas(self.parameters.detach().to(device), self.recipe)
 
 
 class FourierCanvas:
@@ -61,7 +75,8 @@ class FourierCanvas:
 
     parameters: (B, C, H, W // 2 + 1, 2), real and imaginary parts. The coefficient of k cycles per picture is
     divided by max(k, 1) ** decay, which at size H = W is lucid's scaling; the amplitudes are free of the
-    picture's size (norm="forward"), so that a larger picture goes on from the same coefficients.
+    picture's size (norm="forward"), so that a larger picture goes on from the same coefficients. With the
+    spectrum "natural" the amplitudes of natural images stand in for 1 / k.
     """
 
     GAIN = 0.25  # lucid's: sigmoid(x / 4) keeps the first steps in its linear range
@@ -70,8 +85,14 @@ class FourierCanvas:
         self.parameters = parameters.requires_grad_()
         self.recipe = recipe
         self.size = size
-        k = torch.hypot(*_frequencies(size)).to(parameters.device)
-        self.scale = (1 / k.clamp(min=1) ** recipe.decay)[..., None]  # (H, W // 2 + 1, 1)
+        channels = parameters.shape[1]
+        if recipe.spectrum == "natural":
+            natural = natural_amplitudes(channels, size, decorrelated=recipe.decorrelate)
+            scale = natural / natural[0, 1, 1] / 2**0.5  # 1 / k at one cycle either way
+        else:
+            scale = (1 / frequencies(size).clamp(min=1) ** recipe.decay).expand(channels, -1, -1).clone()
+        scale[:, 0, 0] *= recipe.mean_gain
+        self.scale = scale[..., None].to(parameters.device)  # (C, H, W // 2 + 1, 1)
         self.colour = torch.tensor(COLOUR, device=parameters.device)
 
     @classmethod
@@ -79,48 +100,98 @@ class FourierCanvas:
         cls, recipe: Fourier, generators: Sequence[torch.Generator], channels: int, size: Sides
     ) -> FourierCanvas:
         shape = (channels, size[0], size[1] // 2 + 1, 2)
-        return cls(
-            torch.stack([torch.randn(shape, generator=g) for g in generators]) * recipe.sd, recipe, size
-        )
+        noise = torch.stack([torch.randn(shape, generator=g) for g in generators]) * recipe.sd
+        noise[:, :, 0, 0] /= recipe.mean_gain  # the start is as grey as ever
+        return cls(noise, recipe, size)
 
     def pixels(self) -> Tensor:
         spectrum = torch.view_as_complex((self.parameters * self.scale).contiguous())
         x = torch.fft.irfft2(spectrum, s=self.size, norm="forward") * self.GAIN
         if self.recipe.decorrelate and x.shape[1] == 3:
-            x = torch.einsum("oc,bchw->bohw", self.colour, x)
+            x = _coloured(x, self.colour)
         return 255 * torch.sigmoid(x)
 
     def resized(self, size: Sides) -> FourierCanvas:
         old = (self.parameters * self.scale).detach()
-        rows = _shared_rows(min(self.size[0], size[0]))
-        columns = (min(self.size[1], size[1]) - 1) // 2 + 1
         new = FourierCanvas(old.new_zeros(*old.shape[:2], size[0], size[1] // 2 + 1, 2), self.recipe, size)
-        values = torch.zeros_like(new.parameters)
-        values[:, :, rows % size[0], :columns] = old[:, :, rows % self.size[0], :columns]
+        values = _carried(old, self.size, torch.zeros_like(new.parameters), size)
         return FourierCanvas((values / new.scale).detach(), self.recipe, size)
+
+    def to(self, device: torch.device) -> FourierCanvas:
+        return FourierCanvas(self.parameters.detach().to(device), self.recipe, self.size)
+
+
+class PhaseCanvas:
+    """The phases of Fourier coefficients whose magnitudes are those of natural images (MACO, Fel et al. 2023).
+
+    parameters: (B, C, H, W // 2 + 1), standardised before use, as is the picture before colour and sigmoid;
+    both per picture.
+    """
+
+    def __init__(self, parameters: Tensor, recipe: Phase, size: Sides, generators: Sequence[torch.Generator]):
+        self.parameters = parameters.requires_grad_()
+        self.recipe = recipe
+        self.size = size
+        self.generators = generators
+        magnitude = natural_amplitudes(parameters.shape[1], size, decorrelated=recipe.decorrelate)
+        self.magnitude = magnitude.to(parameters.device)
+        self.colour = torch.tensor(COLOUR, device=parameters.device)
+
+    @classmethod
+    def start(
+        cls, recipe: Phase, generators: Sequence[torch.Generator], channels: int, size: Sides
+    ) -> PhaseCanvas:
+        shape = (channels, size[0], size[1] // 2 + 1)
+        phases = torch.stack([torch.randn(shape, generator=g) for g in generators]) * recipe.sd
+        return cls(phases, recipe, size, generators)
+
+    def pixels(self) -> Tensor:
+        phases = _standardized(self.parameters)
+        x = torch.fft.irfft2(torch.polar(self.magnitude.expand_as(phases), phases), s=self.size)
+        x = _standardized(x)
+        if self.recipe.decorrelate and x.shape[1] == 3:
+            x = _coloured(x, self.colour)
+        return 255 * torch.sigmoid(x)
+
+    def resized(self, size: Sides) -> PhaseCanvas:
+        old = self.parameters.detach()
+        new = PhaseCanvas.start(self.recipe, self.generators, old.shape[1], size)
+        fresh = new.parameters.detach().to(old.device)
+        phases = _carried(_standardized(old) * self.recipe.sd, self.size, fresh, size)
+        return PhaseCanvas(phases, self.recipe, size, self.generators)
+
+    def to(self, device: torch.device) -> PhaseCanvas:
+        return PhaseCanvas(self.parameters.detach().to(device), self.recipe, self.size, self.generators)
 
 
 def start_canvas(
     recipe: Image, generators: Sequence[torch.Generator], channels: int, size: Sides, device: torch.device
 ) -> Canvas:
     """The first picture of each generator's target, drawn on the CPU so that every device starts alike."""
-    kind = FourierCanvas if isinstance(recipe, Fourier) else PixelCanvas
-    canvas: Canvas = kind.start(recipe, generators, channels, size)  # type: ignore[arg-type]
-    if device.type != "cpu":
-        moved = canvas.parameters.detach().to(device)
-        canvas = FourierCanvas(moved, recipe, size) if isinstance(recipe, Fourier) else PixelCanvas(moved)
-    return canvas
+    kinds = {"pixels": PixelCanvas, "fourier": FourierCanvas, "phase": PhaseCanvas}
+    canvas: Canvas = kinds[recipe.kind].start(recipe, generators, channels, size)  # type: ignore[attr-defined]
+    return canvas if device.type == "cpu" else canvas.to(device)
+
+
+def _coloured(x: Tensor, matrix: Tensor) -> Tensor:
+    return torch.einsum("oc,bchw->bohw", matrix, x)
+
+
+def _standardized(x: Tensor) -> Tensor:
+    """Each picture's values minus their mean, over their standard deviation (+ 1e-5)."""
+    return torch.stack([(v - v.mean()) / (v.std(correction=0) + 1e-5) for v in x])
+
+
+def _carried(old: Tensor, before: Sides, new: Tensor, after: Sides) -> Tensor:
+    """`new` with the coefficients (B, C, H, W // 2 + 1, ...) that both sizes have taken from `old`."""
+    rows = _shared_rows(min(before[0], after[0]))
+    columns = (min(before[1], after[1]) - 1) // 2 + 1
+    values = new.detach().clone()
+    values[:, :, rows % after[0], :columns] = old[:, :, rows % before[0], :columns]
+    return values
 
 
 def _shared_rows(n: int) -> Tensor:
     """The row frequencies that two sizes have, of which the smaller is n; Nyquist's means something else at each."""
     rows: Tensor = torch.fft.fftfreq(n, 1 / n).long()
     return rows[rows != -(n // 2)] if n % 2 == 0 else rows
-
-
-def _frequencies(size: Sides) -> tuple[Tensor, Tensor]:
-    """Row and column frequencies of rfft2, in cycles per longer side, broadcast to (H, W // 2 + 1)."""
-    longer = max(size)
-    rows = torch.fft.fftfreq(size[0], 1 / longer)[:, None]
-    columns = torch.fft.rfftfreq(size[1], 1 / longer)[None]
-    return rows.expand(-1, columns.shape[1]), columns.expand(rows.shape[0], -1)

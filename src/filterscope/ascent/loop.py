@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from filterscope.ascent.image import Canvas, start_canvas
-from filterscope.ascent.objectives import activation, objective
-from filterscope.ascent.optimizers import make_optimizer
+from filterscope.ascent.objectives import activation, likeness, objective
+from filterscope.ascent.optimizers import make_optimizer, rate_at
 from filterscope.ascent.prepare import Prepared
 from filterscope.ascent.regularizers import penalty
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
+from filterscope.networks.network import Taps
 from filterscope.objective import Direction, Objective
-from filterscope.recipe import Recipe
+from filterscope.recipe import Facets, Recipe
 from filterscope.target import Sum, Target
 
 # Root mean square, over a 224 px picture, of the gradient of a `block3_conv1` channel's mean activation of
@@ -57,9 +58,9 @@ def ascend(
 ) -> Ascent:
     """Run a recipe for objectives that listen to the same layers, at `size` pixels (a side, or height and width).
 
-    The picture, its penalties and the optimiser are float32 whatever the network's precision. `attempt`
-    counts restarts from other noise, `facets` numbers the pictures of one goal; no stage is smaller than
-    `smallest` pixels.
+    `prepared` is for `looks` goals a picture (see `repeated`). The picture, its penalties and the optimiser are
+    float32 whatever the network's precision. `attempt` counts restarts from other noise, `facets` numbers the
+    pictures of one goal; no stage is smaller than `smallest` pixels.
     """
     facets = facets or [0] * len(goals)
     generators = [
@@ -79,22 +80,27 @@ def ascend(
         if sides != tuple(canvas.pixels().shape[-2:]):
             canvas = canvas.resized(sides)
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
-        transforms = Transforms(recipe.transforms, generators, count, sides)
-        placed = [_placed(goal, sides[0] / whole[0], sides[1] / whole[1]) for goal in goals]
+        transforms = Transforms(recipe.transforms, generators, count, sides, prepared.input.size)
+        placed = repeated([_placed(g, sides[0] / whole[0], sides[1] / whole[1]) for g in goals], recipe)
         for step in range(count):
             pixels = canvas.pixels()
             taps = prepared(transforms(pixels, step), raw=raw)
-            score = objective(taps, placed, prepared.units, keep_softmax=recipe.softmax == "keep")
+            score = _per_picture(
+                objective(taps, placed, prepared.units, keep_softmax=recipe.softmax == "keep"), recipe
+            )
             if weight is not None and recipe.regularizers and not weight.all():
                 weight = torch.where(weight > 0, weight, _gradient_ratio(score, pixels))
             loss = -score.sum()
+            if recipe.facets is not None:
+                loss = loss + _sameness(prepared, taps, score, recipe.facets)
             for regularizer in recipe.regularizers:
                 cost = penalty(pixels, regularizer)
                 loss = loss + (cost if weight is None else weight * cost).sum()
             (gradient,) = torch.autograd.grad(loss, canvas.parameters)
             canvas.parameters.grad = _normalized(gradient) if recipe.gradient == "rms" else gradient
+            optimizer.param_groups[0]["lr"] = rate_at(recipe.optimizer, step, count)
             optimizer.step()
-            trace.append(activation(taps, placed, prepared.units).detach().cpu())
+            trace.append(_per_picture(activation(taps, placed, prepared.units), recipe).detach().cpu())
             if on_step is not None:
                 on_step(len(trace), trace[-1], partial(_shown, canvas))
     pixels = canvas.pixels().detach()
@@ -104,6 +110,24 @@ def ascend(
             "a setting of the recipe is too large, or the network gives NaN for ordinary pictures"
         )
     return Ascent(pixels, start, torch.stack(trace, 1).tolist())
+
+
+def repeated(goals: Sequence[Objective], recipe: Recipe) -> list[Objective]:
+    """Each goal once for every look that the recipe takes at its picture in a step."""
+    return [goal for goal in goals for _ in range(recipe.looks)]
+
+
+def _per_picture(values: Tensor, recipe: Recipe) -> Tensor:
+    """The mean over the looks at each picture, (B * looks,) to (B,)."""
+    return values if recipe.looks == 1 else values.view(-1, recipe.looks).mean(1)
+
+
+def _sameness(prepared: Prepared, taps: dict[str, Taps], score: Tensor, facets: Facets) -> Tensor:
+    """What pictures of one goal, which stand side by side, cost for being alike, in units of the goal's value."""
+    looks = len(taps[prepared.features].output) // len(score)
+    groups = [i // facets.count for i in range(len(score))]
+    alike = likeness(taps[prepared.features].output[::looks], groups)
+    return (facets.weight * score.detach().abs() * alike).sum()
 
 
 def _stages(recipe: Recipe, size: tuple[int, int], smallest: int) -> tuple[list[tuple[int, int]], list[int]]:

@@ -135,3 +135,19 @@ def _row(taps: Mapping[str, Taps], i: int) -> dict[str, Taps]:
 
 def _units(targets: Sequence[Target], units: Tensor | None, values: Tensor) -> Tensor:
     return torch.tensor([t.unit for t in targets], device=values.device) if units is None else units
+
+
+def likeness(values: Tensor, groups: Sequence[int]) -> Tensor:
+    """How alike each picture's features are to those of its group's others, mean cosine of Gram matrices, (B,).
+
+    values: a layer's output (B, C, H, W) or (B, units). groups: which pictures are of one unit. Olah et al. 2017,
+    section "Diversity".
+    """
+    x = values.float()
+    grams = torch.einsum("bip,bjp->bij", x.flatten(2), x.flatten(2)) if x.ndim == 4 else x[:, :, None]
+    unit = torch.nn.functional.normalize(grams.flatten(1), dim=1)
+    cosines = unit @ unit.T
+    same = torch.tensor([[a == b for b in groups] for a in groups], device=x.device)
+    same.fill_diagonal_(False)
+    others = same.sum(1).clamp(min=1)
+    return (cosines * same).sum(1) / others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -52,3 +53,10 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> torch.optim.Optimiz
     except (TypeError, ValueError) as error:
         raise RecipeError(f"optimizer {recipe.name} does not take these settings: {error}") from None
     return made
+
+
+def rate_at(recipe: Optimizer, step: int, steps: int) -> float:
+    """The rate at a step of a stage: from `lr` to `lr * decay` along a half cosine (Loshchilov and Hutter 2017)."""
+    if recipe.decay == 1 or steps < 2:
+        return recipe.lr
+    return recipe.lr * (recipe.decay + (1 - recipe.decay) * (1 + math.cos(math.pi * step / (steps - 1))) / 2)

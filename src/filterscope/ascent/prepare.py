@@ -55,7 +55,8 @@ class Prepared(nn.Module):
     """A network's part for a batch of objectives: pixel values (B, C, H, W) in float32 to each layer's Taps.
 
     `units` holds where each target's channel stands in the taps, where all goals are units of one layer: these
-    may have only the targets' own channels. Elsewhere it is None.
+    may have only the targets' own channels. Elsewhere it is None. `features` names the layer by which facets
+    of one unit are kept apart.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Prepared(nn.Module):
         self.units = units
         self.dtype = dtype
         self.device = device
+        self.features = parts.layers[-1]
 
     def forward(self, pixels: Tensor, *, raw: bool = False) -> dict[str, Taps]:
         x = pixels if raw else self.input.preprocess(pixels)
@@ -82,23 +84,30 @@ def prepare(
     device: torch.device | None = None,
     softmax: bool = False,
     narrow: bool = True,
+    features: str | None = None,
 ) -> Prepared:
     """Ready the part of the network that `goals`, which listen to the same layers, need.
 
     For units of one layer that layer's last convolution or matrix product computes the units' channels alone
     (unless `narrow` is off); but where there is a softmax and `softmax` asks for it every unit of the layer,
-    since a softmax mixes them.
+    since a softmax mixes them. `features` names a layer to listen to besides, whole.
     """
     device = device or torch.device("cpu")
     layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
-    parts = network.parts(layers, softmax=softmax)
+    heard = [name for name in layers if name != features] + ([features] if features else [])
+    parts = network.parts(heard, softmax=softmax)
     graph = _converted(parts.graph, dtype, device)
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
-        alone = narrow and not parts.with_softmax and _narrow(graph, network.layers[layers[0]].linear, wanted)
+        alone = (
+            narrow
+            and features is None
+            and not parts.with_softmax
+            and _narrow(graph, network.layers[layers[0]].linear, wanted)
+        )
         units = torch.tensor([*range(len(wanted))] if alone else wanted, device=device)
-    ready = Parts(graph, layers, parts.with_softmax)
+    ready = Parts(graph, heard, parts.with_softmax)
     return Prepared(network, ready.eval(), units, dtype, device)
 
 

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from filterscope.recipe import LpNorm, Regularizer
+from filterscope.ascent.spectrum import frequencies, natural_log_rings
+from filterscope.recipe import LpNorm, NaturalSpectrum, Regularizer
 
 
 def lp_norm(x: Tensor, p: float) -> Tensor:
@@ -57,8 +58,28 @@ def total_variation(x: Tensor, beta: float = 2.0) -> Tensor:
     return squares.flatten(1).sum(1) / math.prod(x.shape[1:])
 
 
+def natural_spectrum(x: Tensor) -> Tensor:
+    """Mean squared distance of the log amplitude spectrum from natural images', per ring of frequency; (B,).
+
+    Of the mean of the channels, by rings of 1 to half the shorter side cycles per picture; the amplitudes of a
+    ring are averaged before the logarithm.
+    """
+    height, width = x.shape[-2:]
+    amplitude = torch.fft.rfft2(x.mean(1), norm="forward").abs()  # (B, H, W // 2 + 1)
+    ring = frequencies((height, width)).round().long().flatten().to(x.device)
+    count = min(height, width) // 2
+    if count < 1:
+        return x.new_zeros(len(x))
+    sums = x.new_zeros(len(x), int(ring.max()) + 1).index_add(1, ring, amplitude.flatten(1))
+    rings = (sums / torch.bincount(ring))[:, 1 : count + 1]
+    natural = natural_log_rings(count).to(x.device)
+    return ((rings + 1e-4).log() - natural).square().mean(1)
+
+
 def penalty(x: Tensor, regularizer: Regularizer) -> Tensor:
     """The regularizer's weighted penalty per picture, (B,), for pixel values 0 to 255."""
     if isinstance(regularizer, LpNorm):
         return regularizer.weight * lp_norm(x, regularizer.p)
+    if isinstance(regularizer, NaturalSpectrum):
+        return regularizer.weight * natural_spectrum(x)
     return regularizer.weight * total_variation(x, regularizer.beta)

@@ -1,4 +1,4 @@
-"""What is done to the picture before each look: pad, jitter, scale and rotate as one resampling.
+"""What is done to the picture before each look: pad, jitter, scale, rotate and crop as one resampling, then noise.
 
 Robustness to small changes keeps high-frequency noise out of a picture (Olah et al. 2017). All random
 numbers of a picture come from its own generator, drawn once for all steps.
@@ -13,42 +13,94 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from filterscope.recipe import Jitter, Pad, Rotate, Scale, Transform
+from filterscope.ascent.spectrum import Sides
+from filterscope.recipe import Crop, Jitter, Noise, Pad, Rotate, Scale, Transform
 
 GREY = 127.5
 
 
 class Transforms:
-    """The composed transforms of a recipe for a batch: `transforms(x, step)` with x (B, C, H, W) in 0 to 255."""
+    """The composed transforms of a recipe for a batch: `transforms(x, step)` with x (B, C, H, W) in 0 to 255.
+
+    Gives (B * looks, C, H', W'), the looks at one picture side by side. `model_size` is the side that crops are
+    resized to.
+    """
 
     def __init__(
         self,
         parts: Sequence[Transform],
         generators: Sequence[torch.Generator],
         steps: int,
-        size: tuple[int, int],
+        size: Sides,
+        model_size: int | None = None,
     ):
         self.pad = sum(p.pixels for p in parts if isinstance(p, Pad))
-        moving = [p for p in parts if not isinstance(p, Pad)]
+        self.noises = [p for p in parts if isinstance(p, Noise)]
+        moving = [p for p in parts if not isinstance(p, Pad | Noise)]
+        self.looks = math.prod(p.count for p in moving if isinstance(p, Crop))
+        cropped = any(isinstance(p, Crop) for p in moving) and model_size is not None
+        self.out = (model_size, model_size) if cropped else None
         self.grids: Tensor | None = None
+        whole = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)
         if moving:
-            draws = [torch.rand(steps, len(moving), 2, generator=g) for g in generators]
-            u = torch.stack(draws, 1)  # (steps, B, parts, 2)
-            matrix = torch.eye(3).expand(steps, len(generators), 3, 3)
+            shape = (steps, self.looks, len(moving), 3)
+            draws = [_draw(shape, g, normal=cropped) for g in generators]
+            u = torch.stack([d[0] for d in draws], 1)  # (steps, B, looks, parts, 3)
+            z = torch.stack([d[1] for d in draws], 1)
+            matrix = torch.eye(3).expand(steps, len(generators), self.looks, 3, 3)
             for i, part in enumerate(moving):
-                matrix = matrix @ _matrix(part, u[:, :, i], (size[0] + 2 * self.pad, size[1] + 2 * self.pad))
-            self.grids = matrix[:, :, :2]
+                if isinstance(part, Crop):
+                    matrix = matrix @ _crop(part, z[..., i, :], whole)
+                else:
+                    matrix = matrix @ _matrix(part, u[..., i, :2], whole)
+            self.grids = matrix[..., :2, :].flatten(1, 2)  # (steps, B * looks, 2, 3)
+        self.generators = generators if self.noises else ()
 
     def __call__(self, x: Tensor, step: int) -> Tensor:
         if self.pad:
             x = F.pad(x, [self.pad] * 4, value=GREY)
-        if self.grids is None:
-            return x
-        grid = F.affine_grid(self.grids[step].to(x.device), list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+        if self.looks > 1:
+            x = x.repeat_interleave(self.looks, 0)
+        if self.grids is not None:
+            shape = [*x.shape[:2], *(self.out or x.shape[2:])]
+            grid = F.affine_grid(self.grids[step].to(x.device), shape, align_corners=False)
+            x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+        if self.noises:
+            x = x + self._noise(x)
+        return x
+
+    def _noise(self, x: Tensor) -> Tensor:
+        shape = (self.looks, *x.shape[1:])
+        rows = []
+        for g in self.generators:
+            noise = torch.zeros(shape)
+            for part in self.noises:
+                noise += torch.randn(shape, generator=g) * part.sd
+                if part.uniform:
+                    noise += (torch.rand(shape, generator=g) - 0.5) * part.uniform
+            rows.append(noise)
+        return torch.cat(rows).to(x.device)
 
 
-def _matrix(part: Transform, u: Tensor, size: tuple[int, int]) -> Tensor:
+def _draw(shape: tuple[int, ...], g: torch.Generator, *, normal: bool) -> tuple[Tensor, Tensor]:
+    """Uniform numbers for moves, and normal ones where there is a crop to use them."""
+    u = torch.rand(*shape[:-1], 2, generator=g)
+    return u, torch.randn(shape, generator=g) if normal else torch.zeros(shape)
+
+
+def _crop(part: Crop, z: Tensor, size: Sides) -> Tensor:
+    """Sampling matrices of crops for normal numbers z (steps, ..., 3): share of the shorter side, centre x, y."""
+    shape = (-1, *[1] * (z.ndim - 2))
+    mean = torch.linspace(part.start, part.end, len(z)).view(shape) if len(z) > 1 else part.start
+    share = (mean + part.spread * z[..., 0]).clamp(0.05, 1)
+    matrix = torch.eye(3).repeat(*z.shape[:-1], 1, 1)
+    shorter = min(size)
+    matrix[..., 0, 0], matrix[..., 1, 1] = share * shorter / size[1], share * shorter / size[0]
+    matrix[..., :2, 2] = 2 * part.center * z[..., 1:]
+    return matrix
+
+
+def _matrix(part: Transform, u: Tensor, size: Sides) -> Tensor:
     """Homogeneous sampling matrices for uniform numbers u (..., 2), in the -1 to 1 coordinates of affine_grid."""
     matrix = torch.eye(3).repeat(*u.shape[:-1], 1, 1)
     if isinstance(part, Jitter):

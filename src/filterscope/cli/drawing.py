@@ -73,11 +73,11 @@ def show(
                 on_step=on_step,
             ):  # fmt: skip
                 pictures.append(picture)
-                picture.save(out / f"{picture.target.stem}.png")
+                picture.save(out / f"{picture.stem}.png")
     finally:
         # Ctrl-C may fall between a picture and its file: what counts is whether the file is there
-        pictures = [p for p in pictures if _written(out / f"{p.target.stem}.png", since=began)]
-        reports = [p.report(f"{p.target.stem}.png") for p in pictures]
+        pictures = [p for p in pictures if _written(out / f"{p.stem}.png", since=began)]
+        reports = [p.report(f"{p.stem}.png") for p in pictures]
         if pictures:
             Sheet(pictures).save(out / "sheet.png")
             write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
@@ -201,10 +201,10 @@ def ladder(
     with progress_bar(False if quiet else None) as on_step:
         result = draw_ladder(
             network, wanted, recipes, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
-            on_step=on_step, on_picture=lambda p: p.save(out / p.recipe.name / f"{p.target.stem}.png"),
+            on_step=on_step, on_picture=lambda p: p.save(out / p.recipe.name / f"{p.stem}.png"),
         )  # fmt: skip
     save_image(result.to_pil(), out / "ladder.png")
-    reports = [p.report(f"{p.recipe.name}/{p.target.stem}.png") for row in result.rows for p in row]
+    reports = [p.report(f"{p.recipe.name}/{p.stem}.png") for row in result.rows for p in row]
     write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
     if as_json:
         click.echo(json.dumps(reports, indent=1))

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from filterscope.ascent.objectives import activation, own_unit
-from filterscope.ascent.prepare import Prepared
+from filterscope.ascent.prepare import Prepared, prepare
+from filterscope.measure.natural import recall
+from filterscope.networks.network import Network, Taps
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status
 from filterscope.target import Target
@@ -31,37 +33,93 @@ def to_bytes(pixels: Tensor, output: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measurer:
-    """Measures 8-bit pictures of targets of one layer; `prepared` is in float32 and has the layer's softmax.
+    """Measures 8-bit pictures of objectives that listen to the same layers.
 
-    `natural_best` holds each target's largest activation on natural images, where these are known.
+    `prepared` is in float32, whole, and has the layer's softmax. `natural_best` holds each target's largest
+    activation on natural images, where these are known; `layer_best` that of every unit of the targets' layer.
     """
 
     prepared: Prepared
     targets: Sequence[Objective]
     natural_best: Sequence[float | None]
+    layer_best: Tensor | None = None
 
-    def activations(self, images: np.ndarray) -> tuple[list[float], list[float | None]]:
-        """Each picture's activation and, for classes, probability; images uint8 (B, H, W, C)."""
+    @classmethod
+    def of(
+        cls,
+        net: Network,
+        targets: Sequence[Objective],
+        natural: Sequence[float | None],
+        *,
+        device: torch.device,
+    ) -> Measurer:
+        """For targets of a network; every unit of a layer is looked at where natural activations are known."""
+        layer_best = None
+        if any(best is not None for best in natural) and len(targets[0].layers) == 1:
+            known = recall(net, targets[0].layers[0])
+            layer_best = None if known is None else torch.from_numpy(known.best).to(device)
+        prepared = prepare(net, targets, device=device, softmax=True, narrow=layer_best is None)
+        return cls(prepared, targets, natural, layer_best)
+
+    def taps(self, images: np.ndarray) -> dict[str, Taps]:
+        """What the network says of 8-bit pictures (B, H, W, C)."""
         pixels = torch.from_numpy(images).to(self.prepared.device).permute(0, 3, 1, 2).float()
         with torch.no_grad():
-            taps = self.prepared(pixels)
-            own = activation(taps, self.targets, self.prepared.units).tolist()
-            softmax = next(iter(taps.values())).softmax
-            units = [t.unit for t in self.targets if isinstance(t, Target)]
-            if softmax is None or len(units) < len(own):
-                return own, [None] * len(own)
-            return own, own_unit(softmax, torch.tensor(units, device=softmax.device)).tolist()
+            found: dict[str, Taps] = self.prepared(pixels)
+        return found
+
+    def activations(self, taps: dict[str, Taps]) -> list[float]:
+        """Each picture's activation."""
+        return activation(taps, self.targets, self.prepared.units).tolist()
+
+    def probabilities(self, taps: dict[str, Taps]) -> list[float | None]:
+        """Each class picture's probability; None for other units."""
+        softmax = next(iter(taps.values())).softmax
+        units = [t.unit for t in self.targets if isinstance(t, Target)]
+        if softmax is None or len(units) < len(self.targets):
+            return [None] * len(self.targets)
+        return own_unit(softmax, torch.tensor(units, device=softmax.device)).tolist()
+
+    def top_units(self, taps: dict[str, Taps]) -> list[bool | None]:
+        """Whether each picture excites its own unit more than any other of the layer, each unit relative to its
+        best natural image; a class, whose values are all on one scale, by its value itself."""
+        best = self.layer_best
+        if best is None:
+            return [None] * len(self.targets)
+        (found,) = taps.values()
+        tops: list[bool | None] = []
+        for i, goal in enumerate(self.targets):
+            if not isinstance(goal, Target):
+                tops.append(None)
+                continue
+            values = _units_of(found.output[i], goal)
+            ratios = values if found.softmax is not None else torch.where(best > 0, values / best, -torch.inf)
+            tops.append(bool(ratios[goal.unit] >= ratios.max()))
+        return tops
 
     def scores(self, images: np.ndarray, start: np.ndarray) -> list[Scores]:
         """The scores of finished pictures, beside those of the noise they started from."""
-        before, _ = self.activations(start)
-        after, probabilities = self.activations(images)
+        before = self.activations(self.taps(start))
+        taps = self.taps(images)
+        rows = zip(
+            self.activations(taps),
+            self.natural_best,
+            self.probabilities(taps),
+            self.top_units(taps),
+            before,
+            strict=True,
+        )
         return [
-            Scores(value, value / best if best is not None and best > 0 else None, probability, begin)
-            for value, best, probability, begin in zip(
-                after, self.natural_best, probabilities, before, strict=True
-            )
+            Scores(value, value / best if best is not None and best > 0 else None, probability, begin, top)
+            for value, best, probability, top, begin in rows
         ]
+
+
+def _units_of(values: Tensor, goal: Target) -> Tensor:
+    """Every unit's activation for one picture, (units,), at the goal's place if it has one; values (C, ...)."""
+    if values.ndim == 1 or goal.at is None:
+        return values.float().flatten(1).mean(1) if values.ndim > 1 else values.float()
+    return values.float()[:, goal.at[0], goal.at[1]]
 
 
 def verdict(scores: Scores, curve: Sequence[float], natural_best: float | None) -> Status:

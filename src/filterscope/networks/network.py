@@ -253,6 +253,12 @@ class Network:
                 self.weights.load(self.graph, name)
                 self.loaded.add(name)
 
+    def map_layer(self, layer: str) -> str:
+        """The layer itself where its output is a map, else the last before it whose output is one."""
+        row = self.layer(layer)
+        maps = [name for name in row.depends_on if self.layers[name].spatial and self.layers[name].parameters]
+        return layer if row.spatial or not maps else maps[-1]
+
     def probe(self, layers: Sequence[str]) -> fx.GraphModule:
         """The network up to several layers at once: input (B, C, H, W), preprocessed, to a tuple of their
         activation maps, (B, C, H, W) or (B, units), classes before their softmax."""

@@ -30,12 +30,15 @@ class Scores:
     excitation: that over the unit's largest activation on natural images; None where none are known.
     probability: of a class, after the softmax; None for other units.
     start: the activation of the noise that the ascent started from.
+    top_unit: whether it excites its own unit more than any other of the layer, each relative to its best natural
+        image; None where none are known.
     """
 
     activation: float
     excitation: float | None = None
     probability: float | None = None
     start: float | None = None
+    top_unit: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
@@ -43,6 +46,7 @@ class Picture:
     """One target's picture; shows itself in a notebook, saves itself with its recipe inside.
 
     image: uint8 (H, W, 3), RGB (or (H, W, 1), grey).
+    facet: which of the unit's pictures it is, where a recipe draws several.
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
     """
@@ -55,6 +59,7 @@ class Picture:
     scores: Scores
     status: Status
     curve: list[float] = field(repr=False)
+    facet: int = 0
     class_name: str | None = None
     weights_sha256: str = ""
     weights_file: str | None = None
@@ -71,7 +76,13 @@ class Picture:
         if isinstance(self.target, Target):
             place = f" @{self.target.at[0]},{self.target.at[1]}" if self.target.at else ""
             name = (self.class_name or f"filter: {self.target.unit}") + place
+        name += f" ~{self.facet}" if self.facet else ""
         return name if self.status == "ok" else f"{name} ({self.status.replace('-', ' ')})"
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending: `block3_conv1-0034`, further facets `block3_conv1-0034~1`."""
+        return self.target.stem + (f"~{self.facet}" if self.facet else "")
 
     def metadata(self) -> dict[str, Any]:
         """What the PNG carries: enough to draw the picture again, and its scores."""
@@ -84,6 +95,7 @@ class Picture:
             "class_name": self.class_name,
             "seed": self.seed,
             "attempt": self.attempt,
+            "facet": self.facet,
             "recipe": json.loads(self.recipe.model_dump_json()),  # model_dump leaves p = inf as it is
             "precision": self.precision,
             "device": self.device,
@@ -99,6 +111,7 @@ class Picture:
             "file": file,
             "target": str(self.target),
             "class_name": self.class_name,
+            "facet": self.facet,
             "seed": self.seed,
             "recipe": self.recipe.name,
             "steps": self.recipe.steps,
@@ -116,7 +129,7 @@ class Picture:
         """Write a PNG with the recipe inside, whole or not at all; a folder gets LAYER-UNIT.png."""
         place = Path(path)
         if place.is_dir() or not place.suffix:
-            place = place / f"{self.target.stem}.png"
+            place = place / f"{self.stem}.png"
         with writing(place) as spare:
             spare.write_bytes(encode_png(self.to_pil(), self.metadata()))
         return place

@@ -91,7 +91,7 @@ class Sheet(Sequence[Picture]):
         place = Path(path)
         if place.is_dir() or not place.suffix:
             for picture in self.pictures:
-                picture.save(place / f"{picture.target.stem}.png")
+                picture.save(place / f"{picture.stem}.png")
             place = place / "sheet.png"
         save_image(self.to_pil(), place)
         return place

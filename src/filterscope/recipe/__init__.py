@@ -1,0 +1,60 @@
+"""Recipe: every setting of the ascent, as data, and the presets; free of torch.
+
+recipe = get_recipe("blog", steps=300)
+recipe = recipe.changed({"optimizer.lr": 0.5, "regularizers.lp_norm.p": "inf"})
+Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+"""
+
+from filterscope.recipe.parts import (
+    Crop,
+    Facets,
+    Fourier,
+    Image,
+    Jitter,
+    LpNorm,
+    NaturalSpectrum,
+    Noise,
+    Optimizer,
+    Pad,
+    Phase,
+    Pixels,
+    Regularizer,
+    Rotate,
+    Scale,
+    Stage,
+    TotalVariation,
+    Transform,
+)
+from filterscope.recipe.presets import ALIASES, DEFAULT, LADDER, PRESETS, get_recipe
+from filterscope.recipe.recipe import Recipe
+from filterscope.recipe.settings import parse_settings, read_recipe, setting_keys
+
+__all__ = [
+    "ALIASES",
+    "DEFAULT",
+    "LADDER",
+    "PRESETS",
+    "Crop",
+    "Facets",
+    "Fourier",
+    "Image",
+    "Jitter",
+    "LpNorm",
+    "NaturalSpectrum",
+    "Noise",
+    "Optimizer",
+    "Pad",
+    "Phase",
+    "Pixels",
+    "Recipe",
+    "Regularizer",
+    "Rotate",
+    "Scale",
+    "Stage",
+    "TotalVariation",
+    "Transform",
+    "get_recipe",
+    "parse_settings",
+    "read_recipe",
+    "setting_keys",
+]

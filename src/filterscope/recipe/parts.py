@@ -1,0 +1,183 @@
+"""The parts of a recipe, as data: what is optimised, subtracted, done before each look, and how it climbs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """Frozen data without unknown keys; infinities are written as text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", allow_inf_nan=False)
+
+
+# --- what is optimised ------------------------------------------------------------------------------------
+
+
+class Pixels(Part):
+    """The pixel values themselves, from uniform noise (u - 0.5) * spread + center, u in [0, 1).
+
+    `bounded` keeps them within 0 to 255 by a sigmoid; `decorrelate` (with `bounded`) turns the three channels
+    from decorrelated colour into RGB.
+    """
+
+    kind: Literal["pixels"] = "pixels"
+    center: float = 128.0
+    spread: float = Field(20.0, ge=0)
+    bounded: bool = False
+    decorrelate: bool = False
+
+
+class Fourier(Part):
+    """Fourier coefficients, each scaled by 1 / frequency ** decay, so that all scales learn at one pace.
+
+    Olah et al. 2017, "Feature Visualization", section "Preconditioning and Parameterization". `sd` is the
+    standard deviation of the coefficients at the start; `decorrelate` turns the three channels from
+    decorrelated colour into RGB. `mean_gain` lets the picture's mean colour move that many times faster.
+    `spectrum` "natural" scales the coefficients by the amplitudes of natural images instead of 1 / frequency.
+    """
+
+    kind: Literal["fourier"] = "fourier"
+    sd: float = Field(0.01, gt=0)
+    decay: float = Field(1.0, ge=0)
+    decorrelate: bool = True
+    mean_gain: float = Field(1.0, gt=0)
+    spectrum: Literal["inverse", "natural"] = "inverse"
+
+
+class Phase(Part):
+    """The phases of Fourier coefficients, whose magnitudes stay those of natural images.
+
+    MACO: Fel et al. 2023, "Unlocking feature visualization for deeper networks with magnitude constrained
+    optimization", section 3. `sd` is the standard deviation of the phases at the start.
+    """
+
+    kind: Literal["phase"] = "phase"
+    sd: float = Field(1.0, gt=0)
+    decorrelate: bool = True
+
+
+Image = Annotated[Pixels | Fourier | Phase, Field(discriminator="kind")]
+
+
+# --- what is subtracted -----------------------------------------------------------------------------------
+
+
+class LpNorm(Part):
+    """weight * ||x||_p / N over the N values of the picture; p >= 1, "inf" for the largest absolute value."""
+
+    kind: Literal["lp_norm"] = "lp_norm"
+    p: Annotated[float, Field(ge=1, allow_inf_nan=True)] = 6.0
+    weight: float = 10.0
+
+
+class TotalVariation(Part):
+    """weight / N * sum of (squared differences to the next row and column) ** (beta / 2)."""
+
+    kind: Literal["total_variation"] = "total_variation"
+    beta: float = Field(2.0, gt=0)
+    weight: float = 10.0
+
+
+class NaturalSpectrum(Part):
+    """weight * mean squared distance of the picture's log amplitude spectrum from that of natural images."""
+
+    kind: Literal["natural_spectrum"] = "natural_spectrum"
+    weight: float = 1.0
+
+
+Regularizer = Annotated[LpNorm | TotalVariation | NaturalSpectrum, Field(discriminator="kind")]
+
+
+# --- what is done to the picture before each look ----------------------------------------------------------
+
+
+class Pad(Part):
+    """Mid-grey pixels around the picture, so that shifts and rotations bring in no dark edge."""
+
+    kind: Literal["pad"] = "pad"
+    pixels: int = Field(ge=0)
+
+
+class Jitter(Part):
+    """A random shift by up to `pixels` in each direction."""
+
+    kind: Literal["jitter"] = "jitter"
+    pixels: float = Field(ge=0)
+
+
+class Scale(Part):
+    """A random zoom, uniform in [low, high]."""
+
+    kind: Literal["scale"] = "scale"
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+
+class Rotate(Part):
+    """A random rotation by up to `degrees` either way."""
+
+    kind: Literal["rotate"] = "rotate"
+    degrees: float = Field(ge=0, le=180)
+
+
+class Crop(Part):
+    """`count` random square crops a step, each resized to the network's own size.
+
+    A crop's side, as a share of the picture's, is normal with a mean that goes from `start` to `end` over the
+    steps and standard deviation `spread`, at least 0.05 and at most 1; its centre is normal about the picture's
+    with standard deviation `center`. Fel et al. 2023, as published in Xplique.
+    """
+
+    kind: Literal["crop"] = "crop"
+    count: int = Field(1, ge=1, le=64)
+    start: float = Field(0.5, gt=0, le=1)
+    end: float = Field(0.05, gt=0, le=1)
+    spread: float = Field(0.05, ge=0)
+    center: float = Field(0.15, ge=0)
+
+
+class Noise(Part):
+    """Normal noise of standard deviation `sd` plus uniform noise of width `uniform`, in pixel values."""
+
+    kind: Literal["noise"] = "noise"
+    sd: float = Field(ge=0)
+    uniform: float = Field(0.0, ge=0)
+
+
+Transform = Annotated[Pad | Jitter | Scale | Rotate | Crop | Noise, Field(discriminator="kind")]
+
+
+# --- how it climbs ----------------------------------------------------------------------------------------
+
+
+class Optimizer(Part):
+    """An optimiser of torch.optim by name, or "BlogRMSprop": step g / sqrt(cache + eps), eps inside the root.
+
+    `decay` lets the rate fall over the steps of each stage to that share of itself, along a half cosine.
+    """
+
+    name: str = "Adam"
+    lr: float = Field(0.05, gt=0)
+    decay: float = Field(1.0, gt=0, le=1)
+    options: dict[str, float | bool] = {}
+
+
+class Stage(Part):
+    """A part of the ascent at `scale` times the final size, for `share` of all steps."""
+
+    scale: float = Field(1.0, gt=0, le=1)
+    share: float = Field(1.0, gt=0, le=1)
+
+
+class Facets(Part):
+    """Several pictures of each unit, kept apart by `weight` times the mean cosine of their Gram matrices.
+
+    Olah et al. 2017, section "Diversity", after Gatys et al. 2015's style matrices. The weight is relative to
+    the objective's own value, so that it means the same on every network.
+    """
+
+    count: int = Field(4, ge=1, le=16)
+    weight: float = Field(1.0, ge=0)

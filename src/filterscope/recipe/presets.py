@@ -1,0 +1,96 @@
+"""The presets: named recipes, the blog's, the field's and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from filterscope.errors import RecipeError, did_you_mean
+from filterscope.recipe.parts import (
+    Crop,
+    Jitter,
+    LpNorm,
+    Noise,
+    Optimizer,
+    Pad,
+    Phase,
+    Pixels,
+    Rotate,
+    Scale,
+    Stage,
+    TotalVariation,
+)
+from filterscope.recipe.recipe import Recipe
+
+BLOG_STEP = Optimizer(name="BlogRMSprop", lr=1.0, options={"decay": 0.95, "eps": 1e-7})
+_BLOG = {"image": Pixels(), "feed": "raw", "optimizer": BLOG_STEP, "gradient": "rms", "output": "standardize"}
+
+PRESETS: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(name="naive", softmax="keep", **_BLOG),
+        Recipe(name="linear", **_BLOG),
+        Recipe(name="lp", regularizers=(LpNorm(),), **_BLOG),
+        Recipe(name="tv", regularizers=(LpNorm(), TotalVariation()), **_BLOG),
+        Recipe(
+            name="distill",
+            steps=512,
+            usual_size=128,
+            optimizer=Optimizer(lr=0.05),
+            transforms=(
+                Pad(pixels=12),
+                Jitter(pixels=8),
+                Scale(low=0.9, high=1.1),
+                Rotate(degrees=10),
+                Jitter(pixels=4),
+            ),
+        ),
+        Recipe(
+            name="maco",
+            steps=256,
+            usual_size=512,
+            image=Phase(),
+            optimizer=Optimizer(name="NAdam", lr=1.0),
+            transforms=(Crop(count=32), Noise(sd=0.08 * 127.5, uniform=0.08 * 127.5)),
+        ),
+        Recipe(
+            name="sharp",
+            steps=128,
+            usual_size=128,
+            optimizer=Optimizer(lr=0.07),
+            stages=(Stage(scale=0.5, share=0.5), Stage(scale=1, share=0.5)),
+            transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=5)),
+        ),
+    )
+}
+ALIASES = {"blog": "tv"}
+DEFAULT = "sharp"
+LADDER = ("naive", "linear", "lp", "tv")  # the blog's stages, step by step better
+
+
+def get_recipe(
+    recipe: str | Recipe = DEFAULT,
+    *,
+    steps: int | None = None,
+    size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """A preset by name, or a recipe, with settings changed; RecipeError names the nearest where it is unknown.
+
+    >>> get_recipe("blog", steps=1000).name
+    'tv'
+    """
+    if isinstance(recipe, str):
+        name = ALIASES.get(recipe, recipe)
+        if name not in PRESETS:
+            known = [*PRESETS, *ALIASES]
+            raise RecipeError(
+                f"unknown recipe {recipe!r}{did_you_mean(recipe, known)} (known: {', '.join(known)})"
+            )
+        recipe = PRESETS[name]
+    changes = {**(settings or {})}
+    if steps is not None:
+        changes["steps"] = steps
+    if size is not None:
+        changes["size"] = size
+    return recipe.changed(changes) if changes else recipe

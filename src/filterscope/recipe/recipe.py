@@ -1,0 +1,67 @@
+"""Recipe: every setting of the ascent; frozen, written into each PNG as JSON and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from filterscope.recipe.parts import (
+    Crop,
+    Facets,
+    Fourier,
+    Image,
+    Optimizer,
+    Part,
+    Regularizer,
+    Stage,
+    Transform,
+)
+
+
+class Recipe(Part):
+    """Every setting of the ascent.
+
+    feed: "network" runs the picture through the network's own preprocessing; "raw" feeds pixel values as they
+        are where the network keeps the 0 to 255 scale, as the blog did with VGG16.
+    softmax: "linear" ascends a class before its softmax, "keep" after it.
+    gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "plain" leaves it.
+    facets: several pictures of each unit, unlike one another; None draws one.
+    output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
+    size: side of the picture in pixels. None takes `usual_size` or, where that is None or the target takes one
+        size alone, the network's own (128 where that is smaller).
+    """
+
+    name: str
+    steps: int = Field(200, ge=1, le=1_000_000)
+    size: int | None = Field(None, ge=1, le=8192)
+    usual_size: int | None = Field(None, ge=1, le=8192)
+    image: Image = Fourier()
+    feed: Literal["network", "raw"] = "network"
+    softmax: Literal["linear", "keep"] = "linear"
+    regularizers: tuple[Regularizer, ...] = ()
+    transforms: tuple[Transform, ...] = ()
+    optimizer: Optimizer = Optimizer()
+    gradient: Literal["rms", "plain"] = "plain"
+    stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
+    facets: Facets | None = None
+    output: Literal["standardize", "values"] = "values"
+
+    @property
+    def looks(self) -> int:
+        """How many times a picture is looked at in each step."""
+        looks = 1
+        for part in self.transforms:
+            looks *= part.count if isinstance(part, Crop) else 1
+        return looks
+
+    def changed(self, settings: Mapping[str, Any]) -> Recipe:
+        """This recipe with dotted keys set: {"optimizer.lr": 0.1, "regularizers.lp_norm.p": "inf"}.
+
+        A member of a list goes by its place or its kind. RecipeError for an unknown key (the nearest is
+        named) or a value that is not allowed.
+        """
+        from filterscope.recipe.settings import apply_settings
+
+        return apply_settings(self, settings)
