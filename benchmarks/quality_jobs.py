@@ -6,13 +6,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from quality_scores import Scorer
-from quality_spectrum import natural_profile
-
 from filterscope.measure.examples import find_examples
 from filterscope.measure.natural import layers_with_units, recall
 from filterscope.networks import Network, open_network
+from quality_scores import Scorer
+from quality_spectrum import natural_profile
 
 VGG16_LAYERS = (
     "block1_conv1",

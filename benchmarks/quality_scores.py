@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from quality_spectrum import distance
 
 from filterscope.networks import Network
+from quality_spectrum import distance
 
 SUCCESS = 1.0  # as exciting as the best natural image
 SURE = 0.99

@@ -18,14 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from quality_jobs import open_job, sample
-from quality_scores import Score, Scorer, dead_units, summary
-from quality_table import markdown, plain
-
 from filterscope.api import draw
 from filterscope.files import writing
 from filterscope.pictures import Picture, Sheet
 from filterscope.recipe import Recipe, get_recipe, parse_settings
+from quality_jobs import open_job, sample
+from quality_scores import Score, Scorer, dead_units, summary
+from quality_table import markdown, plain
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
