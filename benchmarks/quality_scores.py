@@ -1,0 +1,130 @@
+"""One scoring of finished 8-bit pictures for every program alike, and what it comes to over many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import torch
+
+from filterscope.networks import Network
+from quality_spectrum import distance
+
+SUCCESS = 1.0  # as exciting as the best natural image
+SURE = 0.99
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a picture is worth.
+
+    activation: of the saved 8-bit picture, through the network's own preprocessing, in float32. best: of natural
+    images. top: whether the unit is the layer's most excited, each relative to its best natural image.
+    spectrum: see quality_spectrum. probability: of a class. judge: the class's rank in another network, from 1.
+    """
+
+    layer: str
+    unit: int
+    activation: float
+    best: float
+    top: bool
+    spectrum: float
+    seconds: float
+    probability: float | None = None
+    judge: int | None = None
+
+    @property
+    def excitation(self) -> float | None:
+        """None where no natural image excites the unit."""
+        return self.activation / self.best if self.best > 0 else None
+
+    @property
+    def success(self) -> bool:
+        """At least as exciting as the best natural image; where none excites the unit, exciting at all."""
+        return self.activation >= self.best if self.best > 0 else self.activation > 0
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores pictures of one network; `best` holds each layer's (units,) largest natural activations."""
+
+    network: Network
+    best: Mapping[str, np.ndarray]
+    natural: np.ndarray  # the photographs' profile
+
+    def activations(self, layer: str, images: Sequence[np.ndarray]) -> np.ndarray:
+        """(pictures, units): means over space, classes before their softmax. Pictures may differ in size."""
+        probe, rows = self.network.probe([layer]).eval(), []
+        for image in images:
+            pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+            with torch.no_grad():
+                (found,) = probe(self.network.input.preprocess(pixels).to(memory_format=torch.channels_last))
+            rows.append((found.flatten(2).mean(2) if found.ndim == 4 else found)[0].double().numpy())
+        return np.stack(rows)
+
+    def scores(
+        self,
+        layer: str,
+        units: Sequence[int],
+        images: Sequence[np.ndarray],
+        seconds: Sequence[float],
+        judged: Sequence[int | None] | None = None,
+    ) -> list[Score]:
+        """The scores of one picture for each of the units."""
+        values, best = self.activations(layer, images), self.best[layer].astype(np.float64)
+        relative = np.where(best > 0, values / np.where(best > 0, best, 1), -np.inf)
+        is_class = self.network.layer(layer).softmax is not None
+        return [
+            Score(
+                layer,
+                unit,
+                float(row[unit]),
+                float(best[unit]),
+                bool(best[unit] > 0 and unit == ratios.argmax()),
+                distance(image, self.natural),
+                time,
+                float(np.exp(row[unit] - np.logaddexp.reduce(row))) if is_class else None,
+                rank,
+            )
+            for unit, row, ratios, image, time, rank in zip(
+                units, values, relative, images, seconds, judged or [None] * len(units), strict=True
+            )
+        ]
+
+
+def dead_units(scores: Iterable[Score]) -> set[tuple[str, int]]:
+    """Units that no natural image and none of the pictures excite."""
+    lives: dict[tuple[str, int], bool] = {}
+    for s in scores:
+        lives[s.layer, s.unit] = lives.get((s.layer, s.unit), False) or s.best > 0 or s.activation > 0
+    return {unit for unit, alive in lives.items() if not alive}
+
+
+def summary(scores: Sequence[Score], dead: set[tuple[str, int]] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+    """One row of the table: rates are shares of the live units, seconds are the mean of a picture."""
+    live = [s for s in scores if (s.layer, s.unit) not in dead]
+    excitations = [s.excitation for s in live if s.excitation is not None]
+    row: dict[str, Any] = {
+        "pictures": len(scores),
+        "dead": len(scores) - len(live),
+        "success": _mean(s.success for s in live),
+        "excitation": median(excitations) if excitations else None,
+        "top_unit": _mean(s.top for s in live if s.best > 0),
+        "spectrum": _mean(s.spectrum for s in scores),
+        "seconds": _mean(s.seconds for s in scores),
+    }
+    classes = [s.probability for s in live if s.probability is not None]
+    if classes:
+        row |= {"probability": median(classes), "sure": _mean(p >= SURE for p in classes)}
+    ranks = [s.judge for s in live if s.judge is not None]
+    if ranks:
+        row |= {"judge_top1": _mean(r == 1 for r in ranks), "judge_top5": _mean(r <= 5 for r in ranks)}
+    return row
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = [float(v) for v in values]
+    return fmean(known) if known else None
