@@ -22,7 +22,7 @@ from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
 from filterscope.networks.network import Taps
 from filterscope.objective import Direction, Objective
-from filterscope.recipe import Facets, Recipe
+from filterscope.recipe import Facets, NaturalSpectrum, Recipe
 from filterscope.target import Sum, Target
 
 # Root mean square, over a 224 px picture, of the gradient of a `block3_conv1` channel's mean activation of
@@ -95,6 +95,8 @@ def ascend(
                 loss = loss + _sameness(prepared, taps, score, recipe.facets)
             for regularizer in recipe.regularizers:
                 cost = penalty(pixels, regularizer)
+                if isinstance(regularizer, NaturalSpectrum):
+                    cost = cost * score.detach().abs()
                 loss = loss + (cost if weight is None else weight * cost).sum()
             (gradient,) = torch.autograd.grad(loss, canvas.parameters)
             canvas.parameters.grad = _normalized(gradient) if recipe.gradient == "rms" else gradient

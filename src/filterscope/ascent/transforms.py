@@ -104,7 +104,9 @@ def _matrix(part: Transform, u: Tensor, size: Sides) -> Tensor:
     """Homogeneous sampling matrices for uniform numbers u (..., 2), in the -1 to 1 coordinates of affine_grid."""
     matrix = torch.eye(3).repeat(*u.shape[:-1], 1, 1)
     if isinstance(part, Jitter):
-        matrix[..., :2, 2] = (2 * u - 1) * part.pixels * 2 / torch.tensor([size[1], size[0]])
+        # whole pixels, as in lucid: a shift alone then blurs nothing
+        pixels = min(part.pixels, min(size) / 8)
+        matrix[..., :2, 2] = ((2 * u - 1) * pixels).round() * 2 / torch.tensor([size[1], size[0]])
     elif isinstance(part, Scale):
         zoom = part.low + (part.high - part.low) * u[..., 0]
         matrix[..., 0, 0] = matrix[..., 1, 1] = 1 / zoom

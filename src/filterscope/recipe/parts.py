@@ -82,7 +82,10 @@ class TotalVariation(Part):
 
 
 class NaturalSpectrum(Part):
-    """weight * mean squared distance of the picture's log amplitude spectrum from that of natural images."""
+    """weight * mean squared distance of the picture's log amplitude spectrum from that of natural images.
+
+    The weight is relative to the objective's own value, so that it means the same on every network.
+    """
 
     kind: Literal["natural_spectrum"] = "natural_spectrum"
     weight: float = 1.0
@@ -102,7 +105,7 @@ class Pad(Part):
 
 
 class Jitter(Part):
-    """A random shift by up to `pixels` in each direction."""
+    """A random shift by up to `pixels` in each direction, whole pixels, at most an eighth of the shorter side."""
 
     kind: Literal["jitter"] = "jitter"
     pixels: float = Field(ge=0)

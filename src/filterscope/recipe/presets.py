@@ -8,8 +8,10 @@ from typing import Any
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import (
     Crop,
+    Fourier,
     Jitter,
     LpNorm,
+    NaturalSpectrum,
     Noise,
     Optimizer,
     Pad,
@@ -17,7 +19,6 @@ from filterscope.recipe.parts import (
     Pixels,
     Rotate,
     Scale,
-    Stage,
     TotalVariation,
 )
 from filterscope.recipe.recipe import Recipe
@@ -55,11 +56,20 @@ PRESETS: dict[str, Recipe] = {
         ),
         Recipe(
             name="sharp",
-            steps=128,
+            steps=160,
             usual_size=128,
-            optimizer=Optimizer(lr=0.07),
-            stages=(Stage(scale=0.5, share=0.5), Stage(scale=1, share=0.5)),
-            transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=5)),
+            image=Fourier(mean_gain=8),
+            optimizer=Optimizer(name="RMSprop", lr=0.1),
+            transforms=(Jitter(pixels=4),),
+        ),
+        Recipe(
+            name="natural",
+            steps=256,
+            usual_size=128,
+            image=Fourier(mean_gain=8),
+            optimizer=Optimizer(lr=0.05),
+            regularizers=(NaturalSpectrum(weight=1.0),),
+            transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=8)),
         ),
     )
 }
