@@ -105,7 +105,7 @@ def _matrix(part: Transform, u: Tensor, size: Sides) -> Tensor:
     matrix = torch.eye(3).repeat(*u.shape[:-1], 1, 1)
     if isinstance(part, Jitter):
         # whole pixels, as in lucid: a shift alone then blurs nothing
-        pixels = min(part.pixels, min(size) / 8)
+        pixels = min(part.pixels, max(1, min(size) / 8))
         matrix[..., :2, 2] = ((2 * u - 1) * pixels).round() * 2 / torch.tensor([size[1], size[0]])
     elif isinstance(part, Scale):
         zoom = part.low + (part.high - part.low) * u[..., 0]
