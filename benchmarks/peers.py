@@ -54,10 +54,19 @@ def make(name: str, venvs: str | os.PathLike[str] | None = None) -> Path:
 
 
 def run_json(
-    python: Path, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, timeout: float | None = None
+    python: Path,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
 ) -> Any:
     """Run a script there; it prints JSON as its last line. RuntimeError with the end of its complaint otherwise."""
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": "-1"}
+    quiet = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": "",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
     done = subprocess.run(
         [str(python), *arguments],
         capture_output=True, text=True, timeout=timeout, env={**os.environ, **quiet, **(environment or {})},

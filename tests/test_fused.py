@@ -38,7 +38,9 @@ def picture(batch=2, channels=8, height=13, width=12, seed=0) -> torch.Tensor:
 def same(found, expected, inputs, tolerance=1e-5) -> None:
     """Equal outputs, and equal gradients of a weighted sum of them."""
     assert found.shape == expected.shape
-    assert torch.allclose(found.float(), expected, rtol=tolerance, atol=tolerance * expected.abs().max().item())
+    assert torch.allclose(
+        found.float(), expected, rtol=tolerance, atol=tolerance * expected.abs().max().item()
+    )
     weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     ours = torch.autograd.grad((found.float() * weight).sum(), inputs)
     theirs = torch.autograd.grad((expected * weight).sum(), inputs)

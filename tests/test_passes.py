@@ -16,8 +16,14 @@ class Block(nn.Module):
 
     def __init__(self, channels, down=None):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.conv2, self.bn2 = (
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
         self.down = down
 
     def forward(self, x):
@@ -86,7 +92,9 @@ def picture(batch=2) -> torch.Tensor:
     return torch.randn(batch, 3, 16, 16, generator=generator).requires_grad_()
 
 
-@pytest.mark.parametrize("steps", [[expanded], [expanded, folded], [expanded, fused], [expanded, folded, fused]], ids=len)
+@pytest.mark.parametrize(
+    "steps", [[expanded], [expanded, folded], [expanded, fused], [expanded, folded, fused]], ids=len
+)
 @pytest.mark.parametrize("name", nets())
 def test_graphs_compute_the_same(name, steps):
     """After each pass the outputs and the picture's gradient are what they were."""
@@ -163,7 +171,11 @@ def test_narrowed_shortcut():
 
 def test_narrowed_where_it_cannot_be():
     """A layer that mixes channels behind its last convolution is left whole."""
-    for net in (nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8)), nn.Conv2d(3, 9, 3, groups=3), nets()["reflecting"]):
+    for net in (
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8)),
+        nn.Conv2d(3, 9, 3, groups=3),
+        nets()["reflecting"],
+    ):
         graph = expanded(traced(net))
         code = graph.code
         assert not narrowed(graph, [1, 2], flat=False)

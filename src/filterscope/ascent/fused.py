@@ -24,7 +24,7 @@ Pair = tuple[int, int]
 
 def has_onednn(x: Tensor) -> bool:
     """Whether oneDNN computes in the tensor's number type here."""
-    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if not hasattr(torch.ops.mkldnn, "_convolution_pointwise") or not x.numel():
         return False
@@ -50,7 +50,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         if has_onednn(x) and (shortcut is None or self._fits(shortcut, x)):
-            return cast(Tensor, _Convolve.apply(x, shortcut, self))
+            return cast(Tensor, _Convolve.apply(x, shortcut, self))  # type: ignore[no-untyped-call]
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         y = y if shortcut is None else y + shortcut
         return F.relu(y) if self.relu else y
@@ -93,13 +93,13 @@ class Convolution(nn.Module):
     def _gradient_of_few(self, g: Tensor, shape: torch.Size) -> Tensor:
         """The same for a picture's few channels: one product, then a shifted sum for each place of the kernel."""
         batch, channels, height, width = shape
-        rows = self.weight.permute(0, 2, 3, 1).flatten(1)  # (C', kh * kw * C)
-        maps = torch.mm(g.permute(0, 2, 3, 1).flatten(0, 2), rows)
-        maps = maps.view(batch, *g.shape[2:], -1, channels)
-        total = torch.zeros(batch, height, width, channels, device=g.device)
-        for place, (there, here) in enumerate(shifts(self, (height, width), tuple(g.shape[2:]))):
-            total[:, there[0], there[1]] += maps[:, here[0], here[1], place]
-        return total.to(g.dtype).permute(0, 3, 1, 2)
+        rows = self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (kh * kw * C, C')
+        maps = torch.mm(rows, g.permute(0, 2, 3, 1).flatten(0, 2).t())
+        maps = maps.view(-1, channels, batch, *g.shape[2:])
+        total = torch.zeros(channels, batch, height, width, device=g.device)
+        for place, (there, here) in enumerate(shifts(self, (height, width), _sides(g))):
+            total[:, :, there[0], there[1]] += maps[place, :, :, here[0], here[1]]
+        return total.to(g.dtype).transpose(0, 1)
 
     def _packed(self, way: str, shape: torch.Size) -> Tensor:
         """The weights laid out as oneDNN likes them for an input of `shape`; kept for the two last shapes."""
@@ -156,7 +156,7 @@ class MaxPool(nn.Module):
         self.ceil_mode = pool.ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, _Pool.apply(x, self))
+        return cast(Tensor, _Pool.apply(x, self))  # type: ignore[no-untyped-call]
 
 
 class _Pool(torch.autograd.Function):
@@ -186,14 +186,14 @@ class OwnConvolution(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, units: Tensor, *, padding: Pair):
         super().__init__()
-        weight = conv.weight[units]  # (B, C, kh, kw)
-        self.weight = nn.Parameter(weight.flatten(2).contiguous(), requires_grad=False)
+        weight = conv.weight[units].flatten(2).transpose(1, 2)  # (B, kh * kw, C)
+        self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         self.bias = conv.bias if conv.bias is None else nn.Parameter(conv.bias[units], requires_grad=False)
-        self.kernel = cast(Pair, tuple(weight.shape[2:]))
-        self.stride, self.dilation, self.padding = _pair(conv.stride), _pair(conv.dilation), padding
+        self.kernel, self.padding = _pair(conv.kernel_size), padding
+        self.stride, self.dilation = _pair(conv.stride), _pair(conv.dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = cast(Tensor, _OwnConvolve.apply(x, self.weight, self))
+        y = cast(Tensor, _OwnConvolve.apply(x, self.weight, self))  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias.float().view(-1, 1, 1, 1)
 
 
@@ -201,11 +201,11 @@ class _OwnConvolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, layer: OwnConvolution) -> Tensor:
         batch, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(batch, -1, channels)
-        maps = torch.bmm(rows, weight).view(batch, height, width, -1)
+        columns = x.permute(0, 2, 3, 1).reshape(batch, -1, channels).transpose(1, 2)
+        maps = torch.bmm(weight, columns).view(batch, -1, height, width)
         y = torch.zeros(batch, *output_size(layer, x), device=x.device)
         for place, (there, here) in enumerate(shifts(layer, (height, width), output_size(layer, x))):
-            y[:, here[0], here[1]] += maps[:, there[0], there[1], place]
+            y[:, here[0], here[1]] += maps[:, place, there[0], there[1]]
         ctx.layer, ctx.shape, ctx.weight = layer, x.shape, weight
         return y[:, None]
 
@@ -213,10 +213,10 @@ class _OwnConvolve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         batch, _, height, width = ctx.shape
-        maps = ctx.weight.new_zeros(batch, height, width, ctx.weight.shape[2])
-        for place, (there, here) in enumerate(shifts(ctx.layer, (height, width), tuple(g.shape[2:]))):
-            maps[:, there[0], there[1], place] = g[:, 0, here[0], here[1]]
-        rows = torch.bmm(maps.view(batch, -1, maps.shape[3]), ctx.weight.transpose(1, 2))
+        maps = ctx.weight.new_zeros(batch, ctx.weight.shape[1], height, width)
+        for place, (there, here) in enumerate(shifts(ctx.layer, (height, width), _sides(g))):
+            maps[:, place, there[0], there[1]] = g[:, 0, here[0], here[1]]
+        rows = torch.bmm(maps.flatten(2).transpose(1, 2), ctx.weight)
         return rows.view(batch, height, width, -1).permute(0, 3, 1, 2), None, None
 
 
@@ -276,6 +276,10 @@ def _shift(offset: int, stride: int, inputs: int, outputs: int) -> tuple[slice, 
         return slice(0, 0), slice(0, 0)
     begin = first * stride + offset
     return slice(begin, last * stride + offset + 1, stride), slice(first, last + 1)
+
+
+def _sides(x: Tensor) -> Pair:
+    return x.shape[2], x.shape[3]
 
 
 def _pointwise(*args: Any) -> Tensor:

@@ -27,7 +27,17 @@ CHANNELWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.SiLU, nn.GELU, nn.Mish, nn.Sigmoid, nn.Tanh, nn.Softplus,
     nn.Hardswish, nn.Hardsigmoid, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
-CHANNELWISE_FUNCTIONS = (F.relu, torch.relu, F.relu6, F.silu, F.gelu, F.elu, F.hardswish, torch.sigmoid, torch.tanh)
+CHANNELWISE_FUNCTIONS = (
+    F.relu,
+    torch.relu,
+    F.relu6,
+    F.silu,
+    F.gelu,
+    F.elu,
+    F.hardswish,
+    torch.sigmoid,
+    torch.tanh,
+)
 
 CHANNELWISE_METHODS = ("relu", "sigmoid", "tanh", "contiguous")
 
@@ -64,7 +74,7 @@ def folded(graph: fx.GraphModule) -> fx.GraphModule:
     """
     for node in list(graph.graph.nodes):
         norm = _norm(graph, node)
-        before = node.args[0] if norm else None
+        before = cast(Any, node.args[0] if norm else None)
         conv = _module(graph, before)
         if norm is None or type(conv) is not nn.Conv2d or set(before.users) != {node}:
             continue
@@ -85,11 +95,13 @@ def _norm(graph: fx.GraphModule, node: fx.Node) -> _Norm | None:
     """The batch norm over maps that a node computes by statistics of its own, None for any other node."""
     module = _module(graph, node)
     if type(module) is nn.BatchNorm2d and module.running_mean is not None:
-        return _Norm(module.running_mean, cast(Tensor, module.running_var), module.weight, module.bias, module.eps)
+        return _Norm(
+            module.running_mean, cast(Tensor, module.running_var), module.weight, module.bias, module.eps
+        )
     if node.op != "call_function" or node.target is not F.batch_norm or node.kwargs.get("training"):
         return None
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     tensors = [_constant(graph, given.get(name)) for name in names[1:5]]
     if given.get("training") or tensors[0] is None or tensors[1] is None:
         return None
@@ -196,9 +208,7 @@ def _fuse(graph: fx.GraphModule, node: fx.Node, padding: Pair) -> None:
     pool = _only_user(relu) if relu is not None else None
     if pool is not None and not _takes_mask(graph, pool):
         pool = None
-    layer = Convolution(
-        _module(graph, node), padding=padding, relu=relu is not None, masked=pool is not None
-    )
+    layer = Convolution(_module(graph, node), padding=padding, relu=relu is not None, masked=pool is not None)
     if pool is not None:
         _replace(graph, pool, MaxPool(_module(graph, pool)), pool.args)
     _replace(graph, relu or last, layer, inputs)
