@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from filterscope.api import batch_size, draw
+from filterscope.api import draw
+from filterscope.ascent.batch import batch_size
 from filterscope.ascent.loop import ascend
 from filterscope.ascent.prepare import Prepared, prepare
 from filterscope.measure.scores import Measurer

@@ -9,6 +9,7 @@ Every layer gives what torch gives, within rounding, and falls back on torch whe
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+log = logging.getLogger("filterscope")
 LAYOUT = torch.channels_last
 FEW = 32  # up to so many input channels x kernel places, an input's gradient is cheaper as product and shifts
 Pair = tuple[int, int]
@@ -45,12 +47,16 @@ class Convolution(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
         self.stride, self.dilation = _pair(conv.stride), _pair(conv.dilation)
         self.kernel, self.padding, self.groups = _pair(conv.kernel_size), padding, conv.groups
-        self.relu, self.masked = relu, masked
+        self.relu, self.masked, self.by_onednn = relu, masked, True
         self.packed: dict[tuple[str, torch.Size], Tensor] = {}
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        if has_onednn(x) and (shortcut is None or self._fits(shortcut, x)):
-            return cast(Tensor, _Convolve.apply(x, shortcut, self))  # type: ignore[no-untyped-call]
+        if self.by_onednn and has_onednn(x) and (shortcut is None or self._fits(shortcut, x)):
+            try:
+                return cast(Tensor, _Convolve.apply(x, shortcut, self))  # type: ignore[no-untyped-call]
+            except RuntimeError as error:  # a shape that oneDNN has no way for on this processor
+                log.info("a convolution runs without oneDNN: %s", error)
+                self.by_onednn = False
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         y = y if shortcut is None else y + shortcut
         return F.relu(y) if self.relu else y

@@ -56,6 +56,12 @@ def expanded(graph: fx.GraphModule) -> fx.GraphModule:
     return _settled(graph)
 
 
+def is_untraced(graph: fx.GraphModule) -> bool:
+    """Whether the whole network is one module that no step here looks into."""
+    modules = [graph.get_submodule(str(n.target)) for n in graph.graph.nodes if n.op == "call_module"]
+    return len(modules) == 1 and bool(list(modules[0].children()))
+
+
 def _row(module: nn.Module, path: str) -> list[str]:
     if type(module) is not nn.Sequential:
         return []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
 from filterscope.ascent.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
-from filterscope.ascent.passes import expanded, folded, fused, narrowed
+from filterscope.ascent.passes import expanded, folded, fused, is_untraced, narrowed
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.objective import Objective
 from filterscope.target import Target
@@ -66,7 +67,9 @@ def prepare(
     layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
     heard = [name for name in layers if name != features] + ([features] if features else [])
     parts = network.parts(heard, softmax=softmax)
-    graph = _converted(folded(expanded(parts.graph)), dtype, device)
+    graph = expanded(parts.graph)
+    untraced = is_untraced(graph)
+    graph = _converted(folded(graph), dtype, device)
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
@@ -75,8 +78,27 @@ def prepare(
         units = torch.tensor([0] * len(wanted) if alone else wanted, device=device)
     graph = fused(graph)
     graph.delete_all_unused_submodules()
+    _say_once(network, heard, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
     ready = Parts(graph, heard, parts.with_softmax)
     return Prepared(network, ready.eval(), units, dtype, device)
+
+
+_said: set[str] = set()
+
+
+def _say_once(
+    network: Network, layers: Sequence[str], graph: fx.GraphModule, where: str, untraced: bool
+) -> None:
+    """Log, the first time, how the part was prepared."""
+    whose = f"{network.name}, {', '.join(layers)}"
+    if untraced:
+        message = f"{whose}: this network cannot be traced, so it runs unprepared: right but slower ({where})"
+    else:
+        counts = Counter(type(m).__name__ for m in graph.children())
+        message = f"{whose}: prepared as {', '.join(f'{n} {kind}' for kind, n in counts.items())} ({where})"
+    if message not in _said:
+        _said.add(message)
+        log.info(message)
 
 
 def _converted(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) -> fx.GraphModule:
