@@ -9,7 +9,7 @@ from PIL import Image
 
 import filterscope as fs
 from filterscope import api
-from filterscope.api import batch_size, draw
+from filterscope.api import draw
 from filterscope.errors import ArgumentError, NetworkError, RecipeError, TargetError
 from filterscope.recipe import PRESETS, get_recipe
 from filterscope.target import Target
@@ -279,13 +279,6 @@ def test_pictures_come_as_they_are_finished(tiny):
     next(drawing)
     assert steps[-1].done == 4
     drawing.close()
-
-
-@pytest.mark.parametrize("size", [1, 64, 128, 224, 1000])
-def test_batch_size(size):
-    """A few pictures at a time: more where they are small."""
-    assert 4 <= batch_size(size) <= 16
-    assert batch_size(224) <= batch_size(size) or size > 224
 
 
 @pytest.mark.parametrize(("recipe", "size"), [("tv", 64), ("sharp", 96)])

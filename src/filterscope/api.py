@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from filterscope.ascent.batch import choose_batch
 from filterscope.ascent.loop import Ascent, ascend, repeated
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
@@ -96,7 +97,8 @@ def draw(
     facets = recipe.facets.count if recipe.facets else 1
     chunks: list[list[Objective]] = []
     for layers, same in groupby(targets, key=lambda t: t.layers):
-        group, count = list(same), batch or batch_size(sizes[layers])
+        group, size = list(same), sizes[layers]
+        count = batch or choose_batch(net, group, recipe.steps * facets, size=size, dtype=dtype, device=place)
         together = max(1, count // facets)
         chunks += [group[i : i + together] for i in range(0, len(group), together)]
     total, done = len(targets) * facets * recipe.steps, 0
@@ -130,11 +132,6 @@ def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> int:
                 ends = f"rows 0 to {rows - 1} and columns 0 to {columns - 1}"
                 raise TargetError(f"{term.layer} has {ends} at {size} px (got {term.at[0]},{term.at[1]})")
     return size
-
-
-def batch_size(size: int) -> int:
-    """How many pictures are drawn together: a few, whose maps stay near the processor's caches."""
-    return max(4, min(16, round(4 * (128 / size) ** 2)))
 
 
 def _draw_chunk(

@@ -1,62 +1,31 @@
-"""A part of a network made ready for one batch: only the target's own channels, precision, memory layout."""
+"""A part of a network made ready for one batch: only the target's own channels, precision, memory layout, fused."""
 
 from __future__ import annotations
 
 import copy
+import logging
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
-from filterscope.errors import ArgumentError
+from filterscope.ascent.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
+from filterscope.ascent.passes import expanded, folded, fused, is_untraced, narrowed
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.objective import Objective
 from filterscope.target import Target
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+__all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "prepare"]
 
-
-def choose_device(device: str = "auto") -> torch.device:
-    """The device to run on: "auto" takes CUDA, then Apple's MPS, then the processor."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(
-            f"device {device!r} is not to be had here ({reason}); auto, cpu, cuda or mps"
-        ) from None
-    return chosen
-
-
-def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The network's number type: "auto" takes bfloat16 where the processor has instructions for it."""
-    if precision not in PRECISIONS:
-        raise ArgumentError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r})")
-    if precision == "auto":
-        precision = "bfloat16" if _has_bfloat16(device) else "float32"
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+log = logging.getLogger("filterscope")
 
 
 class Prepared(nn.Module):
     """A network's part for a batch of objectives: pixel values (B, C, H, W) in float32 to each layer's Taps.
 
     `units` holds where each target's channel stands in the taps, where all goals are units of one layer: these
-    may have only the targets' own channels. Elsewhere it is None. `features` names the layer by which facets
-    of one unit are kept apart.
+    may have only the targets' own channels. Elsewhere it is None. `features` is the layer heard last.
     """
 
     def __init__(
@@ -88,58 +57,69 @@ def prepare(
 ) -> Prepared:
     """Ready the part of the network that `goals`, which listen to the same layers, need.
 
-    For units of one layer that layer's last convolution or matrix product computes the units' channels alone
-    (unless `narrow` is off); but where there is a softmax and `softmax` asks for it every unit of the layer,
+    For units of one layer that layer's last convolution or matrix product computes of each picture its own unit
+    alone (unless `narrow` is off); but where there is a softmax and `softmax` asks for it every unit of the layer,
     since a softmax mixes them. `features` names a layer to listen to besides, whole.
     """
     device = device or torch.device("cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
     heard = [name for name in layers if name != features] + ([features] if features else [])
     parts = network.parts(heard, softmax=softmax)
-    graph = _converted(parts.graph, dtype, device)
+    graph = expanded(parts.graph)
+    untraced = is_untraced(graph)
+    graph = _converted(folded(graph), dtype, device)
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
-        alone = (
-            narrow
-            and features is None
-            and not parts.with_softmax
-            and _narrow(graph, network.layers[layers[0]].linear, wanted)
-        )
-        units = torch.tensor([*range(len(wanted))] if alone else wanted, device=device)
+        flat = not network.layer(layers[0]).spatial
+        alone = narrow and features is None and not parts.with_softmax and narrowed(graph, wanted, flat=flat)
+        units = torch.tensor([0] * len(wanted) if alone else wanted, device=device)
+    graph = fused(graph)
+    graph.delete_all_unused_submodules()
+    _say_once(network, heard, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
     ready = Parts(graph, heard, parts.with_softmax)
     return Prepared(network, ready.eval(), units, dtype, device)
 
 
+_said: set[str] = set()
+
+
+def _say_once(
+    network: Network, layers: Sequence[str], graph: fx.GraphModule, where: str, untraced: bool
+) -> None:
+    """Log, the first time, how the part was prepared."""
+    whose = f"{network.name}, {', '.join(layers)}"
+    if untraced:
+        message = f"{whose}: this network cannot be traced, so it runs unprepared: right but slower ({where})"
+    else:
+        counts = Counter(type(m).__name__ for m in graph.children())
+        message = f"{whose}: prepared as {', '.join(f'{n} {kind}' for kind, n in counts.items())} ({where})"
+    if message not in _said:
+        _said.add(message)
+        log.info(message)
+
+
 def _converted(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) -> fx.GraphModule:
     """The same graph over copies of its modules whose tensors are shared where nothing changes."""
-    root = nn.Module()
-    for name, module in graph.named_children():
-        root.add_module(name, _copied(module, dtype, device))
-    return fx.GraphModule(root, graph.graph)
+    return fx.GraphModule(_copied(graph, dtype, device), graph.graph)
 
 
 def _copied(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    twin = copy.copy(module)
+    twin = copy.copy(module) if not isinstance(module, fx.GraphModule) else nn.Module()
     twin._modules = {n: _copied(m, dtype, device) for n, m in module._modules.items() if m is not None}
-    twin._buffers = {n: None if b is None else b.to(device, dtype) for n, b in module._buffers.items()}
-    twin._parameters = {}
-    for name, p in module._parameters.items():
-        layout = torch.channels_last if p is not None and p.ndim == 4 else torch.preserve_format
-        value = None if p is None else p.detach().to(device, dtype, memory_format=layout)
-        twin._parameters[name] = None if value is None else nn.Parameter(value, requires_grad=False)
+    twin._buffers = {n: None if b is None else _tensor(b, dtype, device) for n, b in module._buffers.items()}
+    twin._parameters = {
+        n: None if p is None else nn.Parameter(_tensor(p.detach(), dtype, device), requires_grad=False)
+        for n, p in module._parameters.items()
+    }
     return twin
 
 
-def _narrow(graph: fx.GraphModule, node: str, units: Sequence[int]) -> bool:
-    """Leave only `units` in the layer's last product, in that order; False where there is none to narrow."""
-    target = next((n.target for n in graph.graph.nodes if n.name == node and n.op == "call_module"), None)
-    last = list(graph.get_submodule(str(target)).children())[-1:] if target else []
-    if not last or not isinstance(last[0], nn.Conv2d | nn.Linear) or getattr(last[0], "groups", 1) != 1:
-        return False
-    module = last[0]
-    rows = torch.tensor(list(units), device=module.weight.device)
-    module.weight = nn.Parameter(module.weight[rows], requires_grad=False)
-    if module.bias is not None:
-        module.bias = nn.Parameter(module.bias[rows], requires_grad=False)
-    return True
+def _tensor(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers in the network's type, on its device, kernels channels last; indices and counts stay whole numbers."""
+    if not tensor.is_floating_point():
+        return tensor.to(device)
+    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    return tensor.to(device, dtype, memory_format=layout)

@@ -18,6 +18,25 @@ weights_option = click.option(
     "--weights", metavar="FILE", help="Weights to use instead: .safetensors, .weights.h5 or .h5."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
+    """Print what filterscope's modules log, from INFO on, to standard error."""
+    import logging
+
+    class Echo(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(f"filterscope: {record.getMessage()}", err=True)
+
+    logger = logging.getLogger("filterscope")
+    logger.handlers = [Echo()] if on else []
+    logger.setLevel(logging.INFO if on else logging.NOTSET)
+
+
+verbose_option = click.option(
+    "--verbose", "-v", is_flag=True, expose_value=False, callback=_tell,
+    help="Say how the network was prepared, and what ran slower than it might.",
+)  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors; no progress bar.")
 out_option = click.option(
     "--out",
@@ -77,6 +96,7 @@ def drawing_options(*, recipe: str | None = "sharp") -> Callable[[F], F]:
                 help="Of the network; auto takes bfloat16 where the processor has it.",
             ),
             device_option,
+            verbose_option,
         ]  # fmt: skip
         options.insert(
             0,

@@ -1,0 +1,160 @@
+"""filterscope's share of the speed benchmark; run by speed.py in a process of its own, with a plan (speed_plan).
+
+"what" says which: "rate" times steps, "reach" finds how long the default recipe takes to reach given excitations,
+"excitation" draws pictures and tells their activations, "measure" those of pictures in a file, "memory" draws all.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from filterscope.api import draw
+from filterscope.ascent.batch import batch_size
+from filterscope.ascent.loop import ascend
+from filterscope.ascent.prepare import Prepared, prepare
+from filterscope.measure.scores import Measurer
+from filterscope.networks import Network, open_network
+from filterscope.recipe import Recipe, get_recipe
+from filterscope.target import Target
+from speed_plan import Clock, read, say
+
+Plan = dict[str, Any]
+
+
+def network(plan: Plan) -> Network:
+    """The plan's network: a torchvision model with random weights, or VGG16."""
+    if plan["model"]:
+        import torchvision
+
+        torch.manual_seed(0)
+        return open_network(torchvision.models.get_model(plan["model"], weights=None))
+    return open_network(plan.get("net") or "vgg16", weights=plan["weights"])
+
+
+def chunks(net: Network, plan: Plan) -> list[list[Target]]:
+    """The plan's targets, as many at a time as filterscope draws."""
+    targets = [Target(plan["layer"], unit) for unit in plan["units"]]
+    count = plan.get("batch") or batch_size(plan["size"])
+    return [targets[i : i + count] for i in range(0, len(targets), count)]
+
+
+def recipe_of(plan: Plan) -> Recipe:
+    """The plan's recipe; at one size only, for a time per step."""
+    recipe = get_recipe(plan["recipe"], steps=plan["steps"] + plan["warm"], size=plan["size"])
+    return recipe.changed({"stages": [{"scale": 1.0, "share": 1.0}]}) if len(recipe.stages) > 1 else recipe
+
+
+def rate(plan: Plan) -> None:
+    """Seconds of each step, and the arithmetic of one picture's step."""
+    net, clock = network(plan), Clock(plan["warm"])
+    dtype = getattr(torch, plan["precision"])
+    for targets in chunks(net, plan):
+        goals = targets * 2 if len(targets) == 1 and plan["precision"] == "float32" else targets
+        prepared = prepare(net, goals, dtype=dtype, narrow=plan.get("narrow", True))
+        clock.begin()
+        ascend(prepared, goals, recipe_of(plan), size=plan["size"], on_step=clock.tick)
+        clock.end(len(targets))
+    say(seconds=clock.spans, gflop=arithmetic(net, plan), network=network_only(net, plan))
+
+
+def network_only(net: Network, plan: Plan) -> float:
+    """Seconds of a step's network, forward and gradient, without penalties and optimiser; per picture, median."""
+    targets = chunks(net, plan)[0]
+    prepared = prepare(net, targets, dtype=getattr(torch, plan["precision"]), narrow=plan.get("narrow", True))
+    pixels = (torch.rand(len(targets), 3, plan["size"], plan["size"]) * 20 + 118).requires_grad_()
+    spans = []
+    for _ in range(plan["steps"] + plan["warm"]):
+        began = time.perf_counter()
+        gradient_of(prepared, targets, pixels)
+        spans.append((time.perf_counter() - began) / len(targets))
+    return float(np.median(spans[plan["warm"] :]))
+
+
+def gradient_of(prepared: Prepared, targets: Sequence[Target], pixels: torch.Tensor) -> torch.Tensor:
+    """The gradient of the targets' mean activations."""
+    output = prepared(pixels, raw=True)[targets[0].layer].output
+    rows = torch.arange(len(targets))
+    assert prepared.units is not None
+    (gradient,) = torch.autograd.grad(output[rows, prepared.units].float().mean(), pixels)
+    return gradient
+
+
+def arithmetic(net: Network, plan: Plan) -> float:
+    """GFLOP of one picture's forward pass and gradient: what the layers before the last need, and one channel of it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    part = net.part(plan["layer"]).graph
+    image = torch.empty(1, net.input.channels, plan["size"], plan["size"], device="meta").requires_grad_()
+    state = {
+        n: torch.empty_like(t, device="meta") for n, t in [*part.named_parameters(), *part.named_buffers()]
+    }
+    for tensor in state.values():
+        tensor.requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        outputs = torch.func.functional_call(part, state, (image,))
+        outputs[1].sum().backward()  # autograd.grad and the counter do not go together
+    return float(counter.get_total_flops() / 1e9)
+
+
+def drawn(net: Network, plan: Plan, recipe: Recipe) -> tuple[list[float], float]:
+    """Each picture's activation as saved, and the seconds of all, preparing and measuring included."""
+    began = time.perf_counter()
+    targets = [Target(plan["layer"], unit) for unit in plan["units"]]
+    pictures = list(draw(net, targets, recipe, precision=plan["precision"]))
+    return [p.scores.activation for p in pictures], time.perf_counter() - began
+
+
+def excitation(plan: Plan) -> None:
+    """Activations of pictures drawn as told."""
+    recipe = get_recipe(plan["recipe"], steps=plan["steps"], size=plan["size"])
+    activations, seconds = drawn(network(plan), plan, recipe)
+    say(activations=activations, whole=seconds)
+
+
+def reach(plan: Plan) -> None:
+    """The fewest steps of the default recipe with which all pictures reach `wanted`, and the seconds of that."""
+    net = network(plan)
+    drawn(net, {**plan, "units": plan["units"][:1]}, get_recipe(steps=1))  # opening and loading are done once
+    tried = []
+    for steps in plan["tries"]:
+        activations, seconds = drawn(net, plan, get_recipe(steps=steps))
+        reached = sum(a >= w for a, w in zip(activations, plan["wanted"], strict=True))
+        tried.append({"steps": steps, "reached": reached, "of": len(activations), "seconds": seconds})
+        if reached == len(activations):
+            break
+    say(tried=tried)
+
+
+def measure(plan: Plan) -> None:
+    """Activations of the 8-bit pictures in a file, (N, H, W, 3)."""
+    net, targets = network(plan), [Target(plan["layer"], unit) for unit in plan["units"]]
+    images = np.load(plan["images"])
+    found = []
+    for target, image in zip(targets, images, strict=True):
+        measurer = Measurer.of(net, [target], [None], device=torch.device("cpu"))
+        found += measurer.activations(image[None])[0]
+    say(activations=found)
+
+
+def memory(plan: Plan) -> None:
+    """Seconds a picture and peak memory in MB of drawing all that is asked for."""
+    net = network(plan)
+    recipe = get_recipe(plan["recipe"], steps=plan["steps"], size=plan["size"])
+    _, seconds = drawn(net, plan, recipe)
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e6
+    say(whole=seconds / len(plan["units"]), peak=peak)
+
+
+PARTS: dict[str, Callable[[Plan], None]] = {f.__name__: f for f in (rate, excitation, reach, measure, memory)}
+
+if __name__ == "__main__":
+    plan = read()
+    if plan["threads"]:
+        torch.set_num_threads(plan["threads"])
+    PARTS[plan["what"]](plan)

@@ -1,0 +1,122 @@
+"""How many pictures are drawn together: a usual number, or for long work the fastest of a few, measured once and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+
+from filterscope.ascent.prepare import Prepared, prepare
+from filterscope.errors import OutputError
+from filterscope.files import write_text
+from filterscope.networks.network import Network
+from filterscope.objective import Objective
+
+LONG = (
+    6000  # steps times pictures from which on a measurement, some 60 of them, costs at most one in a hundred
+)
+GAIN = 0.95  # another number than the usual one is taken where it saves a twentieth: noise shall not decide
+
+log = logging.getLogger("filterscope")
+
+
+def batch_size(size: int, device: torch.device | None = None) -> int:
+    """The usual number: on a processor a few, whose maps stay near its caches; many where a GPU has to be filled."""
+    if device is not None and device.type != "cpu":
+        return max(16, min(64, round(64 * (224 / size) ** 2)))
+    return max(4, min(16, round(4 * (128 / size) ** 2)))
+
+
+def choose_batch(
+    network: Network,
+    goals: Sequence[Objective],
+    steps: int,
+    *,
+    size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """How many pictures of `goals`, which listen to the same layers, to draw together.
+
+    Long work (`LONG`) takes the fastest of half, once and twice the usual number, measured the first time and kept
+    in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
+    """
+    usual = batch_size(size, device)
+    if len(goals) * steps < LONG:
+        return usual
+    place, key = _kept_in(), _key(network, goals[0].layers, size, dtype, device)
+    kept = _read(place)
+    if key in kept:
+        return kept[key]
+    counts = [n for n in (usual // 2, usual, usual * 2) if n <= len(goals)]
+    spans = {n: _seconds(network, list(goals[:n]), size, dtype, device) for n in counts}
+    log.info("seconds a picture's step for %s: %s", key, {n: round(s, 4) for n, s in spans.items()})
+    best = min(spans, key=spans.__getitem__, default=usual)
+    chosen = best if usual not in spans or spans[best] < GAIN * spans[usual] else usual
+    with contextlib.suppress(OutputError):  # a cache that cannot be written costs only the next measurement
+        write_text(place, json.dumps({**_read(place), key: chosen}, indent=1))
+    return chosen
+
+
+def _seconds(
+    network: Network, goals: list[Objective], size: int, dtype: torch.dtype, device: torch.device
+) -> float:
+    """Seconds of one picture's step: the fastest of three, in the network and back to the picture."""
+    channels = network.input.channels
+    try:
+        prepared = prepare(network, goals, dtype=dtype, device=device)
+        pixels = (
+            torch.rand(len(goals), channels, size, size, generator=torch.Generator().manual_seed(0)) * 255
+        )
+        pixels = pixels.to(device).requires_grad_()
+        return min(_step(prepared, pixels) for _ in range(4)) / len(goals)
+    except torch.OutOfMemoryError:
+        return math.inf
+
+
+def _step(prepared: Prepared, pixels: torch.Tensor) -> float:
+    began = time.perf_counter()
+    taps = prepared(pixels)
+    total = torch.stack([t.output.float().mean() for t in taps.values()]).sum()
+    (gradient,) = torch.autograd.grad(total, pixels)
+    gradient.sum().item()  # waits for a GPU
+    return time.perf_counter() - began
+
+
+def _key(network: Network, layers: Sequence[str], size: int, dtype: torch.dtype, device: torch.device) -> str:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    processor = str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+    machine = (
+        f"{processor} {torch.get_num_threads()}/{os.cpu_count()}"
+        if device.type == "cpu"
+        else torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else device.type
+    )
+    number = str(dtype).removeprefix("torch.")
+    return " ".join(
+        map(str, (network.name, "+".join(layers), size, number, machine, f"torch {torch.__version__}"))
+    )
+
+
+def _kept_in() -> Path:
+    return user_cache_path("filterscope") / "batch.json"
+
+
+def _read(place: Path) -> dict[str, int]:
+    try:
+        found = json.loads(place.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(k): v for k, v in found.items() if type(v) is int and 0 < v <= 4096}
