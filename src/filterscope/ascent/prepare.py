@@ -104,7 +104,7 @@ def prepare(
             narrow
             and features is None
             and not parts.with_softmax
-            and _narrow(graph, network.layers[layers[0]].linear, wanted)
+            and _narrow(graph, network.layer(layers[0]).linear, wanted)
         )
         units = torch.tensor([*range(len(wanted))] if alone else wanted, device=device)
     ready = Parts(graph, heard, parts.with_softmax)
