@@ -225,6 +225,13 @@ class Network:
         """The part of the graph that computes the named nodes; a graph that returns a tuple."""
         return cut(self.graph, ends)
 
+    def kernel_module(self, layer: str) -> nn.Module | None:
+        """The module whose weights are the layer's kernels, loaded; None where the layer has none of its own."""
+        row = self.layer(layer)
+        graph = self.part(layer).graph
+        target = next((n.target for n in graph.graph.nodes if n.name == row.linear and n.op == "call_module"), None)
+        return graph.get_submodule(str(target)) if target and row.parameters else None
+
     def _load(self, row: Layer) -> None:
         self._require_trained(row)
         for name in (*row.depends_on, row.name):

@@ -99,8 +99,9 @@ def _untraced(net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWei
     example = _example(spec, 2)
     graph, layers, tokens, heard = read_untraced(net, example, side=spec.size, classes=len(origin.classes))
     return UntracedNetwork(
-        origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random, heard=heard
-    )
+        origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random, net=net,
+        heard=heard,
+    )  # fmt: skip
 
 
 def _traced(net: nn.Module, spec: InputSpec) -> Traced:

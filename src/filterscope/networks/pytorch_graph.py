@@ -191,7 +191,9 @@ class _Reader:
         """Which layers lack trained weights, and what lies behind them; asked only where some do."""
         if self.trained is None:
             return
-        holes = {n for n in self.layers if n.partition("#")[0] not in self.trained}
+        ours = ("InputLayer", "Output", "AttentionConcat", "AttentionHeads")
+        rows = {n: row for n, row in self.layers.items() if row.kind not in ours}
+        holes = {n for n in rows if n.partition("#")[0] not in self.trained}
         first = {node: names[0] for node, names in self.made_by.items()}
         before: dict[fx.Node, dict[str, None]] = {}
         for node in self.traced.graph.nodes:
@@ -204,7 +206,8 @@ class _Reader:
         for table in (self.layers, self.tokens):
             for name, row in table.items():
                 behind = tuple(n for n in before[by_name[row.output]] if n != name)
-                table[name] = replace(row, trained=name not in holes, depends_on=behind)
+                owner = name.partition("@")[0]
+                table[name] = replace(row, trained=owner not in holes, depends_on=behind)
 
     def _layout(self, node: fx.Node) -> Layout | None:
         value = node.meta.get("val")

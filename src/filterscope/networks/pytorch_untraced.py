@@ -105,16 +105,12 @@ def first_tensor(value: Any) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-@dataclass
+@dataclass(repr=False)
 class UntracedNetwork(Network):
     """A Network whose layers are heard through hooks; `heard` says for each name in the table what to hear."""
 
-    heard: dict[str, Heard] = field(default_factory=dict, repr=False)
-
-    @property
-    def net(self) -> nn.Module:
-        """The private copy of the module."""
-        return self.graph.get_submodule("net")
+    net: nn.Module = field(default_factory=nn.Module)  # the private copy of the module
+    heard: dict[str, Heard] = field(default_factory=dict)
 
     def cut(self, ends: Sequence[str]) -> fx.GraphModule:
         """One run of the network that hears all the ends."""
@@ -160,8 +156,6 @@ def read_untraced(
     to hear for each name in it."""
     calls = _calls(net, example)
     prefix = prefix_of(net)
-    holder = nn.Module()
-    holder.add_module("net", net)
     graph = fx.Graph()
     graph.output((graph.placeholder(INPUT),))
     heard: dict[str, Heard] = {}
@@ -193,7 +187,7 @@ def read_untraced(
             own = f"{name}@{token}"
             heard[own] = replace(heard[name], token=i)
             tokens[own] = replace(row, name=own, output_shape=shape[:1], parameters=0, output=own, linear=own)
-    return fx.GraphModule(holder, graph), layers, tokens, heard
+    return fx.GraphModule(nn.Module(), graph), layers, tokens, heard
 
 
 def _calls(net: nn.Module, example: Tensor) -> dict[tuple[str, int], _Call]:
