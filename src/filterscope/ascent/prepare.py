@@ -122,7 +122,10 @@ def _converted(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) 
 def _copied(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
     twin = copy.copy(module)
     twin._modules = {n: _copied(m, dtype, device) for n, m in module._modules.items() if m is not None}
-    twin._buffers = {n: None if b is None else b.to(device, dtype) for n, b in module._buffers.items()}
+    twin._buffers = {  # indices and counts stay whole numbers
+        n: b if b is None else b.to(device, dtype if b.is_floating_point() else b.dtype)
+        for n, b in module._buffers.items()
+    }
     twin._parameters = {}
     for name, p in module._parameters.items():
         layout = torch.channels_last if p is not None and p.ndim == 4 else torch.preserve_format

@@ -6,10 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,11 @@ class InputSpec:
         spec = self
         if channels != self.channels:
             spec = dataclasses.replace(
-                spec, channels=channels, bgr=False, mean=_fitted(self.mean, channels), std=_fitted(self.std, channels)
+                spec,
+                channels=channels,
+                bgr=False,
+                mean=_fitted(self.mean, channels),
+                std=_fitted(self.std, channels),
             )
         if options.range is not None:
             spec = dataclasses.replace(spec, low=options.range[0], high=options.range[1])
@@ -81,11 +86,16 @@ class InputSpec:
                 raise ArgumentError(
                     f"{name} takes one number, or one for each of the {channels} channels (got {len(values)})"
                 )
-            spec = dataclasses.replace(spec, **{name: tuple(values) * (channels // len(values))})
+            whole = tuple(values) * (channels // len(values))
+            spec = (
+                dataclasses.replace(spec, mean=whole)
+                if name == "mean"
+                else dataclasses.replace(spec, std=whole)
+            )
         if options.shown is not None:
             if max(options.shown) >= channels:
                 raise ArgumentError(
-                    f"show-channels names channel {max(options.shown)}; the network has channels 0 to {channels - 1}"
+                    f"shown names channel {max(options.shown)}; the network has channels 0 to {channels - 1}"
                 )
             spec = dataclasses.replace(spec, shown=options.shown)
         return dataclasses.replace(spec, size=options.size) if options.size else spec
@@ -105,6 +115,50 @@ class InputOptions:
     channels: int | None = None
     size: int | None = None
     shown: tuple[int, int, int] | None = None
+
+    def __str__(self) -> str:
+        """As it stands behind a network's name: `mean=0.5&range=0,1`."""
+        parts = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                numbers = value if isinstance(value, tuple) else (value,)
+                parts.append(f"{field.name}={','.join(f'{v:.9g}' for v in numbers)}")
+        return "&".join(parts)
+
+    def over(self, other: InputOptions) -> InputOptions:
+        """These, and where they say nothing the other's."""
+        told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(other, **{n: v for n, v in told.items() if v is not None})
+
+    @classmethod
+    def parse(cls, text: str) -> InputOptions:
+        """Read what stands behind a network's name; ArgumentError where it cannot be read.
+
+        >>> InputOptions.parse("range=-1,1&size=32")
+        InputOptions(mean=None, std=None, range=(-1.0, 1.0), channels=None, size=32, shown=None)
+        """
+        told: dict[str, Any] = {}
+        for part in text.split("&"):
+            key, sign, value = part.partition("=")
+            names = [f.name for f in dataclasses.fields(cls)]
+            if not sign or key not in names:
+                near = did_you_mean(key, names)
+                raise ArgumentError(
+                    f"{part!r}: behind a network's ? stands {', '.join(names)}, as size=32{near}"
+                )
+            try:
+                numbers = [float(v) for v in value.split(",")]
+            except ValueError:
+                raise ArgumentError(f"{key} takes numbers with commas between (got {value!r})") from None
+            whole = key in ("channels", "size", "shown")
+            if whole and any(v != int(v) for v in numbers if math.isfinite(v)):
+                raise ArgumentError(f"{key} takes whole numbers (got {value!r})")
+            if key in ("channels", "size"):
+                told[key] = int(numbers[0]) if len(numbers) == 1 and math.isfinite(numbers[0]) else -1
+            else:
+                told[key] = numbers
+        return cls.checked(**told)
 
     @classmethod
     def checked(
@@ -129,7 +183,7 @@ class InputOptions:
                 raise ArgumentError(f"{name} takes a whole number from 1 to 8192 (got {number})")
         colours = None if shown is None else tuple(int(v) for v in shown)
         if colours is not None and (len(colours) != 3 or min(colours) < 0):
-            raise ArgumentError(f"show-channels takes three channels' numbers, as 3,2,1 (got {shown})")
+            raise ArgumentError(f"shown takes three channels' numbers, as 3,2,1 (got {shown})")
         return cls(
             _numbers("mean", mean), spread, low_high and (low_high[0], low_high[1]), channels, size,
             colours and (colours[0], colours[1], colours[2]),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
-from filterscope.networks.input_spec import InputSpec
+from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import Direction, Expression, Objective, parse
 from filterscope.target import Algebra, Selection, Target, terms_of
@@ -147,7 +147,9 @@ class Network:
         if not sign or layer not in self.layers:
             return
         known = [own.rpartition("@")[2] for own in self.tokens if own.rpartition("@")[0] == layer]
-        has = f"its tokens are {', '.join(known)}" if known else "it has no tokens beside the picture's places"
+        has = (
+            f"its tokens are {', '.join(known)}" if known else "it has no tokens beside the picture's places"
+        )
         raise TargetError(f"{layer} of {self.name} has no token {token!r}: {has}")
 
     def class_names(self, layer: str) -> Sequence[Sequence[str]]:
@@ -229,7 +231,9 @@ class Network:
         """The module whose weights are the layer's kernels, loaded; None where the layer has none of its own."""
         row = self.layer(layer)
         graph = self.part(layer).graph
-        target = next((n.target for n in graph.graph.nodes if n.name == row.linear and n.op == "call_module"), None)
+        target = next(
+            (n.target for n in graph.graph.nodes if n.name == row.linear and n.op == "call_module"), None
+        )
         return graph.get_submodule(str(target)) if target and row.parameters else None
 
     def _load(self, row: Layer) -> None:

@@ -58,7 +58,8 @@ def open_network(
         a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`) for PyTorch. It may cover only some layers; a target
         in or behind any other is refused. "random": the bare architecture of torchvision, timm or a factory.
     mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the
-        values of `range`, which are those of black and white; size is the side it was trained on.
+        values of `range`, which are those of black and white; size is the side it was trained on. They may stand
+        behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1".
     show_channels: of a network that takes neither 1 nor 3 channels, which are shown as red, green and blue.
 
     Raises NetworkError for an unknown name or a network that cannot be rebuilt, WeightsError for a weights
@@ -70,6 +71,18 @@ def open_network(
     options = InputOptions.checked(
         mean=mean, std=std, range=range, channels=channels, size=size, shown=show_channels
     )
+    if isinstance(source, str) and "?" in source:
+        source, _, told = source.partition("?")
+        options = options.over(InputOptions.parse(told))
+    net = _open(source, weights, options)
+    return (
+        net
+        if options == InputOptions()
+        else dataclasses.replace(net, name=f"{net.name.partition('?')[0]}?{options}")
+    )
+
+
+def _open(source: Any, weights: str | os.PathLike[str] | None, options: InputOptions) -> Network:
     if isinstance(source, Network):
         if weights is not None:
             raise NetworkError(f"{source!r} is open already; give its weights where it is opened")
@@ -110,7 +123,9 @@ def _fed_as(net: Network, options: InputOptions) -> Network:
     if spec.channels != net.input.channels:
         raise ArgumentError(f"{net.name} takes {net.input.channels} channels (got {spec.channels})")
     if spec.fixed and spec.size != net.input.size:
-        raise ArgumentError(f"{net.name} takes pictures of {net.input.size} x {net.input.size} px only (got {spec.size})")
+        raise ArgumentError(
+            f"{net.name} takes pictures of {net.input.size} x {net.input.size} px only (got {spec.size})"
+        )
     return dataclasses.replace(net, input=spec)
 
 

@@ -74,7 +74,9 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     """
     net = private_copy(module)
     if not any(True for _ in net.parameters()):
-        raise NetworkError(f"cannot open a {type(module).__name__}: it has no weights that could have learned anything")
+        raise NetworkError(
+            f"cannot open a {type(module).__name__}: it has no weights that could have learned anything"
+        )
     spec = _input_spec(net, origin, options)
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
@@ -203,7 +205,9 @@ def _first_channels(net: nn.Module) -> int | None:
 
 def _find_size(net: nn.Module, meta: nn.Module, channels: int) -> int:
     """The side of the pictures that the network was made for: as its attributes say, or the first that runs."""
-    told = [getattr(m, n, None) for m in (net, *net.children()) for n in ("img_size", "image_size", "input_size")]
+    told = [
+        getattr(m, n, None) for m in (net, *net.children()) for n in ("img_size", "image_size", "input_size")
+    ]
     sides = [t[-1] if isinstance(t, list | tuple) and t else t for t in told]
     hints = [s for s in sides if isinstance(s, int) and not isinstance(s, bool) and 4 <= s <= 2048]
     sizes = [*hints, *SIZES, *range(4, 513)]
@@ -258,5 +262,3 @@ def why_not(net: nn.Module, meta: nn.Module, channels: int, size: int) -> str | 
     except Exception as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     return None
-
-

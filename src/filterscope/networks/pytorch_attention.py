@@ -47,6 +47,4 @@ def open_attention(module: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
 
 
 def _can_open(attention: nn.MultiheadAttention) -> bool:
-    return (
-        attention.in_proj_weight is not None and attention.bias_k is None and not attention.add_zero_attn
-    )
+    return attention.in_proj_weight is not None and attention.bias_k is None and not attention.add_zero_attn

@@ -27,7 +27,9 @@ _ORDER = (
     "state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "ema", "model_ema",
     "state_dict_ema", "ema_state_dict", "params_ema",
 )  # fmt: skip
-_COUNTER = "num_batches_tracked"  # batch norm's count of training steps: older files lack it, pictures need it not
+_COUNTER = (
+    "num_batches_tracked"  # batch norm's count of training steps: older files lack it, pictures need it not
+)
 _SHOWN = 4
 # a legal checkpoint is stored as it is: much smaller than what it unpacks to is a bomb
 _UNPACKED = 3
@@ -64,7 +66,9 @@ def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
     try:
         module.load_state_dict(dict(renamed), strict=False)
     except RuntimeError as error:
-        raise WeightsError(f"{path.name} does not fit {type(module).__name__}: {_first_line(error)}") from error
+        raise WeightsError(
+            f"{path.name} does not fit {type(module).__name__}: {_first_line(error)}"
+        ) from error
     return Fitted(None if len(renamed) == len(wanted) else trained)
 
 
@@ -89,7 +93,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # SafetensorError, and what absurd shapes raise in torch
-        raise WeightsError(f"{path.name} is no whole safetensors file (cut short?): {_first_line(error)}") from error
+        raise WeightsError(
+            f"{path.name} is no whole safetensors file (cut short?): {_first_line(error)}"
+        ) from error
 
 
 def _pickled(path: Path) -> Any:
@@ -105,7 +111,9 @@ def _pickled(path: Path) -> Any:
                 f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
                 f"If it is a whole pickled model: {HOW_TO_SAVE}"
             ) from None
-        raise WeightsError(f"{path.name} is no whole PyTorch checkpoint (cut short?): {_first_line(error)}") from error
+        raise WeightsError(
+            f"{path.name} is no whole PyTorch checkpoint (cut short?): {_first_line(error)}"
+        ) from error
 
 
 def check_archive(path: Path) -> None:
@@ -120,7 +128,9 @@ def check_archive(path: Path) -> None:
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or member.filename.startswith("/"):
-            raise WeightsError(f"{path.name} is refused: its member {member.filename!r} points out of the archive")
+            raise WeightsError(
+                f"{path.name} is refused: its member {member.filename!r} points out of the archive"
+            )
     size = sum(member.file_size for member in members)
     if size > _UNPACKED * path.stat().st_size + 1_000_000:
         raise WeightsError(
@@ -159,7 +169,9 @@ def _candidates(content: Any, path: Path) -> list[Mapping[str, Tensor]]:
 
     look(content, 0, -1)
     if not found:
-        raise WeightsError(f"{path.name} holds no tensors (its keys: {', '.join(map(str, list(content)[:8]))})")
+        raise WeightsError(
+            f"{path.name} holds no tensors (its keys: {', '.join(map(str, list(content)[:8]))})"
+        )
     return [tensors for _, tensors in sorted(found, key=lambda pair: pair[0])]
 
 

@@ -27,10 +27,9 @@ def unwrapped(module: nn.Module) -> nn.Module:
             raise NetworkError(
                 "a TorchScript module hides its layers: pass the nn.Module it was made from, or a torch.export program"
             )
-        compiled = getattr(module, "_orig_mod", None)
         wrapper = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
-        inner = compiled if isinstance(compiled, nn.Module) else module.module if wrapper else None
-        if inner is None:
+        inner = getattr(module, "module" if wrapper else "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
             return module
         module = inner
 
@@ -106,9 +105,13 @@ def _like(old: Tensor, new: Tensor) -> Tensor:
 def _require_numbers(module: nn.Module) -> None:
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if nn.parameter.is_lazy(tensor):
-            raise NetworkError(f"{name} has no shape yet (a lazy module): run the network once before it is opened")
+            raise NetworkError(
+                f"{name} has no shape yet (a lazy module): run the network once before it is opened"
+            )
         if tensor.is_meta:
-            raise NetworkError(f"{name} is on the meta device and holds no numbers: load the network's weights first")
+            raise NetworkError(
+                f"{name} is on the meta device and holds no numbers: load the network's weights first"
+            )
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise NetworkError(f"{name} holds values that are NaN or infinite")
 
@@ -119,12 +122,12 @@ def _bake(module: nn.Module) -> None:
 
     for part in list(module.modules()):
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[arg-type, union-attr]
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(part, name, leave_parametrized=True)
         for key, hook in list(part._forward_pre_hooks.items()):
             part.eval()
             hook(part, ())
-            hook.remove(part)
+            hook.remove(part)  # type: ignore[attr-defined]
             part._forward_pre_hooks.pop(key, None)
         for name, value in list(part.__dict__.items()):  # plain tensors move and convert with the rest
             if isinstance(value, Tensor) and not hasattr(type(part), name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,7 +25,7 @@ from filterscope.networks.pytorch_trace import Call, Traced
 
 ACTIVATIONS = {
     "relu", "relu6", "gelu", "silu", "hardswish", "hardsigmoid", "leaky_relu", "elu", "selu", "celu", "mish", "tanh",
-    "sigmoid", "softplus", "hardtanh", "prelu", "rrelu", "glu",
+    "sigmoid", "softplus", "hardtanh", "rrelu",
 }  # fmt: skip
 _PASS = {"flatten", "squeeze", "view", "reshape", "dropout", "contiguous", "clone", "getitem", "float"}
 _COMBINE = {"add", "sub", "mul", "div", "truediv", "mean", "stack", "sum"}
@@ -57,7 +58,7 @@ class _Reader:
         self.batch = self.picture.meta["val"].shape[0]
         self.axes = channel_axes(nodes, self.traced.holder)
         self.reach = reaches(nodes, self.traced.holder, self.axes)
-        self.prefix = prefix_of(self.traced.holder.net)
+        self.prefix = prefix_of(self.traced.holder.get_submodule("net"))
 
     def read(self) -> TorchGraph:
         size, channels = self.side, self.picture.meta["val"].shape[1]
@@ -79,7 +80,9 @@ class _Reader:
 
     def _nodes(self) -> Iterator[fx.Node]:
         """All nodes that the table names: the graph keeps them."""
-        names = {n for row in [*self.layers.values(), *self.tokens.values()] for n in (row.output, row.linear)}
+        names = {
+            n for row in [*self.layers.values(), *self.tokens.values()] for n in (row.output, row.linear)
+        }
         return (node for node in self.traced.graph.nodes if node.name in names)
 
     def _row(self, name: str, kind: str, node: fx.Node, module: nn.Module | None) -> None:
@@ -108,7 +111,8 @@ class _Reader:
 
     def _heads(self, call: Call) -> None:
         """What the heads of an attention module say, before they are mixed by its projection."""
-        heads = next((getattr(call.module, n) for n in _HEADS if isinstance(getattr(call.module, n, 0), int) and getattr(call.module, n, 0)), 0)
+        told: list[Any] = [getattr(call.module, n, None) for n in _HEADS]
+        heads = next((n for n in told if isinstance(n, int) and n > 0), 0)
         mixed = self._before_projection(call) if heads else None
         if mixed is None or (layout := self._layout(mixed)) is None or layout.kind == "map":
             return
@@ -143,7 +147,9 @@ class _Reader:
         if not node.all_input_nodes:
             return node
         source = node.all_input_nodes[0]
-        pools = isinstance(module, nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.Dropout | nn.Identity)
+        pools = isinstance(
+            module, nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.Dropout | nn.Identity
+        )
         if name in ACTIVATIONS or _is_activation(module):
             return source
         if pools or name in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "dropout"):
@@ -164,7 +170,11 @@ class _Reader:
             return
         softmax = end if own == "softmax" else self._add("class_probabilities", nn.Softmax(1), (logits,))
         same, node = {end, logits}, logits
-        while node is not None and self._passes(node) and node.all_input_nodes[0].meta["val"].shape == value.shape:
+        while (
+            node is not None
+            and self._passes(node)
+            and node.all_input_nodes[0].meta["val"].shape == value.shape
+        ):
             node = node.all_input_nodes[0]
             same.add(node)
         for name in [n for node in same for n in self.made_by.get(node, ())]:
@@ -239,7 +249,9 @@ class _Reader:
         return self.traced.holder.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def read_traced(traced: Traced, *, side: int, trained: Collection[str] | None = None, classes: int = 0) -> TorchGraph:
+def read_traced(
+    traced: Traced, *, side: int, trained: Collection[str] | None = None, classes: int = 0
+) -> TorchGraph:
     """The layer table of a traced network for pictures of `side` pixels, and the graph with what it names.
 
     trained: the modules that have trained weights, None where all have. classes: how many classes the network
@@ -257,7 +269,9 @@ def _own_constants(traced: Traced) -> None:
             if not hasattr(traced.holder, "constants"):
                 traced.holder.add_module("constants", nn.Module())
             value = getattr(traced.holder, str(node.target))
-            traced.holder.get_submodule("constants").register_buffer(str(node.target), value, persistent=False)
+            traced.holder.get_submodule("constants").register_buffer(
+                str(node.target), value, persistent=False
+            )
             node.target = f"constants.{node.target}"
 
 
@@ -281,7 +295,8 @@ def _path(node: fx.Node) -> str:
 
 
 def _is_activation(module: nn.Module | None) -> bool:
-    softmax = nn.Softmax | nn.LogSoftmax | nn.Softmin | nn.Softmax2d | nn.MultiheadAttention
+    # of the others GLU halves channels and PReLU may have a slope for each, so that none stands for itself
+    softmax = (
+        nn.Softmax | nn.LogSoftmax | nn.Softmin | nn.Softmax2d | nn.MultiheadAttention | nn.GLU | nn.PReLU
+    )
     return type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, softmax)
-
-

@@ -48,7 +48,7 @@ class View(nn.Module):
         if kind in ("tokens", "sequence", "channels"):
             x = as_tokens(x, kind)[:, self.layout.extra :]
             rows, columns = grid(x.shape[1], picture.shape[2], picture.shape[3]) or (x.shape[1], 1)
-            return x.transpose(1, 2).unflatten(2, (rows, columns))
+            return x.transpose(1, 2).reshape(len(x), x.shape[2], rows, columns)
         return x
 
 
@@ -71,7 +71,7 @@ class HeadStrength(nn.Module):
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.unflatten(1, (self.heads, -1)).square().mean(2) + 1e-12).sqrt()
+        return (x.reshape(len(x), self.heads, -1, *x.shape[2:]).square().mean(2) + 1e-12).sqrt()
 
 
 def as_tokens(x: Tensor, kind: str) -> Tensor:
@@ -117,7 +117,7 @@ def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | 
 
 
 def _extra(count: int, prefix: int) -> int:
-    for extra in dict.fromkeys([prefix, *range(MOST_EXTRA + 1)]):
+    for extra in [prefix, *range(MOST_EXTRA + 1)]:
         if count > extra and grid(count - extra, 1, 1):
             return extra
     return 0
@@ -147,10 +147,11 @@ def _axis(node: fx.Node, value: Tensor, axes: dict[fx.Node, int], holder: nn.Mod
     if source is None:
         return 1 if value.ndim == 4 else last
     before, axis = source.meta["val"], axes[source]
+    assert isinstance(before, Tensor)
     order = _order(node, name, before.ndim)
     if order is not None:
-        return order.index(axis)
-    channels = before.shape[axis]
+        return int(order.index(axis))
+    channels = int(before.shape[axis])
     likely = [last, axis, 1] if axis == before.ndim - 1 else [axis, 1, last]
     fits = [i for i in likely if i <= last and value.shape[i] == channels]
     return fits[0] if fits else (1 if value.ndim == 4 else last)
@@ -165,8 +166,8 @@ def _order(node: fx.Node, name: str, ndim: int) -> list[int] | None:
     """For a permutation of axes where each comes from, None for any other operation."""
     rest: list[Any] = list(node.args[1:])
     if name == "permute":
-        dims = rest[0] if rest and isinstance(rest[0], list | tuple) else rest or node.kwargs.get("dims")
-        return [int(d) % ndim for d in dims] if dims and all(isinstance(d, int) for d in dims) else None
+        dims: Any = rest[0] if rest and isinstance(rest[0], list | tuple) else rest or node.kwargs.get("dims")
+        return [d % ndim for d in dims] if dims and all(isinstance(d, int) for d in dims) else None
     if name in ("transpose", "swapaxes", "swapdims"):
         a, b = rest if len(rest) == 2 else (node.kwargs.get("dim0"), node.kwargs.get("dim1"))
         if isinstance(a, int) and isinstance(b, int):

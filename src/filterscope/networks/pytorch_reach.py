@@ -9,7 +9,9 @@ from torch import Tensor, fx, nn
 
 from filterscope.networks.pytorch_layout import operation
 
-Reach = tuple[int, int] | None  # (side in pixels, pixels from one value to the next), None for all of the picture
+Reach = (
+    tuple[int, int] | None
+)  # (side in pixels, pixels from one value to the next), None for all of the picture
 
 _POOLS = nn.MaxPool2d | nn.AvgPool2d | nn.LPPool2d
 _KEEP_MODULES = (
@@ -58,7 +60,7 @@ def _reach(node: fx.Node, found: dict[fx.Node, Reach], holder: nn.Module) -> Rea
             return None
         return sees, jump
     module = holder.get_submodule(str(node.target))
-    if isinstance(module, nn.Conv2d) or isinstance(module, _POOLS):
+    if isinstance(module, nn.Conv2d | _POOLS):
         return _through(module, sees, jump)
     where = type(module).__mro__
     kinds = {c.__module__.rpartition(".")[2] for c in where if c.__module__.startswith("torch.nn.modules")}

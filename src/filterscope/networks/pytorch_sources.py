@@ -43,7 +43,9 @@ def open_live(module: nn.Module, weights: Weights, options: InputOptions) -> Net
     """A module that a person holds; weights from a file go into the copy, never into theirs."""
     inner = unwrapped(module)
     spec, classes = known_input(inner)
-    return _opened(inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True)
+    return _opened(
+        inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True
+    )
 
 
 def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Network:
@@ -53,14 +55,19 @@ def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Netw
     name = name.lower()
     if name not in known:
         near = did_you_mean(name, known)
-        raise NetworkError(f"torchvision has no network {name!r}{near} ({len(known)} known: torchvision.models.list_models())")
+        raise NetworkError(
+            f"torchvision has no network {name!r}{near} (torchvision.models.list_models() lists them)"
+        )
     published = models.get_model_weights(name).DEFAULT
     spec = _torchvision_input(published, name)
     classes = _imagenet() if len(published.meta.get("categories", ())) == 1000 else ()
-    own = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}  # as their weights want it
+    as_trained = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
 
     def build(pretrained: bool) -> nn.Module:
-        return models.get_model(name, weights=published if pretrained else None, **({} if pretrained else own))  # type: ignore[no-any-return]
+        module: nn.Module = models.get_model(
+            name, weights=published if pretrained else None, **({} if pretrained else as_trained)
+        )
+        return module
 
     module = _built(build, f"torchvision:{name}", weights)
     label = f"torchvision's {published}" if weights is None else "torchvision"
@@ -83,6 +90,7 @@ def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
         raise NetworkError(f"timm publishes no weights for {bare}: give --weights FILE, or --weights random")
     fixed = bool((timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(bare)).fixed_input_size)
     sized = {"img_size": options.size} if fixed and options.size else {}
+    sized |= {"in_chans": options.channels} if options.channels else {}
 
     def build(pretrained: bool) -> nn.Module:
         with _offline_if_unreachable() if pretrained else contextlib.nullcontext():
@@ -125,7 +133,8 @@ def open_factory(source: str, weights: Weights, options: InputOptions) -> Networ
         spec = (spec or InputSpec(size=0, high=1.0)).changed(told)
     names = getattr(own, "CLASSES", None)
     classes = [(str(n),) for n in names] if names is not None else classes
-    return _opened(made, source, f"{Path(path).name}:{attribute}", weights, options, spec, classes, live=weights is None)
+    shown = f"{Path(path).name}:{attribute}"  # a picture never tells the file's folder
+    return _opened(made, shown, shown, weights, options, spec, classes, live=weights is None)
 
 
 def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[str]]]:
@@ -142,7 +151,9 @@ def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[
         current = getattr(getattr(module, "patch_embed", None), "img_size", None)
         if isinstance(current, tuple | list) and current and told.get("fixed_input_size"):
             spec = InputSpec(int(current[0]), spec.channels, 0.0, 1.0, spec.mean, spec.std)
-        return spec, _imagenet() if told.get("num_classes") == 1000 == getattr(module, "num_classes", 1000) else ()
+        return spec, _imagenet() if told.get("num_classes") == 1000 == getattr(
+            module, "num_classes", 1000
+        ) else ()
     if module_of.startswith("torchvision.models"):
         size = getattr(module, "image_size", 299 if type(module).__name__ == "Inception3" else 224)
         outputs = [m.out_features for m in module.modules() if isinstance(m, nn.Linear)]
@@ -190,7 +201,9 @@ def _built(build: Callable[[bool], nn.Module], name: str, weights: Weights) -> n
     try:
         with contextlib.redirect_stdout(sys.stderr), _random_numbers():
             return build(True)
-    except Exception as error:  # urllib, huggingface_hub and their like raise all sorts where there is no network
+    except (
+        Exception
+    ) as error:  # urllib, huggingface_hub and their like raise all sorts where there is no network
         raise DownloadError(
             f"the weights of {name} could not be downloaded ({_first_line(error)}); pass a file you have with "
             "--weights FILE, try again where there is a network, or see the bare architecture with --weights random"
@@ -245,7 +258,9 @@ def _torchvision_input(published: Any, name: str) -> InputSpec:
 
 
 def _imagenet() -> Sequence[Sequence[str]]:
-    rows = json.loads((resources.files("filterscope.networks") / "data" / "imagenet-classes.json").read_text("utf-8"))
+    rows = json.loads(
+        (resources.files("filterscope.networks") / "data" / "imagenet-classes.json").read_text("utf-8")
+    )
     return [(title, wnid) for wnid, title in rows]
 
 
@@ -285,7 +300,9 @@ def _own_errors(path: str) -> Iterator[None]:
     except (NetworkError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name]
+        frames = [
+            f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name
+        ]
         where = f"{path}, line {frames[-1].lineno}" if frames else path
         log.info("the error in %s", path, exc_info=error)
         raise NetworkError(f"{where}: {type(error).__name__}: {_first_line(error)}") from error
@@ -304,10 +321,13 @@ def _input_of(own: ModuleType, path: str) -> dict[str, Any]:
     told = getattr(own, "INPUT", {})
     allowed = ("mean", "std", "range", "channels", "size")
     if not isinstance(told, dict):
-        raise NetworkError(f"INPUT in {path} is a dictionary of {', '.join(allowed)} (got a {type(told).__name__})")
+        raise NetworkError(
+            f"INPUT in {path} is a dictionary of {', '.join(allowed)} (got a {type(told).__name__})"
+        )
     for key in told:
         if key not in allowed:
-            raise NetworkError(f"INPUT in {path} has no {key!r}{did_you_mean(str(key), allowed)} (known: {', '.join(allowed)})")
+            near = did_you_mean(str(key), allowed)
+            raise NetworkError(f"INPUT in {path} has no {key!r}{near} (known: {', '.join(allowed)})")
     return told
 
 
@@ -317,5 +337,3 @@ def _is_keras(model: Any) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-

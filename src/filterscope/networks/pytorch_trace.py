@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -96,7 +96,7 @@ class _Known(fx.Proxy):
         value = self.node.meta.get("val", self)
         if isinstance(value, Tensor | fx.Proxy):
             raise UntraceableError(f"the forward pass depends on the values of {self.node.name}")
-        self.tracer.chosen = True  # type: ignore[attr-defined]
+        cast(_Tracer, self.tracer).chosen = True
         return value
 
     def __len__(self) -> int:
@@ -157,12 +157,15 @@ class _Tracer(fx.Tracer):
         return _Known(node, self)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        return bool(obj._value())  # type: ignore[attr-defined]
+        return bool(cast(_Known, obj)._value())
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        return iter([obj[i] for i in range(len(obj))])  # type: ignore[arg-type]
+        known: Any = obj
+        return iter([known[i] for i in range(len(known))])
 
-    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Node:
+    def create_node(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any
+    ) -> fx.Node:
         node = super().create_node(kind, target, args, kwargs, *rest, **named)
         if kind != "output" and not self.evaluating:
             self.evaluating = True
@@ -197,7 +200,9 @@ def _without_mutation(graph: fx.Graph, tracer: _Tracer) -> None:
         if not node.args or not isinstance(node.args[0], fx.Node) or not _in_place(node, tracer):
             continue
         changed = node.args[0]
-        others = [n for n in graph.nodes if order[n] < order[node] and n is not changed and _shares(n, changed)]
+        others = [
+            n for n in graph.nodes if order[n] < order[node] and n is not changed and _shares(n, changed)
+        ]
         if any(order[user] > order[node] for n in others for user in n.users):
             raise UntraceableError(f"{node.name} changes part of a value that is used again")
         for user in list(changed.users):
@@ -251,7 +256,7 @@ def _shares(node: fx.Node, other: fx.Node) -> bool:
     a, b = node.meta.get("val"), other.meta.get("val")
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return False
-    return a.untyped_storage()._cdata == b.untyped_storage()._cdata
+    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
 
 
 def _listed(value: Any) -> bool:

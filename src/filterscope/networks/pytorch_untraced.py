@@ -60,7 +60,9 @@ def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
     return View(heard.layout)(value, picture)  # type: ignore[no-any-return]
 
 
-def hear(net: nn.Module, picture: Tensor, wanted: Sequence[tuple[str, int, str]]) -> dict[tuple[str, int, str], Tensor]:
+def hear(
+    net: nn.Module, picture: Tensor, wanted: Sequence[tuple[str, int, str]]
+) -> dict[tuple[str, int, str], Tensor]:
     """What the modules' calls take in or give out, cloned at once: what works in place later changes nothing."""
     found: dict[tuple[str, int, str], Tensor] = {}
     counts: dict[str, int] = {}
@@ -159,7 +161,9 @@ def read_untraced(
     graph = fx.Graph()
     graph.output((graph.placeholder(INPUT),))
     heard: dict[str, Heard] = {}
-    layers = {"input": Layer("input", "InputLayer", (example.shape[1], side, side), 0, 1, True, "input", "input")}
+    layers = {
+        "input": Layer("input", "InputLayer", (example.shape[1], side, side), 0, 1, True, "input", "input")
+    }
     tokens: dict[str, Layer] = {}
     ending = _class_call(calls, classes)
     axes: dict[torch.Size, int] = {}
@@ -220,7 +224,9 @@ def _class_call(calls: dict[tuple[str, int], _Call], classes: int) -> tuple[str,
     end = calls.get(("", 1))
     if end is None or end.out.ndim != 2 or end.out.shape[1] < 2:
         return None
-    products = [k for k, c in calls.items() if isinstance(c.module, nn.Linear) and c.out.shape == end.out.shape]
+    products = [
+        k for k, c in calls.items() if isinstance(c.module, nn.Linear) and c.out.shape == end.out.shape
+    ]
     return products[-1] if products else ("", 1) if end.out.shape[1] == classes else None
 
 
