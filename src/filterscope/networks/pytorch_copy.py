@@ -122,8 +122,7 @@ def _bake(module: nn.Module) -> None:
 
     for part in list(module.modules()):
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+            _bake_parametrized(part)
         for key, hook in list(part._forward_pre_hooks.items()):
             part.eval()
             hook(part, ())
@@ -133,3 +132,13 @@ def _bake(module: nn.Module) -> None:
             if isinstance(value, Tensor) and not hasattr(type(part), name):
                 del part.__dict__[name]
                 part.register_buffer(name, value, persistent=False)
+
+
+def _bake_parametrized(part: nn.Module) -> None:
+    """torch's own removal would change the class, which the person's module shares."""
+    names = list(part.get_submodule("parametrizations")._modules)
+    values = {name: getattr(part, name).detach() for name in names}
+    del part._modules["parametrizations"]
+    part.__class__ = type(part).__bases__[0]
+    for name, value in values.items():
+        part.register_parameter(name, nn.Parameter(value, requires_grad=False))

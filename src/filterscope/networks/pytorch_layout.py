@@ -117,7 +117,8 @@ def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | 
 
 
 def _extra(count: int, prefix: int) -> int:
-    for extra in [prefix, *range(MOST_EXTRA + 1)]:
+    likely: list[int] = [prefix, *range(MOST_EXTRA + 1)]
+    for extra in likely:
         if count > extra and grid(count - extra, 1, 1):
             return extra
     return 0
