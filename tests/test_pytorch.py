@@ -410,7 +410,7 @@ def test_control_flow_over_shapes_is_followed():
             self.conv = nn.Conv2d(3, 4, 3, padding=1)
 
         def forward(self, x):
-            b, c, h, w = x.shape
+            _, _, h, _ = x.shape
             if h % 2:
                 x = F.pad(x, (0, 1, 0, 1))
             for _ in range(len(x.shape) - 3):

@@ -293,8 +293,10 @@ class Network:
         if size < least:
             return f"{size} px is too small for {row.name}: the smallest size that works is {least} px"
         near = [s for s in _near(size) if self._shape(row, s) is not None][:2]
-        works = " and ".join(f"{s} px" for s in sorted(near)) or f"{self.input.size} px"
-        return f"{row.name} of {self.name} does not run at {size} px; near it do {works}"
+        works = " and ".join(f"{s} px" for s in sorted(near))
+        return f"{row.name} of {self.name} does not run at {size} px" + (
+            f"; near it do {works}" if works else ""
+        )
 
     def runs(self, layer: str, size: int) -> bool:
         """Whether the layer runs at a size."""

@@ -182,7 +182,8 @@ def operation(node: fx.Node) -> str:
     """The operation's bare name: `relu` for torch.relu, Tensor.relu and torch.nn.functional.relu alike."""
     if node.op == "call_method":
         return str(node.target)
-    return str(getattr(node.target, "__name__", "")) if node.op == "call_function" else ""
+    name = str(getattr(node.target, "__name__", "")) if node.op == "call_function" else ""
+    return name.partition(".")[0].removeprefix("_")  # `relu.default` and `_softmax.default` are ATen's
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ def _reach(node: fx.Node, found: dict[fx.Node, Reach], holder: nn.Module) -> Rea
         return None
     sees = max(s[0] for s in sources if s)
     jump = max(s[1] for s in sources if s)
+    if operation(node) in ("conv2d", "max_pool2d", "avg_pool2d") and node.op == "call_function":
+        return _through_function(node, sees, jump)
     if node.op != "call_module":
         before = next(n for n in node.all_input_nodes if n in found).meta.get("val")
         after = node.meta["val"]
@@ -84,6 +86,28 @@ def _keeps_places(before: Any, after: Any) -> bool:
     )
 
 
+def _through_function(node: fx.Node, sees: int, jump: int) -> Reach:
+    """As `_through`, of a function's arguments: the same places in torch.nn.functional and in ATen."""
+    given = dict(enumerate(node.args))
+    convolves = operation(node) == "conv2d"
+    weight = node.args[1] if len(node.args) > 1 else None
+    if not convolves:
+        kernel, stride = given.get(1, node.kwargs.get("kernel_size")), given.get(2, node.kwargs.get("stride"))
+        dilation = given.get(4, 1) if operation(node) == "max_pool2d" else 1
+    elif isinstance(weight, fx.Node) and isinstance(weight.meta.get("val"), Tensor):
+        kernel = tuple(weight.meta["val"].shape[-2:])
+        stride = given.get(3, node.kwargs.get("stride", 1))
+        dilation = given.get(5, node.kwargs.get("dilation", 1))
+    else:
+        return None
+    try:
+        sides = [_pair(kernel), _pair(stride or kernel), _pair(dilation)]
+    except (TypeError, ValueError, IndexError):
+        return None  # a size that is computed from the picture's
+    window = max((k - 1) * d + 1 for k, d in zip(sides[0], sides[2], strict=True))
+    return sees + (window - 1) * jump, jump * max(sides[1])
+
+
 def _through(module: nn.Module, sees: int, jump: int) -> Reach:
     kernel, dilation = _pair(module.kernel_size), _pair(getattr(module, "dilation", 1))
     stride = _pair(getattr(module, "stride", None) or module.kernel_size)
@@ -92,4 +116,6 @@ def _through(module: nn.Module, sees: int, jump: int) -> Reach:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    if isinstance(value, int):
+        return (value, value)
+    return (int(value[0]), int(value[-1]))

@@ -71,7 +71,7 @@ def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
     torch.backends.mha.set_fastpath_enabled(False)  # torch's encoder layers in steps, not as one operation
     try:
         graph = tracer.trace(tracer.holder)
-        _without_mutation(graph, tracer)
+        without_mutation(graph, tracer.holder)
         graph.lint()
     except Exception as error:  # anything that a person's forward may raise on what is no tensor
         raise UntraceableError(_first_line(error)) from error
@@ -193,11 +193,11 @@ class _Tracer(fx.Tracer):
             return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
-def _without_mutation(graph: fx.Graph, tracer: _Tracer) -> None:
+def without_mutation(graph: fx.Graph, holder: nn.Module) -> None:
     """Operations in place become new values, so that whoever listens before one hears what was there."""
     order = {node: i for i, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
-        if not node.args or not isinstance(node.args[0], fx.Node) or not _in_place(node, tracer):
+        if not node.args or not isinstance(node.args[0], fx.Node) or not _in_place(node, holder):
             continue
         changed = node.args[0]
         others = [
@@ -210,10 +210,10 @@ def _without_mutation(graph: fx.Graph, tracer: _Tracer) -> None:
                 user.replace_input_with(changed, node)
 
 
-def _in_place(node: fx.Node, tracer: _Tracer) -> bool:
+def _in_place(node: fx.Node, holder: nn.Module) -> bool:
     """Whether the node changes its input; from here on it does not."""
     if node.op == "call_module":
-        module = tracer.root.get_submodule(str(node.target))
+        module = holder.get_submodule(str(node.target))
         return getattr(module, "inplace", False) is True
     if node.op == "call_method" and _mutating(str(node.target)):
         plain = str(node.target)[:-1]
@@ -223,9 +223,11 @@ def _in_place(node: fx.Node, tracer: _Tracer) -> bool:
         return True
     if node.op != "call_function":
         return False
-    name = getattr(node.target, "__name__", "")
+    name, _, overload = getattr(node.target, "__name__", "").partition(".")
     if _mutating(name):
         plain_function = getattr(torch, name[:-1], None) or getattr(nn.functional, name[:-1], None)
+        if isinstance(node.target, torch._ops.OpOverload):
+            plain_function = getattr(getattr(torch.ops.aten, name[:-1], None), overload, None)
         if plain_function is None:
             raise UntraceableError(f"{name} has no counterpart that leaves its input alone")
         node.target = plain_function
