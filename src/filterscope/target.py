@@ -4,7 +4,8 @@
     block3_conv1:30              one unit (a channel: its mean over space)
     block3_conv1:3,7,0-15        several, in this order, without repeats
     block3_conv1:*               all
-    block3_conv1:30@14,14        one neuron of the channel: row 14, column 14
+    block3_conv1:30@14,14        one neuron of the channel: row 14, column 14 (of a transformer, one patch's token)
+    blocks.3:30@cls              the channel of a token that stands for no patch: cls, dist, reg1
     predictions:sea_snake        a class by name
 
 Free of torch, so that the command line can refuse a target at once.
@@ -24,6 +25,8 @@ SAMPLE = 16  # units that a bare LAYER stands for: the 4 x 4 sheet of the blog
 _INDEX = re.compile(r"\d{1,18}")
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})")
 _PLACE = re.compile(r"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*)\s*")
+_WITH_TOKEN = re.compile(r"(.+)@([A-Za-z_]\w*)")  # a layer's token is a layer of its own, LAYER@cls
 
 
 class Algebra:
@@ -105,6 +108,8 @@ class Target(Algebra):
 
     >>> str(Target("block3_conv1", 30, at=(14, 14)))
     'block3_conv1:30@14,14'
+    >>> str(Target("blocks.3@cls", 30))
+    'blocks.3:30@cls'
     """
 
     layer: str
@@ -112,8 +117,8 @@ class Target(Algebra):
     at: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
-        return f"{self.layer}:{self.unit}{place}"
+        layer, place = _apart(self.layer, self.at)
+        return f"{layer}:{self.unit}{place}"
 
     @property
     def stem(self) -> str:
@@ -122,8 +127,8 @@ class Target(Algebra):
         >>> Target("features/0", 7, at=(1, 2)).stem
         'features.0-0007@1,2'
         """
-        layer = re.sub(r"[^\w.+-]", ".", self.layer)
-        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
+        layer, place = _apart(self.layer, self.at)
+        layer = re.sub(r"[^\w.+-]", ".", layer)
         return f"{layer}-{self.unit:04d}{place}"
 
     @property
@@ -159,12 +164,14 @@ class Selection:
         units, sign, place = rest.partition("@")
         at = None
         if sign:
-            found = _PLACE.fullmatch(place)
-            if not found:
+            if token := _TOKEN.fullmatch(place):
+                layer = f"{layer}@{token[1]}"
+            elif found := _PLACE.fullmatch(place):
+                at = (int(found[1]), int(found[2]))
+            else:
                 raise TargetError(
-                    f"{text!r}: after @ comes ROW,COLUMN, as in {layer}:30@14,14 (got {place!r})"
+                    f"{text!r}: after @ comes ROW,COLUMN, as in {layer}:30@14,14, or a token as @cls (got {place!r})"
                 )
-            at = (int(found[1]), int(found[2]))
         if units.strip() == "*":
             return cls(layer, "*", at)
         return cls(layer, tuple(_unit(part.strip(), text) for part in units.split(",")), at)
@@ -177,8 +184,8 @@ class Selection:
             if self.units == "*"
             else [f"{u[0]}-{u[1]}" if isinstance(u, tuple) else str(u) for u in self.units]
         )
-        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
-        return f"{self.layer}:{','.join(parts)}{place}"
+        layer, place = _apart(self.layer, self.at)
+        return f"{layer}:{','.join(parts)}{place}"
 
     def resolve(self, units: int, *, seed: int = 0, names: Sequence[Sequence[str]] = ()) -> list[Target]:
         """The targets meant, in order and without repeats, for a layer of `units` units.
@@ -203,6 +210,14 @@ class Selection:
             got = f"{first}-{last}" if isinstance(item, tuple) else f"{item}"
             raise TargetError(f"{self.layer} has units 0 to {units - 1} (got {got})")
         return range(first, last + 1)
+
+
+def _apart(layer: str, at: tuple[int, int] | None) -> tuple[str, str]:
+    """The layer, and what stands behind @: a place, or the token that is part of the layer's name."""
+    if at is not None:
+        return layer, f"@{at[0]},{at[1]}"
+    found = _WITH_TOKEN.fullmatch(layer)
+    return (found[1], f"@{found[2]}") if found else (layer, "")
 
 
 def _unit(part: str, text: str) -> int | tuple[int, int] | str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from filterscope.cli.options import json_option, out_option, quiet_option, weights_option
+
+if TYPE_CHECKING:
+    from filterscope.networks.input_spec import InputSpec
 
 
 @click.command()
@@ -27,7 +31,11 @@ def models(as_json: bool, quiet: bool) -> None:
     if quiet:
         return
     _table(["name", "classes", "weights"], [[r["name"], r["classes"], r["weights"]] for r in rows])
-    click.echo("\nA .keras file opens by its path, a Keras model object from Python.")
+    click.echo(
+        "\nAlso torchvision:NAME and timm:NAME (theirs, downloaded by them), FILE.keras, FILE.pt2 (torch.export),\n"
+        "FILE.py:FACTORY (your own code, which is run; its checkpoint with --weights FILE), and from Python any Keras\n"
+        "model or torch module."
+    )
 
 
 @click.command()
@@ -49,7 +57,8 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
                 "units": row.units,
                 "parameters": row.parameters,
                 "receptive_field": row.receptive_field,
-                "trained": row.trained if row.parameters else None,
+                "trained": row.trained and not network.random if row.parameters else None,
+                **({"input": _as_json(network.input)} if row.kind == "InputLayer" else {}),
             }
             for row in network.layers.values()
         ]
@@ -58,7 +67,7 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
     if quiet:
         return
     click.echo(f"{network.name}: {network.input}")
-    trained = {True: "yes", False: "no"}
+    trained = {True: "random" if network.random else "yes", False: "no"}
     _table(
         ["layer", "kind", "output shape", "units", "parameters", "sees px", "trained"],
         [
@@ -74,6 +83,8 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
             for row in network.layers.values()
         ],
     )
+    if tokens := list(dict.fromkeys(name.rpartition("@")[2] for name in network.tokens)):
+        click.echo(f"\nTokens beside the picture's places: {', '.join(tokens)} (LAYER:UNIT@{tokens[0]})")
 
 
 @click.command()
@@ -233,6 +244,18 @@ def examples(
         click.echo(
             f"{count} units of {len(found)} layers over {len(next(iter(found.values())).images)} pictures"
         )
+
+
+def _as_json(spec: InputSpec) -> dict[str, object]:
+    return {
+        "size": spec.size,
+        "fixed": spec.fixed,
+        "channels": spec.channels,
+        "range": [spec.low, spec.high],
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "bgr": spec.bgr,
+    }
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

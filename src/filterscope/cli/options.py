@@ -14,9 +14,55 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-weights_option = click.option(
-    "--weights", metavar="FILE", help="Weights to use instead: .safetensors, .weights.h5 or .h5."
-)
+
+def weights_option(function: F) -> F:
+    """--weights, --verbose, and what NET's input is where that was found wrong: these join NET as `NET?size=32`."""
+    import functools
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kw: Any) -> Any:
+        told = {name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")}
+        told["size"] = told.pop("size_of_input")
+        if kw.pop("verbose"):
+            _be_verbose()
+        text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
+        if text and "net" in kw:
+            kw["net"] = f"{kw['net']}{'&' if '?' in kw['net'] else '?'}{text}"
+        return function(*args, **kw)
+
+    names = ["--input-size", "--size"] if function.__name__ == "layers" else ["--input-size"]
+    options = [
+        click.option(
+            "--weights", metavar="FILE",
+            help="Weights to use instead: .safetensors, .weights.h5, .h5, a PyTorch checkpoint, or the word random.",
+        ),
+        click.option("--mean", metavar="M[,M...]", help="Subtracted from NET's input: one number, or one a channel."),
+        click.option("--std", metavar="S[,S...]", help="NET's input is divided by it: one number, or one a channel."),
+        click.option("--range", metavar="LOW,HIGH", help="The values of black and white in NET's input: 0,1 or -1,1."),
+        click.option("--channels", metavar="N", type=click.IntRange(min=1), help="Channels of NET's input."),
+        click.option(*names, "size_of_input", metavar="PX", type=click.IntRange(min=1), help="Side of NET's input."),
+        click.option(
+            "--show-channels", "shown", metavar="R,G,B",
+            help="Channels shown as red, green, blue where there are neither 1 nor 3 [0,1,2].",
+        ),
+        click.option("--verbose", "-v", is_flag=True, help="Say how NET was opened, and show the cause of errors."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def _be_verbose() -> None:
+    import logging
+
+    log = logging.getLogger("filterscope")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("filterscope: %(message)s"))
+        log.addHandler(handler)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

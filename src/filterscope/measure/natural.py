@@ -24,7 +24,7 @@ from filterscope.files import writing
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.pictures.reading import load_batch
-from filterscope.target import Target
+from filterscope.target import Selection, Target
 
 BEST = 9
 BATCH = 50
@@ -178,16 +178,20 @@ def natural_best(network: Network, goals: Sequence[Objective]) -> list[float | N
 
 
 def _cached(network: Network, layer: str) -> Path:
-    name = "".join(c if c.isalnum() or c in "._-" else "." for c in layer)
-    return user_cache_path("filterscope") / "natural" / network.weights.sha256 / f"{name}.npz"
+    name = "".join(c if c.isalnum() or c in "._-#@" else "." for c in layer)
+    fed = hashlib.sha256(network.name.encode()).hexdigest()[:12] if "?" in network.name else ""
+    key = (
+        f"{network.weights.sha256}-{fed}" if fed else network.weights.sha256
+    )  # fed otherwise, excited otherwise
+    return user_cache_path("filterscope") / "natural" / key / f"{name}.npz"
 
 
 def check_layers(network: Network, texts: Sequence[str]) -> list[str]:
     """Layer names, or "*" for all; ArgumentError where there is nothing to measure."""
     if "*" in texts:
         return layers_with_units(network)
-    for text in texts:
-        network.targets(text)
     if not texts:
         raise ArgumentError("name a layer, or '*' for all")
-    return list(dict.fromkeys(text.partition(":")[0].strip() for text in texts))
+    for text in texts:
+        network.targets(text)
+    return list(dict.fromkeys(Selection.parse(text).layer for text in texts))

@@ -1,6 +1,7 @@
 """Where networks come from: every source ends in one Network."""
 
-from filterscope.networks.network import InputSpec, Layer, Network
+from filterscope.networks.input_spec import InputSpec
+from filterscope.networks.network import Layer, Network
 from filterscope.networks.opening import network_names, open_network
 
 __all__ = ["InputSpec", "Layer", "Network", "network_names", "open_network"]

@@ -6,58 +6,17 @@ Every source (Keras, PyTorch, files) ends here, and everything after starts here
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import Direction, Expression, Objective, parse
 from filterscope.target import Algebra, Selection, Target, terms_of
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How a network wants its pictures: value range, then colour order, minus mean, over std.
-
-    `low` and `high` are the values of black and white; `mean` and `std` are per channel, in the network's
-    own channel order and value range. `size` is the side in pixels that it was trained on; `fixed` says
-    that no other size runs.
-    """
-
-    size: int = 224
-    channels: int = 3
-    low: float = 0.0
-    high: float = 255.0
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    bgr: bool = False
-    fixed: bool = False
-
-    @property
-    def keeps_pixel_scale(self) -> bool:
-        """Whether values stay on the 0 to 255 scale (at most swapped and shifted), as VGG16's do."""
-        return (self.low, self.high) == (0.0, 255.0) and all(s == 1 for s in self.std)
-
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixel values 0 to 255, RGB, (B, C, H, W), to what the network takes."""
-        x = pixels * ((self.high - self.low) / 255) + self.low
-        if self.bgr:
-            x = x.flip(1)
-        shape = (1, -1, 1, 1)
-        return (x - x.new_tensor(self.mean).view(shape)) / x.new_tensor(self.std).view(shape)
-
-    def __str__(self) -> str:
-        order = {1: "grey", 3: "BGR" if self.bgr else "RGB"}.get(self.channels, f"{self.channels} channels")
-        numbers = [f"{self.size} x {self.size} px" + ("" if self.fixed else " or other sizes")]
-        numbers += [f"{order} {self.low:g} to {self.high:g}"]
-        if any(self.mean):
-            numbers.append("minus mean " + ", ".join(f"{v:g}" for v in self.mean))
-        if any(s != 1 for s in self.std):
-            numbers.append("over std " + ", ".join(f"{v:g}" for v in self.std))
-        return "; ".join(numbers)
 
 
 @dataclass(frozen=True)
@@ -157,6 +116,10 @@ class Network:
     weights: WeightSource
     classes: Sequence[Sequence[str]] = ()
     loaded: set[str] = field(default_factory=set)
+    tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls, where layers have such tokens
+    random: bool = False  # weights that nothing trained
+    shapes: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, repr=False)
+    _on_meta: dict[str, tuple[fx.GraphModule, dict[str, Tensor]]] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {len(self.layers)} layers, {self.input}>"
@@ -168,12 +131,26 @@ class Network:
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; TargetError with the nearest name where there is none."""
+        if name in self.tokens:
+            return self.tokens[name]
         if name not in self.layers:
+            self._require_token(name)
             near = did_you_mean(name, self.layers)
             raise TargetError(
                 f"{self.name} has no layer {name!r}{near} (filterscope layers {self.name} lists them)"
             )
         return self.layers[name]
+
+    def _require_token(self, name: str) -> None:
+        """TargetError with the tokens of a layer that has no such one."""
+        layer, sign, token = name.rpartition("@")
+        if not sign or layer not in self.layers:
+            return
+        known = [own.rpartition("@")[2] for own in self.tokens if own.rpartition("@")[0] == layer]
+        has = (
+            f"its tokens are {', '.join(known)}" if known else "it has no tokens beside the picture's places"
+        )
+        raise TargetError(f"{layer} of {self.name} has no token {token!r}: {has}")
 
     def class_names(self, layer: str) -> Sequence[Sequence[str]]:
         """For each unit of a layer of classes the names it answers to; empty for other layers."""
@@ -244,7 +221,20 @@ class Network:
             if softmax and row.softmax:
                 ends.append(row.softmax)
                 with_softmax.append(row.name)
-        return Parts(cut(self.graph, ends), layers, with_softmax)
+        return Parts(self.cut(ends), layers, with_softmax)
+
+    def cut(self, ends: Sequence[str]) -> fx.GraphModule:
+        """The part of the graph that computes the named nodes; a graph that returns a tuple."""
+        return cut(self.graph, ends)
+
+    def kernel_module(self, layer: str) -> nn.Module | None:
+        """The module whose weights are the layer's kernels, loaded; None where the layer has none of its own."""
+        row = self.layer(layer)
+        graph = self.part(layer).graph
+        target = next(
+            (n.target for n in graph.graph.nodes if n.name == row.linear and n.op == "call_module"), None
+        )
+        return graph.get_submodule(str(target)) if target and row.parameters else None
 
     def _load(self, row: Layer) -> None:
         self._require_trained(row)
@@ -265,7 +255,7 @@ class Network:
         rows = [self.layer(name) for name in layers]
         for row in rows:
             self._load(row)
-        return cut(self.graph, [row.logits or row.output for row in rows])
+        return self.cut([row.logits or row.output for row in rows])
 
     def picture_size(self, layer: str, usual: int | None = None) -> int:
         """The side of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
@@ -295,32 +285,63 @@ class Network:
             raise ArgumentError(f"{layer} of {self.name} runs at {only} x {only} px only (got {size})")
         shape = self._shape(row, size)
         if shape is None:
-            least = self.smallest_size(layer)
-            raise ArgumentError(
-                f"{size} px is too small for {layer}: the smallest size that works is {least} px"
-            )
+            raise ArgumentError(self._size_advice(row, size))
         return shape
+
+    def _size_advice(self, row: Layer, size: int) -> str:
+        least = self.smallest_size(row.name)
+        if size < least:
+            return f"{size} px is too small for {row.name}: the smallest size that works is {least} px"
+        near = [s for s in _near(size) if self._shape(row, s) is not None][:2]
+        works = " and ".join(f"{s} px" for s in sorted(near))
+        return f"{row.name} of {self.name} does not run at {size} px" + (
+            f"; near it do {works}" if works else ""
+        )
+
+    def runs(self, layer: str, size: int) -> bool:
+        """Whether the layer runs at a size."""
+        return self._shape(self.layer(layer), size) is not None
 
     def smallest_size(self, layer: str) -> int:
         """The smallest side in pixels at which the layer runs."""
         row = self.layer(layer)
         if self.takes_one_size(layer):
             return self.input.size
-        return next(s for s in range(1, 4096) if self._shape(row, s) is not None)
+        works = next((2**i for i in range(13) if self._shape(row, 2**i) is not None), self.input.size)
+        fails = works // 2
+        while works - fails > 1:  # between a size that runs and one that does not
+            middle = (works + fails) // 2
+            if self._shape(row, middle) is not None:
+                works = middle
+            else:
+                fails = middle
+        return works
 
     def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
-        part = cut(self.graph, [row.output])
-        tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
-        meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+        """The shape of a layer's output at a size, run on shapes alone; None where it does not run."""
+        if (row.output, size) not in self.shapes:
+            self.shapes[row.output, size] = self._run_shapes(row, size)
+        return self.shapes[row.output, size]
+
+    def _run_shapes(self, row: Layer, size: int) -> tuple[int, ...] | None:
+        if row.output not in self._on_meta:
+            part = self.cut([row.output])
+            tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+            self._on_meta[row.output] = (
+                part,
+                {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()},
+            )
+        part, meta = self._on_meta[row.output]
         image = torch.empty(1, self.input.channels, size, size, device="meta")
         try:
-            (out,) = torch.func.functional_call(part, meta, (image,))
-        except RuntimeError:
+            with torch.no_grad():
+                (out,) = torch.func.functional_call(part, meta, (image,))
+        except Exception:  # whatever operations and a person's own code raise at a size they do not take
             return None
         return tuple(out.shape[1:]) if all(out.shape) else None
 
     def _require_trained(self, row: Layer) -> None:
-        missing = [n for n in (*row.depends_on, row.name) if not self.layers[n].trained]
+        missing = [n for n in (*row.depends_on, row.name) if not self.layer(n).trained]
         if not missing:
             return
         covered = [n for n, r in self.layers.items() if r.parameters and r.trained]
@@ -350,6 +371,11 @@ def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:
     by_name = {n.name: c for n, c in copies.items()}
     smaller.output(tuple(by_name[e] for e in ends))
     return fx.GraphModule(graph, smaller)
+
+
+def _near(size: int) -> Iterator[int]:
+    for step in range(1, size):
+        yield from (size - step, size + step)
 
 
 def safe_attribute(name: str) -> str:

@@ -11,7 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from filterscope.errors import NetworkError, did_you_mean
+import torch
+
+from filterscope.errors import ArgumentError, NetworkError, did_you_mean
+from filterscope.networks import pytorch_sources
+from filterscope.networks.input_spec import InputOptions
 from filterscope.networks.keras_graph import KerasGraph, read_graph
 from filterscope.networks.keras_source import (
     APPLICATIONS,
@@ -21,6 +25,8 @@ from filterscope.networks.keras_source import (
     model_weights,
 )
 from filterscope.networks.network import Network
+from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
+from filterscope.networks.pytorch_export import open_exported
 from filterscope.networks.weights import WeightSource, open_weights
 
 EMBEDDED = "tiny-vgg16"
@@ -32,24 +38,102 @@ def network_names() -> list[str]:
     return [EMBEDDED, *APPLICATIONS]
 
 
-def open_network(source: Any, *, weights: str | os.PathLike[str] | None = None) -> Network:
+def open_network(
+    source: Any,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    range: Sequence[float] | None = None,
+    channels: int | None = None,
+    size: int | None = None,
+    show_channels: Sequence[int] | None = None,
+) -> Network:
     """Open a trained network.
 
-    source: a name (`filterscope models` lists them), the path of a `.keras` file, or a Keras model object,
-        which is read and never changed.
-    weights: a `.safetensors`, `.weights.h5` or `.h5` file to use instead of the network's own weights. It may
-        cover only some layers; a target in or behind any other is refused.
+    source: a name (`filterscope models` lists them; "torchvision:NAME" and "timm:NAME" are theirs), the path of
+        a `.keras` file or a `torch.export` program (`.pt2`), "path/to/file.py:factory" (your own code, which is
+        run), a Keras model or a torch module, which is read and never changed.
+    weights: a file to use instead of the network's own weights: `.safetensors`, `.weights.h5` or `.h5` for Keras,
+        a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`) for PyTorch. It may cover only some layers; a target
+        in or behind any other is refused. "random": the bare architecture of torchvision, timm or a factory.
+    mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the
+        values of `range`, which are those of black and white; size is the side it was trained on. They may stand
+        behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1".
+    show_channels: of a network that takes neither 1 nor 3 channels, which are shown as red, green and blue.
 
     Raises NetworkError for an unknown name or a network that cannot be rebuilt, WeightsError for a weights
-    file that is missing, damaged or of another architecture.
+    file that is missing, damaged, unsafe or of another architecture, DownloadError where weights cannot be fetched.
 
     >>> open_network("tiny-vgg16").layer("block3_conv1").units
     128
     """
+    options = InputOptions.checked(
+        mean=mean, std=std, range=range, channels=channels, size=size, shown=show_channels
+    )
+    if isinstance(source, str) and "?" in source:
+        source, _, told = source.partition("?")
+        options = options.over(InputOptions.parse(told))
+    net = _open(source, weights, options)
+    return (
+        net
+        if options == InputOptions()
+        else dataclasses.replace(net, name=f"{net.name.partition('?')[0]}?{options}")
+    )
+
+
+def _open(source: Any, weights: str | os.PathLike[str] | None, options: InputOptions) -> Network:
     if isinstance(source, Network):
         if weights is not None:
             raise NetworkError(f"{source!r} is open already; give its weights where it is opened")
-        return source
+        return _fed_as(source, options)
+    found = _open_torch(source, weights, options)
+    if isinstance(found, Network):
+        return found
+    return _fed_as(_open_keras(source if found is None else found, weights), options)
+
+
+def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: InputOptions) -> Any:
+    """A torch network opened, a Keras model that a person's own file made, or None for what is not of torch."""
+    if not isinstance(source, str | os.PathLike):
+        is_torch = isinstance(source, torch.nn.Module) and not _is_keras(source)
+        return pytorch_sources.open_live(source, weights, options) if is_torch else None
+    name = os.fspath(source)
+    if pytorch_sources.is_factory(name):
+        return pytorch_sources.open_factory(name, weights, options)
+    if name.endswith(".pt2"):
+        return open_exported(Path(name), weights, options)
+    if name.startswith("torchvision:"):
+        return pytorch_sources.open_torchvision(name.removeprefix("torchvision:"), weights, options)
+    if name.startswith("timm:"):
+        return pytorch_sources.open_timm(name.removeprefix("timm:"), weights, options)
+    if name.endswith(tuple(e for e in CHECKPOINTS if e != ".safetensors")):
+        raise NetworkError(
+            f"{Path(name).name!r} holds weights and no architecture: give NET as file.py:factory, torchvision:NAME or "
+            f"timm:NAME, and the file with --weights"
+        )
+    return None
+
+
+def _fed_as(net: Network, options: InputOptions) -> Network:
+    """The network with what a person says of its input in place of what was found."""
+    if options == InputOptions():
+        return net
+    spec = net.input.changed(options)
+    if spec.channels != net.input.channels:
+        raise ArgumentError(f"{net.name} takes {net.input.channels} channels (got {spec.channels})")
+    if spec.fixed and spec.size != net.input.size:
+        raise ArgumentError(
+            f"{net.name} takes pictures of {net.input.size} x {net.input.size} px only (got {spec.size})"
+        )
+    return dataclasses.replace(net, input=spec)
+
+
+def _is_keras(model: Any) -> bool:
+    return any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
+
+
+def _open_keras(source: Any, weights: str | os.PathLike[str] | None) -> Network:
     if not isinstance(source, str | os.PathLike):
         return _open_model(source, weights)
     name = os.fspath(source)
@@ -61,7 +145,10 @@ def open_network(source: Any, *, weights: str | os.PathLike[str] | None = None) 
     if name in APPLICATIONS:
         return _open_application(name, weights)
     near = did_you_mean(name, network_names())
-    raise NetworkError(f"unknown network {name!r}{near} (known: {', '.join(network_names())}, or FILE.keras)")
+    raise NetworkError(
+        f"unknown network {name!r}{near} (known: {', '.join(network_names())}, torchvision:NAME, timm:NAME, FILE.keras, "
+        "FILE.pt2, FILE.py:FACTORY)"
+    )
 
 
 def _open_application(name: str, weights: str | os.PathLike[str] | None) -> Network:

@@ -17,10 +17,9 @@ SLICES = 16  # input channels shown of a deeper layer
 
 def kernel_weights(network: Network, layer: str) -> np.ndarray:
     """The layer's kernels, float32 (units, inputs, kh, kw), as trained; TargetError where it has none."""
-    part = network.part(layer)
-    target = next(n.target for n in part.graph.graph.nodes if n.name == network.layers[layer].linear)
-    for module in part.graph.get_submodule(str(target)).modules():
-        if isinstance(module, nn.Conv2d) and network.layers[layer].parameters:
+    own = network.kernel_module(layer)
+    for module in own.modules() if own is not None else ():
+        if isinstance(module, nn.Conv2d):
             return module.weight.detach().float().numpy()
     convolutions = [n for n, row in network.layers.items() if "Conv" in row.kind and row.trained]
     raise TargetError(f"{layer} has no kernels; convolutions are: {', '.join(convolutions)}")

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from filterscope.errors import ImageError
-from filterscope.networks.network import InputSpec
+from filterscope.networks.input_spec import InputSpec
 from filterscope.pictures.png import CHUNK, read_image
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -1,0 +1,216 @@
+"""Where channels and places are in a value of a torch network, and one look for all of them: (B, C, H, W).
+
+Convolutions give (B, C, H, W); Swin and ConvNeXt blocks (B, H, W, C); transformers tokens (B, N, C), of which
+some stand for patches of the picture, row by row, and some for none (class, distillation, registers); windowed
+attention (B * windows, N, C).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+MOST_EXTRA = 16  # tokens that stand for no patch: more are taken for something else
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a value is laid out: `kind` as in View, the extra tokens in front of the patches'."""
+
+    kind: str
+    extra: int = 0
+
+
+class View(nn.Module):
+    """A value as (B, C, H, W), or (B, C) where it has no places; `picture` is the network's input.
+
+    map: (B, C, H, W). last: (B, H, W, C). tokens: (B, N, C). channels: (B, C, N). sequence: (N, B, C).
+    windows: (B * k, N, C) or (B * k, h, w, C), as a map of k rows, one a window. single: (B, 1, C).
+    """
+
+    def __init__(self, layout: Layout):
+        super().__init__()
+        self.layout = layout
+
+    def forward(self, x: Tensor, picture: Tensor) -> Tensor:
+        kind = self.layout.kind
+        if kind == "last":
+            return x.permute(0, 3, 1, 2)
+        if kind == "single":
+            return x[:, 0]
+        if kind == "windows":
+            return x.reshape(picture.shape[0], -1, x[0, ..., 0].numel(), x.shape[-1]).permute(0, 3, 1, 2)
+        if kind in ("tokens", "sequence", "channels"):
+            x = as_tokens(x, kind)[:, self.layout.extra :]
+            rows, columns = grid(x.shape[1], picture.shape[2], picture.shape[3]) or (x.shape[1], 1)
+            return x.transpose(1, 2).reshape(len(x), x.shape[2], rows, columns)
+        return x
+
+
+class Token(nn.Module):
+    """One of the tokens that stand for no patch, as (B, C)."""
+
+    def __init__(self, layout: Layout, index: int):
+        super().__init__()
+        self.layout, self.index = layout, index
+
+    def forward(self, x: Tensor) -> Tensor:
+        return as_tokens(x, self.layout.kind)[:, self.index]
+
+
+class HeadStrength(nn.Module):
+    """How strongly each attention head speaks: (B, heads * D, H, W) to the root mean square over D, (B, heads, H, W)."""
+
+    def __init__(self, heads: int):
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.reshape(len(x), self.heads, -1, *x.shape[2:]).square().mean(2) + 1e-12).sqrt()
+
+
+def as_tokens(x: Tensor, kind: str) -> Tensor:
+    """Tokens as (B, N, C)."""
+    return x.transpose(0, 1) if kind == "sequence" else x.transpose(1, 2) if kind == "channels" else x
+
+
+def grid(count: int, height: int, width: int) -> tuple[int, int] | None:
+    """Rows and columns of `count` patches of a picture, in its proportions; None where there are none such.
+
+    >>> grid(196, 224, 224), grid(32, 64, 128), grid(197, 224, 224)
+    ((14, 14), (4, 8), None)
+    """
+    rows = round(math.sqrt(count * height / width))
+    if rows < 1 or count % rows:
+        return None
+    columns = count // rows
+    # patches are square: as many pixels a row as a column, but for rounding at the edges
+    return (rows, columns) if abs(columns - rows * width / height) < 1 else None
+
+
+def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | None:
+    """The layout of a value seen with `batch` pictures, square ones; None for what has no pictures in it.
+
+    `prefix` is how many extra tokens the network is known to put in front.
+    """
+    shape = value.shape
+    if value.ndim < 2 or value.ndim > 4 or not value.is_floating_point() or 0 in shape:
+        return None
+    if shape[0] != batch:
+        if value.ndim == 3 and shape[1] == batch:
+            return Layout("sequence", _extra(shape[0], prefix))
+        if value.ndim >= 3 and shape[0] % batch == 0 and channel == value.ndim - 1:
+            return Layout("windows")
+        return None
+    if value.ndim == 2:
+        return Layout("map")
+    if value.ndim == 4:
+        return Layout("last" if channel == 3 else "map")
+    if shape[1] == 1 and channel == 2:
+        return Layout("single")
+    return Layout("tokens", _extra(shape[1], prefix)) if channel == 2 else Layout("channels")
+
+
+def _extra(count: int, prefix: int) -> int:
+    likely: list[int] = [prefix, *range(MOST_EXTRA + 1)]
+    for extra in likely:
+        if count > extra and grid(count - extra, 1, 1):
+            return extra
+    return 0
+
+
+def channel_axes(nodes: Iterable[fx.Node], holder: nn.Module) -> dict[fx.Node, int]:
+    """For every value of a traced graph the axis that counts its channels, followed from operation to operation."""
+    axes: dict[fx.Node, int] = {}
+    for node in nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and value.ndim:
+            axes[node] = _axis(node, value, axes, holder)
+    return axes
+
+
+def _axis(node: fx.Node, value: Tensor, axes: dict[fx.Node, int], holder: nn.Module) -> int:
+    last = value.ndim - 1
+    if node.op == "placeholder" or value.ndim < 3:
+        return min(1, last)
+    module = holder.get_submodule(str(node.target)) if node.op == "call_module" else None
+    name = operation(node)
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or name in ("conv2d", "conv_transpose2d"):
+        return 1
+    if isinstance(module, nn.Linear | nn.Embedding) or name in ("linear", "scaled_dot_product_attention"):
+        return last
+    source = _main_input(node, value, axes)
+    if source is None:
+        return 1 if value.ndim == 4 else last
+    before, axis = source.meta["val"], axes[source]
+    assert isinstance(before, Tensor)
+    order = _order(node, name, before.ndim)
+    if order is not None:
+        return int(order.index(axis))
+    channels = int(before.shape[axis])
+    likely = [last, axis, 1] if axis == before.ndim - 1 else [axis, 1, last]
+    fits = [i for i in likely if i <= last and value.shape[i] == channels]
+    return fits[0] if fits else (1 if value.ndim == 4 else last)
+
+
+def _main_input(node: fx.Node, value: Tensor, axes: dict[fx.Node, int]) -> fx.Node | None:
+    known = [n for n in node.all_input_nodes if n in axes and n.op != "get_attr"]
+    return next((n for n in known if n.meta["val"].shape == value.shape), known[0] if known else None)
+
+
+def _order(node: fx.Node, name: str, ndim: int) -> list[int] | None:
+    """For a permutation of axes where each comes from, None for any other operation."""
+    rest: list[Any] = list(node.args[1:])
+    if name == "permute":
+        dims: Any = rest[0] if rest and isinstance(rest[0], list | tuple) else rest or node.kwargs.get("dims")
+        return [d % ndim for d in dims] if dims and all(isinstance(d, int) for d in dims) else None
+    if name in ("transpose", "swapaxes", "swapdims"):
+        a, b = rest if len(rest) == 2 else (node.kwargs.get("dim0"), node.kwargs.get("dim1"))
+        if isinstance(a, int) and isinstance(b, int):
+            order = list(range(ndim))
+            order[a % ndim], order[b % ndim] = order[b % ndim], order[a % ndim]
+            return order
+    return None
+
+
+def operation(node: fx.Node) -> str:
+    """The operation's bare name: `relu` for torch.relu, Tensor.relu and torch.nn.functional.relu alike."""
+    if node.op == "call_method":
+        return str(node.target)
+    name = str(getattr(node.target, "__name__", "")) if node.op == "call_function" else ""
+    return name.partition(".")[0].removeprefix("_")  # `relu.default` and `_softmax.default` are ATen's
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The tokens in front of the patches' that stand for none, as the network's own attributes tell."""
+
+    names: tuple[str, ...] = ()
+
+    def of(self, extra: int) -> tuple[str, ...]:
+        """Names for `extra` tokens: those known where the number agrees, else the class token comes first."""
+        if extra == len(self.names):
+            return self.names
+        return tuple("cls" if i == 0 else f"extra{i}" for i in range(extra))
+
+
+def prefix_of(net: nn.Module) -> Prefix:
+    """cls, dist, reg1... as cls_token, dist_token and reg_token of timm, torchvision and most others tell."""
+    names: list[str] = []
+    for name, token in [*net.named_parameters(), *net.named_buffers()]:
+        kind = name.rpartition(".")[2]
+        if not isinstance(token, torch.Tensor) or name.count(".") > 1:
+            continue
+        if kind in ("cls_token", "class_token", "class_embedding", "cls"):
+            names.append("cls")
+        elif kind in ("dist_token", "distillation_token"):
+            names.append("dist")
+        elif kind in ("reg_token", "reg_tokens", "register_tokens", "registers"):
+            names += [f"reg{i}" for i in range(1, (token.shape[-2] if token.ndim > 1 else 1) + 1)]
+    order = {"cls": 0, "dist": 1}
+    return Prefix(tuple(sorted(dict.fromkeys(names), key=lambda n: (order.get(n, 2), len(n), n))))

@@ -1,0 +1,339 @@
+"""Where torch networks come from: torchvision, timm, a person's own file, a live module; and how each is fed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import json
+import logging
+import os
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+
+from filterscope.errors import DownloadError, NetworkError, did_you_mean
+from filterscope.networks.input_spec import InputOptions, InputSpec
+from filterscope.networks.network import Network
+from filterscope.networks.pytorch import Origin, open_module
+from filterscope.networks.pytorch_checkpoint import load_checkpoint
+from filterscope.networks.pytorch_copy import unwrapped
+from filterscope.networks.weights import sha256_file
+
+log = logging.getLogger("filterscope")
+
+RANDOM = "random"  # in place of a weights file: numbers that nothing trained
+Weights = str | os.PathLike[str] | None
+# torchvision.transforms of all its ImageNet weights, timm's IMAGENET_DEFAULT_MEAN and _STD
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = InputSpec(high=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def open_live(module: nn.Module, weights: Weights, options: InputOptions) -> Network:
+    """A module that a person holds; weights from a file go into the copy, never into theirs."""
+    inner = unwrapped(module)
+    spec, classes = known_input(inner)
+    return _opened(
+        inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True
+    )
+
+
+def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Network:
+    """`torchvision:NAME`: the weights that torchvision publishes, a file of them, or random ones."""
+    models = _import("torchvision.models", "torchvision")
+    known = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
+    name = name.lower()
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise NetworkError(
+            f"torchvision has no network {name!r}{near} (torchvision.models.list_models() lists them)"
+        )
+    published = models.get_model_weights(name).DEFAULT
+    spec = _torchvision_input(published, name)
+    classes = _imagenet() if len(published.meta.get("categories", ())) == 1000 else ()
+    as_trained = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
+
+    def build(pretrained: bool) -> nn.Module:
+        module: nn.Module = models.get_model(
+            name, weights=published if pretrained else None, **({} if pretrained else as_trained)
+        )
+        return module
+
+    module = _built(build, f"torchvision:{name}", weights)
+    label = f"torchvision's {published}" if weights is None else "torchvision"
+    return _opened(module, f"torchvision:{name}", label, weights, options, spec, classes)
+
+
+def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
+    """`timm:NAME` or `timm:NAME.TAG`: the weights that timm publishes, a file of them, or random ones."""
+    timm = _import("timm", "timm")
+    bare, _, tag = name.partition(".")
+    if not timm.is_model(bare):
+        near = did_you_mean(bare, timm.list_models())
+        raise NetworkError(f"timm has no network {bare!r}{near} (timm.list_models() lists them)")
+    tags = [n.partition(".")[2] for n in timm.list_models(f"{bare}.*", pretrained=True)]
+    if tag and tag not in tags:
+        raise NetworkError(
+            f"timm's {bare} has no weights {tag!r}{did_you_mean(tag, tags)} (known: {', '.join(tags) or 'none'})"
+        )
+    if weights is None and not tags:
+        raise NetworkError(f"timm publishes no weights for {bare}: give --weights FILE, or --weights random")
+    fixed = bool((timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(bare)).fixed_input_size)
+    sized = {"img_size": options.size} if fixed and options.size else {}
+    sized |= {"in_chans": options.channels} if options.channels else {}
+
+    def build(pretrained: bool) -> nn.Module:
+        with _offline_if_unreachable() if pretrained else contextlib.nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **sized)  # type: ignore[no-any-return]
+
+    module = _built(build, f"timm:{name}", weights)
+    spec, classes = known_input(module)
+    label = "timm's published weights" if weights is None else "timm"
+    return _opened(module, f"timm:{name}", label, weights, options, spec, classes)
+
+
+def open_factory(source: str, weights: Weights, options: InputOptions) -> Network | Any:
+    """`path/to/file.py:factory`: the person's own code, run as they ask; what it makes, with their weights.
+
+    factory is a function without required arguments, an nn.Module class, or a module. The file may say CLASSES
+    (the classes' names in order) and INPUT (a dictionary of mean, std, range, size, channels). A Keras model is
+    handed back as it is.
+    """
+    path, _, attribute = source.rpartition(":")
+    own = _run_file(Path(path))
+    if not hasattr(own, attribute):
+        near = did_you_mean(attribute, [n for n in vars(own) if not n.startswith("_")])
+        raise NetworkError(f"{path} has no {attribute!r}{near}")
+    with _random_numbers(), _own_errors(path):
+        made = getattr(own, attribute)
+        if not isinstance(made, nn.Module) and callable(made):
+            needs = _required(made)
+            if needs:
+                raise NetworkError(
+                    f"{attribute} in {path} needs arguments ({', '.join(needs)}): give a function that needs none"
+                )
+            made = made()
+    if not isinstance(made, nn.Module):
+        raise NetworkError(f"{attribute} in {path} gives a {type(made).__name__}, no nn.Module")
+    if not isinstance(made, nn.Module) or _is_keras(made):
+        return made
+    spec, classes = known_input(made)
+    told = InputOptions.checked(**_input_of(own, path))
+    if told != InputOptions():
+        spec = (spec or InputSpec(size=0, high=1.0)).changed(told)
+    names = getattr(own, "CLASSES", None)
+    classes = [(str(n),) for n in names] if names is not None else classes
+    shown = f"{Path(path).name}:{attribute}"  # a picture never tells the file's folder
+    return _opened(made, shown, shown, weights, options, spec, classes, live=weights is None)
+
+
+def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[str]]]:
+    """What a module's library says of its input and its classes: timm's `pretrained_cfg`, torchvision's usual."""
+    config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
+    module_of = type(module).__module__
+    if config is not None and (get := getattr(config, "get", None) or getattr(config, "to_dict", None)):
+        told = config if callable(getattr(config, "get", None)) else get()
+        channels, _, size = told.get("input_size") or (3, 224, 224)
+        spec = InputSpec(
+            size=int(size), channels=int(channels), high=1.0, mean=tuple(told.get("mean") or IMAGENET_MEAN),
+            std=tuple(told.get("std") or IMAGENET_STD),
+        )  # fmt: skip
+        current = getattr(getattr(module, "patch_embed", None), "img_size", None)
+        if isinstance(current, tuple | list) and current and told.get("fixed_input_size"):
+            spec = InputSpec(int(current[0]), spec.channels, 0.0, 1.0, spec.mean, spec.std)
+        return spec, _imagenet() if told.get("num_classes") == 1000 == getattr(
+            module, "num_classes", 1000
+        ) else ()
+    if module_of.startswith("torchvision.models"):
+        size = getattr(module, "image_size", 299 if type(module).__name__ == "Inception3" else 224)
+        outputs = [m.out_features for m in module.modules() if isinstance(m, nn.Linear)]
+        channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+        known = outputs[-1:] == [1000] or type(module).__name__ == "SqueezeNet"
+        spec = InputSpec(size if isinstance(size, int) else 224, 3, 0.0, 1.0, IMAGENET_MEAN, IMAGENET_STD)
+        return (spec if channels == 3 else None), (_imagenet() if known else ())
+    return None, ()
+
+
+def _opened(
+    module: nn.Module,
+    name: str,
+    label: str,
+    weights: Weights,
+    options: InputOptions,
+    spec: InputSpec | None,
+    classes: Sequence[Sequence[str]],
+    *,
+    live: bool = False,
+) -> Network:
+    if weights is None or str(weights) == RANDOM:
+        random = str(weights) == RANDOM
+        if random:
+            if live:
+                raise NetworkError(f"{name} has weights of its own: leave out --weights random")
+            label = f"random weights ({label})"
+            log.warning("%s has RANDOM weights: nothing trained it, and its pictures show no learning", name)
+        return open_module(module, Origin(name, label, spec, classes, random=random), options)
+    path = Path(weights)
+    if live:
+        from filterscope.networks.pytorch_copy import private_copy
+
+        module = private_copy(module)
+    fitted = load_checkpoint(module, path)
+    origin = Origin(name, path.name, spec, classes, path, lambda: sha256_file(path), fitted.trained)
+    return open_module(module, origin, options)
+
+
+def _built(build: Callable[[bool], nn.Module], name: str, weights: Weights) -> nn.Module:
+    """The network with the weights its library publishes, or to be filled: random numbers, the same every time."""
+    if weights is not None:
+        with _random_numbers():
+            return build(False)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _random_numbers():
+            return build(True)
+    except (
+        Exception
+    ) as error:  # urllib, huggingface_hub and their like raise all sorts where there is no network
+        raise DownloadError(
+            f"the weights of {name} could not be downloaded ({_first_line(error)}); pass a file you have with "
+            "--weights FILE, try again where there is a network, or see the bare architecture with --weights random"
+        ) from error
+
+
+@contextlib.contextmanager
+def _random_numbers() -> Iterator[None]:
+    """Seed torch for what is made inside, and leave the person's own random numbers as they were."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield
+
+
+@contextlib.contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """huggingface_hub tries for a minute where there is no network; then what it has on disk is asked alone."""
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname or "huggingface.co"
+    before = constants.HF_HUB_OFFLINE
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _import(module: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in (extra, module):
+            raise
+        raise NetworkError(f"{extra} is not installed: pip install 'filterscope[{extra}]'") from None
+    except (ImportError, RuntimeError, OSError) as error:
+        raise NetworkError(
+            f"{extra} is installed but does not import ({_first_line(error)}): its build must be the one made for "
+            f"torch {torch.__version__}"
+        ) from error
+
+
+def _torchvision_input(published: Any, name: str) -> InputSpec:
+    crop = published.transforms()
+    size = getattr(crop, "crop_size", None) or getattr(crop, "resize_size", None) or [224]
+    mean, std = tuple(getattr(crop, "mean", IMAGENET_MEAN)), tuple(getattr(crop, "std", IMAGENET_STD))
+    return InputSpec(size[0] if isinstance(size, list | tuple) else int(size), 3, 0.0, 1.0, mean, std)
+
+
+def _imagenet() -> Sequence[Sequence[str]]:
+    rows = json.loads(
+        (resources.files("filterscope.networks") / "data" / "imagenet-classes.json").read_text("utf-8")
+    )
+    return [(title, wnid) for wnid, title in rows]
+
+
+# --- the person's own file ----------------------------------------------------------------------------------
+
+
+def is_factory(name: str) -> bool:
+    """Whether a text is path/to/file.py:factory."""
+    path, sign, attribute = name.rpartition(":")
+    return bool(sign) and path.endswith(".py") and attribute.isidentifier()
+
+
+def _run_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise NetworkError(f"there is no file {str(path)!r}")
+    folder = str(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(f"filterscope_own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise NetworkError(f"{str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles of the file look themselves up
+    sys.path.insert(0, folder)
+    try:
+        with _own_errors(str(path)):
+            spec.loader.exec_module(module)
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+    return module
+
+
+@contextlib.contextmanager
+def _own_errors(path: str) -> Iterator[None]:
+    """What a person's own code raises, as one line that says where."""
+    try:
+        yield
+    except (NetworkError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        frames = [
+            f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name
+        ]
+        where = f"{path}, line {frames[-1].lineno}" if frames else path
+        log.info("the error in %s", path, exc_info=error)
+        raise NetworkError(f"{where}: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _required(factory: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
+
+
+def _input_of(own: ModuleType, path: str) -> dict[str, Any]:
+    told = getattr(own, "INPUT", {})
+    allowed = ("mean", "std", "range", "channels", "size")
+    if not isinstance(told, dict):
+        raise NetworkError(
+            f"INPUT in {path} is a dictionary of {', '.join(allowed)} (got a {type(told).__name__})"
+        )
+    for key in told:
+        if key not in allowed:
+            near = did_you_mean(str(key), allowed)
+            raise NetworkError(f"INPUT in {path} has no {key!r}{near} (known: {', '.join(allowed)})")
+    return told
+
+
+def _is_keras(model: Any) -> bool:
+    return any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

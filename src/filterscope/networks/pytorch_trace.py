@@ -1,0 +1,269 @@
+"""A torch module as a graph: symbolic tracing that knows every value's shape, and which module made it.
+
+Control flow over shapes takes the branch that the example takes; what such a choice was made on is noted, so
+that the graph can be tried at another size before it is trusted there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from filterscope.networks.pytorch_copy import on_meta
+
+INPUT = "picture"
+
+
+class UntraceableError(Exception):
+    """The module does something that a graph cannot hold; it runs untraced instead."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module of the tree: its path, which call of it this is (from 1), and what came out."""
+
+    path: str
+    count: int
+    node: fx.Node
+    module: nn.Module
+
+    @property
+    def name(self) -> str:
+        """`layer1.0.relu`, and for a module used again in the same pass `layer1.0.relu#2`."""
+        return self.path if self.count == 1 else f"{self.path}#{self.count}"
+
+
+@dataclass
+class Traced:
+    """A graph over `holder` (which holds the network as `net`), its modules' calls in order, its output.
+
+    `chosen` says whether a branch was taken on a shape.
+    """
+
+    holder: nn.Module
+    graph: fx.Graph
+    calls: list[Call]
+    output: fx.Node | None
+    chosen: bool
+
+
+class Holder(nn.Module):
+    """A network under the name `net`: every path in the graph then begins alike."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, picture: Tensor) -> Any:
+        return self.net(picture)
+
+
+def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
+    """Trace a module for pictures of the shape `example` (B, C, H, W); UntraceableError where it cannot be."""
+    tracer = _Tracer(net, example)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # torch's encoder layers in steps, not as one operation
+    try:
+        graph = tracer.trace(tracer.holder)
+        without_mutation(graph, tracer.holder)
+        graph.lint()
+    except Exception as error:  # anything that a person's forward may raise on what is no tensor
+        raise UntraceableError(_first_line(error)) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    end = next(n for n in graph.nodes if n.op == "output")
+    result = end.args[0]
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, list | tuple):
+        result = next((r for r in result if isinstance(r, fx.Node)), None)
+    output = result if isinstance(result, fx.Node) else None
+    graph.erase_node(end)
+    calls = [c for c in tracer.calls if isinstance(c.node.meta.get("val"), Tensor)]
+    return Traced(tracer.holder, graph, calls, output, tracer.chosen)
+
+
+class _Known(fx.Proxy):
+    """A proxy whose value on the example is known, so that shapes can be looped over and compared."""
+
+    def _value(self) -> Any:
+        value = self.node.meta.get("val", self)
+        if isinstance(value, Tensor | fx.Proxy):
+            raise UntraceableError(f"the forward pass depends on the values of {self.node.name}")
+        cast(_Tracer, self.tracer).chosen = True
+        return value
+
+    def __len__(self) -> int:
+        value = self.node.meta.get("val")
+        return len(value) if isinstance(value, Tensor) else len(self._value())
+
+    def __int__(self) -> int:
+        return int(self._value())
+
+    def __float__(self) -> float:
+        return float(self._value())
+
+    def __index__(self) -> int:
+        value = self._value()
+        if not isinstance(value, int):
+            raise TypeError(f"{type(value).__name__} is no whole number")
+        return value
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, net: nn.Module, example: tuple[int, ...]):
+        super().__init__(autowrap_modules=(math,))
+        self.chosen = False
+        self.calls: list[Call] = []
+        self.holder = Holder(net)
+        self.twin = on_meta(self.holder)
+        self.example = torch.empty(example, device="meta")
+        self.evaluating = False
+        self.counts: dict[str, int] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Conv2d | nn.Linear) and not list(m.children()):
+            return True  # also the kinds of other libraries that pad by the picture's size
+        if m.__module__.startswith("torch.nn") and list(m.children()):
+            return False
+        return super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self.evaluating:
+            return forward(*args, **kwargs)
+        result = super().call_module(m, forward, args, kwargs)
+        path = self.path_of_module(m)
+        made = next((r for r in result if isinstance(r, fx.Proxy)), None) if _listed(result) else result
+        if isinstance(made, fx.Proxy) and path.startswith("net."):
+            path = path.removeprefix("net.")
+            self.counts[path] = self.counts.get(path, 0) + 1
+            self.calls.append(Call(path, self.counts[path], made.node, m))
+        return result
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.evaluating:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Known(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return bool(cast(_Known, obj)._value())
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        known: Any = obj
+        return iter([known[i] for i in range(len(known))])
+
+    def create_node(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any
+    ) -> fx.Node:
+        node = super().create_node(kind, target, args, kwargs, *rest, **named)
+        if kind != "output" and not self.evaluating:
+            self.evaluating = True
+            try:
+                node.meta["val"] = self.example if kind == "placeholder" else self._evaluated(node)
+            except Exception as error:  # an operation without shapes: only a choice upon it is an error
+                node.meta["why"] = error
+            finally:
+                self.evaluating = False
+        return node
+
+    def _evaluated(self, node: fx.Node) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
+        with torch.no_grad():
+            if node.op == "get_attr":
+                owner, _, name = str(node.target).rpartition(".")
+                value = getattr(self.twin.get_submodule(owner), name, None)
+                if value is None:  # a constant that the tracer itself put there
+                    value = getattr(self.root.get_submodule(owner), name)
+                return value.to("meta") if isinstance(value, Tensor) else value
+            if node.op == "call_module":
+                return self.twin.get_submodule(str(node.target))(*args, **kwargs)
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def without_mutation(graph: fx.Graph, holder: nn.Module) -> None:
+    """Operations in place become new values, so that whoever listens before one hears what was there."""
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        if not node.args or not isinstance(node.args[0], fx.Node) or not _in_place(node, holder):
+            continue
+        changed = node.args[0]
+        others = [
+            n for n in graph.nodes if order[n] < order[node] and n is not changed and _shares(n, changed)
+        ]
+        if any(order[user] > order[node] for n in others for user in n.users):
+            raise UntraceableError(f"{node.name} changes part of a value that is used again")
+        for user in list(changed.users):
+            if order[user] > order[node]:
+                user.replace_input_with(changed, node)
+
+
+def _in_place(node: fx.Node, holder: nn.Module) -> bool:
+    """Whether the node changes its input; from here on it does not."""
+    if node.op == "call_module":
+        module = holder.get_submodule(str(node.target))
+        return getattr(module, "inplace", False) is True
+    if node.op == "call_method" and _mutating(str(node.target)):
+        plain = str(node.target)[:-1]
+        if not hasattr(Tensor, plain):
+            raise UntraceableError(f"{node.target} has no counterpart that leaves its input alone")
+        node.target = plain
+        return True
+    if node.op != "call_function":
+        return False
+    name, _, overload = getattr(node.target, "__name__", "").partition(".")
+    if _mutating(name):
+        plain_function = getattr(torch, name[:-1], None) or getattr(nn.functional, name[:-1], None)
+        if isinstance(node.target, torch._ops.OpOverload):
+            plain_function = getattr(getattr(torch.ops.aten, name[:-1], None), overload, None)
+        if plain_function is None:
+            raise UntraceableError(f"{name} has no counterpart that leaves its input alone")
+        node.target = plain_function
+        return True
+    return _inplace_argument(node)
+
+
+def _inplace_argument(node: fx.Node) -> bool:
+    if node.kwargs.get("inplace"):
+        node.update_kwarg("inplace", False)
+        return True
+    try:
+        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    place = names.index("inplace") if "inplace" in names else len(node.args)
+    if place < len(node.args) and node.args[place]:
+        node.update_arg(place, False)
+        return True
+    return False
+
+
+def _mutating(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _shares(node: fx.Node, other: fx.Node) -> bool:
+    a, b = node.meta.get("val"), other.meta.get("val")
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return False
+    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,240 @@
+"""A torch module that no graph can hold, as a Network: it runs as it is and is listened to through hooks.
+
+Right but slower: nothing is pruned or fused. The forward pass is left as soon as all that was asked for is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from filterscope.networks.network import Layer, Network
+from filterscope.networks.pytorch_layout import Layout, Token, View, layout_of, prefix_of
+from filterscope.networks.pytorch_trace import INPUT
+
+CHANNELS_FIRST = (
+    nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One thing to hear: of the `count`-th call of the module at `path` ("" is the whole network) what goes in
+    or comes out, looked at as `layout` says; `token` takes one token, `softmax` the probabilities."""
+
+    path: str
+    count: int
+    way: str
+    layout: Layout
+    token: int | None = None
+    softmax: bool = False
+
+
+class _HeardAllError(Exception):
+    pass
+
+
+class Listener(nn.Module):
+    """A network run until all of `wanted` is heard: (B, C, H, W), preprocessed, to a tuple."""
+
+    def __init__(self, net: nn.Module, wanted: Sequence[Heard]):
+        super().__init__()
+        self.net = net
+        self.wanted = tuple(wanted)
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        raw = hear(self.net, picture, [(h.path, h.count, h.way) for h in self.wanted])
+        return tuple(_seen(raw[h.path, h.count, h.way], h, picture) for h in self.wanted)
+
+
+def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
+    if heard.softmax:
+        return value.softmax(1)
+    if heard.token is not None:
+        return Token(heard.layout, heard.token)(value)  # type: ignore[no-any-return]
+    return View(heard.layout)(value, picture)  # type: ignore[no-any-return]
+
+
+def hear(
+    net: nn.Module, picture: Tensor, wanted: Sequence[tuple[str, int, str]]
+) -> dict[tuple[str, int, str], Tensor]:
+    """What the modules' calls take in or give out, cloned at once: what works in place later changes nothing."""
+    found: dict[tuple[str, int, str], Tensor] = {}
+    counts: dict[str, int] = {}
+    handles = []
+
+    def listen(path: str, module: nn.Module) -> None:
+        def before(_: nn.Module, args: Any) -> None:
+            counts[path] = counts.get(path, 0) + 1
+            note((path, counts[path], "in"), args)
+
+        def after(_: nn.Module, __: Any, result: Any) -> None:
+            note((path, counts[path], "out"), result)
+
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after))
+
+    def note(key: tuple[str, int, str], value: Any) -> None:
+        tensor = first_tensor(value)
+        if key in wanted and tensor is not None:
+            found[key] = tensor.clone()
+            if len(found) == len(set(wanted)):
+                raise _HeardAllError
+
+    try:
+        for path in dict.fromkeys(path for path, _, _ in wanted):
+            listen(path, net.get_submodule(path))
+        net(picture)
+    except _HeardAllError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The value, or the first tensor in a tuple, list or dictionary of them."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next((t for t in map(first_tensor, value) if t is not None), None)
+    return value if isinstance(value, Tensor) else None
+
+
+@dataclass(repr=False)
+class UntracedNetwork(Network):
+    """A Network whose layers are heard through hooks; `heard` says for each name in the table what to hear."""
+
+    net: nn.Module = field(default_factory=nn.Module)  # the private copy of the module
+    heard: dict[str, Heard] = field(default_factory=dict)
+
+    def cut(self, ends: Sequence[str]) -> fx.GraphModule:
+        """One run of the network that hears all the ends."""
+        names = list(dict.fromkeys(ends))
+        root = nn.Module()
+        root.add_module("listener", Listener(self.net, [self.heard[n] for n in names]))
+        graph = fx.Graph()
+        run = graph.call_module("listener", (graph.placeholder(INPUT),))
+        outputs = {n: graph.call_function(_item, (run, i)) for i, n in enumerate(names)}
+        graph.output(tuple(outputs[n] for n in ends))
+        return fx.GraphModule(root, graph)
+
+    def _run_shapes(self, row: Layer, size: int) -> tuple[int, ...] | None:
+        shape = super()._run_shapes(row, size)
+        if shape is not None:
+            return shape
+        try:  # what asks for values does not run on shapes alone
+            with torch.no_grad():
+                (out,) = self.cut([row.output])(torch.zeros(1, self.input.channels, size, size))
+        except Exception:
+            return None
+        return tuple(out.shape[1:]) if all(out.shape) else None
+
+    def kernel_module(self, layer: str) -> nn.Module | None:
+        return self.net.get_submodule(self.heard[self.layer(layer).output].path)
+
+
+def _item(values: tuple[Tensor, ...], index: int) -> Tensor:
+    return values[index]
+
+
+@dataclass(frozen=True)
+class _Call:
+    out: Tensor
+    into: Tensor | None
+    module: nn.Module
+
+
+def read_untraced(
+    net: nn.Module, example: Tensor, *, side: int, classes: int
+) -> tuple[fx.GraphModule, dict[str, Layer], dict[str, Layer], dict[str, Heard]]:
+    """The layer table of a module found by running it once on `example` (B, C, side, side) with hooks, and what
+    to hear for each name in it."""
+    calls = _calls(net, example)
+    prefix = prefix_of(net)
+    graph = fx.Graph()
+    graph.output((graph.placeholder(INPUT),))
+    heard: dict[str, Heard] = {}
+    layers = {
+        "input": Layer("input", "InputLayer", (example.shape[1], side, side), 0, 1, True, "input", "input")
+    }
+    tokens: dict[str, Layer] = {}
+    ending = _class_call(calls, classes)
+    axes: dict[torch.Size, int] = {}
+    for (path, count), call in calls.items():
+        axis = axes[call.out.shape] = _axis(call, axes)
+        layout = layout_of(call.out, axis, len(example), len(prefix.names))
+        name = (path or "output") + (f"#{count}" if count > 1 else "")
+        if layout is None or name in layers or (not path and ending is not None and ending[0]):
+            continue
+        heard[name] = Heard(path, count, "out", layout)
+        linear, softmax = name, None
+        if type(call.module).__module__ == "torch.nn.modules.activation" and call.into is not None:
+            linear = f"{name} before"
+            heard[linear] = Heard(path, count, "in", layout)
+        if (path, count) == ending:
+            softmax = f"{name} softmax"
+            heard[softmax] = replace(heard[name], softmax=True)
+        shape = tuple(View(layout)(call.out, example).shape[1:])
+        parameters = sum(p.numel() for p in call.module.parameters()) if path else 0
+        kind = type(call.module).__name__ if path else "Output"
+        row = layers[name] = Layer(
+            name, kind, shape, parameters, None, True, name, linear, softmax, name if softmax else None
+        )
+        for i, token in enumerate(prefix.of(layout.extra)):
+            own = f"{name}@{token}"
+            heard[own] = replace(heard[name], token=i)
+            tokens[own] = replace(row, name=own, output_shape=shape[:1], parameters=0, output=own, linear=own)
+    return fx.GraphModule(nn.Module(), graph), layers, tokens, heard
+
+
+def _calls(net: nn.Module, example: Tensor) -> dict[tuple[str, int], _Call]:
+    found: dict[tuple[str, int], _Call] = {}
+    counts: dict[str, int] = {}
+    handles = []
+
+    def listen(path: str, module: nn.Module) -> None:
+        def after(m: nn.Module, args: Any, result: Any) -> None:
+            counts[path] = counts.get(path, 0) + 1
+            out = first_tensor(result)
+            if out is not None:
+                found[path, counts[path]] = _Call(out, first_tensor(args), m)
+
+        handles.append(module.register_forward_hook(after))
+
+    try:
+        for path, module in net.named_modules():
+            listen(path, module)
+        with torch.no_grad():
+            net(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _class_call(calls: dict[tuple[str, int], _Call], classes: int) -> tuple[str, int] | None:
+    """The call whose outputs are the classes: the last matrix product as large as the network's own output."""
+    end = calls.get(("", 1))
+    if end is None or end.out.ndim != 2 or end.out.shape[1] < 2:
+        return None
+    products = [
+        k for k, c in calls.items() if isinstance(c.module, nn.Linear) and c.out.shape == end.out.shape
+    ]
+    return products[-1] if products else ("", 1) if end.out.shape[1] == classes else None
+
+
+def _axis(call: _Call, known: dict[torch.Size, int]) -> int:
+    """The axis that counts channels: by the module's kind, else as in the last value of that shape."""
+    last = call.out.ndim - 1
+    if isinstance(call.module, CHANNELS_FIRST):
+        return min(1, last)
+    if isinstance(call.module, nn.Linear | nn.Embedding) or type(call.module) is nn.LayerNorm:
+        return last
+    return known.get(call.out.shape, 1 if call.out.ndim == 4 else last)
