@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from filterscope.errors import WeightsError
+from filterscope.errors import NetworkError, WeightsError
 from filterscope.networks.weights import Array, Slots, Table
+
+
+def hdf5_config(path: Path) -> Any:
+    """The config of a whole model that any Keras saved as `.h5`: plain data, of which nothing is run."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+            if text is None:
+                raise NetworkError(
+                    f"{path.name} holds weights alone, no model: name the network and pass it as --weights"
+                )
+            return json.loads(_text(text))
+    except (OSError, KeyError, RuntimeError, ValueError, RecursionError) as error:
+        raise NetworkError(f"{path.name} is no whole HDF5 file of a model (cut short?): {error}") from error
 
 
 def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:

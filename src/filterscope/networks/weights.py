@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from filterscope.errors import WeightsError
 
@@ -27,13 +27,15 @@ FORMATS = (".safetensors", ".weights.h5", ".h5")
 class Slot:
     """A tensor that a layer wants: its Keras name and shape, and the torch parameter it becomes.
 
-    `axes` permutes the Keras layout into torch's; () keeps it.
+    `axes` permutes the Keras layout into torch's; () keeps it. The result takes the parameter's own shape.
+    `store` is the tensor's path in a `.weights.h5` file of Keras 3.
     """
 
     name: str
     shape: tuple[int, ...]
     parameter: str
     axes: tuple[int, ...] = ()
+    store: str = field(default="", compare=False)
 
     def fill(self, module: nn.Module, array: Array) -> None:
         tensor = torch.from_numpy(np.array(array, dtype=np.float32))
@@ -41,6 +43,9 @@ class Slot:
             tensor = tensor.permute(self.axes).contiguous()
         owner, _, name = self.parameter.rpartition(".")
         place = module.get_submodule(owner)
+        wanted = getattr(place, name, None)
+        if isinstance(wanted, Tensor) and wanted.shape != tensor.shape:
+            tensor = tensor.reshape(wanted.shape)
         if name in place._buffers:
             place._buffers[name] = tensor
         else:
@@ -91,6 +96,10 @@ class WeightTable:
     def covers(self, layer: str) -> bool:
         wanted = self.slots.get(layer)
         return wanted is None or not wanted[1] or layer in self.table
+
+    def tensors(self, layer: str) -> list[Array] | None:
+        """A layer's tensors as they are; None where the source does not hold them."""
+        return [read() for _, _, read in self.table[layer]] if layer in self.table else None
 
     def check(self) -> None:
         """WeightsError that names the first tensor which does not fit."""
