@@ -51,7 +51,9 @@ _SPECS: dict[InputSpec | None, str] = {
     "ConvNeXtLarge ConvNeXtXLarge",
 }
 APPLICATIONS = {
-    function.lower(): Application(function, spec) for spec, names in _SPECS.items() for function in names.split()
+    function.lower(): Application(function, spec)
+    for spec, names in _SPECS.items()
+    for function in names.split()
 }
 
 
@@ -73,7 +75,10 @@ def canonical_names(config: Config) -> dict[str, str]:
     """
     counted: dict[str, list[tuple[int, str]]] = {}
     for entry in _entries(config):
-        stem, name = snake_case(str(entry["class_name"])), str(entry["config"].get("name") or entry.get("name"))
+        stem, name = (
+            snake_case(str(entry["class_name"])),
+            str(entry["config"].get("name") or entry.get("name")),
+        )
         if entry["class_name"] == "InputLayer":
             stem = "input_layer"
         found = re.fullmatch(rf"{stem}(?:_(\d+))?", name)

@@ -42,6 +42,16 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """In a call's arguments: an array that the model holds, as nested lists."""
+
+    value: Any
+
+
+_NAMED = ("query", "value", "key")  # the order of attention's inputs, however a call names them
+
+
+@dataclass(frozen=True)
 class Call:
     """One call of a layer. `count` is 0 for a layer's first call; `args` and `kwargs` hold Refs and plain values."""
 
@@ -56,7 +66,10 @@ class Call:
     @property
     def refs(self) -> list[Ref]:
         """What goes in, in the order of the arguments."""
-        return list(_refs([list(self.args), self.kwargs]))
+        named = sorted(
+            self.kwargs.items(), key=lambda item: _NAMED.index(item[0]) if item[0] in _NAMED else 3
+        )
+        return list(_refs([list(self.args), [value for _, value in named]]))
 
     @property
     def is_model(self) -> bool:
@@ -88,7 +101,9 @@ def describe(kind: str, config: Config, owner: str = "") -> Description:
     entries = [_entry(e, owner) for e in config["layers"]]
     if kind == "Sequential":
         return _sequential(entries, config.get("build_input_shape"))
-    calls = {entry.name: list(_calls(entry, raw)) for entry, raw in zip(entries, config["layers"], strict=True)}
+    calls = {
+        entry.name: list(_calls(entry, raw)) for entry, raw in zip(entries, config["layers"], strict=True)
+    }
     if len(calls) < len(entries):
         raise NetworkError(f"two layers of the model are called {_double(entries)!r}")
     # models start out with a call of their own: Keras 2 counts a model's calls from 1, Keras 3 where it lists
@@ -96,7 +111,7 @@ def describe(kind: str, config: Config, owner: str = "") -> Description:
     old = any(not isinstance(node, dict) for e in config["layers"] for node in e.get("inbound_nodes") or ())
     order = _in_order(calls, owner, old)
     outputs = tuple(
-        _known(ref, calls, owner, old or ref.layer in calls and calls[ref.layer][0].kind == "Functional")
+        _known(ref, calls, owner, old or (ref.layer in calls and calls[ref.layer][0].kind == "Functional"))
         for ref in _places(config["output_layers"])
     )
     inputs = tuple(ref.layer for ref in _places(config["input_layers"]))
@@ -106,7 +121,9 @@ def describe(kind: str, config: Config, owner: str = "") -> Description:
 def _entry(entry: Config, owner: str) -> Call:
     config = entry["config"]
     kind, module = str(entry["class_name"]), str(entry.get("module") or "")
-    name = str(entry.get("name") or (config.get("name") if isinstance(config, dict) else None) or kind.lower())
+    name = str(
+        entry.get("name") or (config.get("name") if isinstance(config, dict) else None) or kind.lower()
+    )
     if isinstance(config, list):  # Sequential before Keras 2.2.3: its config is the list of its layers
         config = {"name": name, "layers": config}
     registered = str(entry.get("registered_name") or "")
@@ -205,8 +222,10 @@ def _value(value: Any) -> Any:
     if kind == "__keras_tensor__":
         layer, call, tensor = inner["keras_history"]  # type: ignore[index]
         return Ref(str(layer), int(call), int(tensor))
-    if kind in ("__numpy__", "__tensor__", "__tuple__"):
-        return inner["value"] if isinstance(inner, dict) and "value" in inner else _value(inner)
+    if kind in ("__numpy__", "__tensor__"):
+        return Constant(inner["value"])  # type: ignore[index]
+    if kind == "__tuple__":
+        return _value(inner["value"] if isinstance(inner, dict) else inner)
     if kind == "__slice__":
         return slice(*(_value(inner[k]) for k in ("start", "stop", "step")))  # type: ignore[index]
     if kind == "__ellipsis__":
@@ -255,7 +274,9 @@ def _known(ref: Ref, calls: dict[str, list[Call]], owner: str, from_one: bool) -
         raise NetworkError(f"the config names a layer {owner + ref.layer!r} that the model does not have")
     count = ref.call - 1 if from_one and of_layer[0].is_model and ref.call > 0 else ref.call
     if not 0 <= count < len(of_layer):
-        raise NetworkError(f"the config names call {ref.call} of {owner + ref.layer!r}, called {len(of_layer)} times")
+        raise NetworkError(
+            f"the config names call {ref.call} of {owner + ref.layer!r}, called {len(of_layer)} times"
+        )
     return Ref(ref.layer, count, ref.tensor)
 
 

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import NetworkError
-from filterscope.networks.keras_config import DEEPEST, MODELS, Call, Config, Description, batch_shape, describe
+from filterscope.networks.keras_config import (
+    DEEPEST,
+    MODELS,
+    Call,
+    Config,
+    Description,
+    batch_shape,
+    describe,
+)
 from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
 from filterscope.networks.keras_operations import operation
 from filterscope.networks.keras_parts import Shape
@@ -100,7 +108,9 @@ class Reader:
         stores = _stores(model.layers)
         bound = dict(zip(model.inputs, given or (), strict=False))
         if given is not None and len(given) != len(model.inputs):
-            raise NetworkError(f"{prefix.rstrip('/')!r} takes {len(model.inputs)} inputs, and is given {len(given)}")
+            raise NetworkError(
+                f"{prefix.rstrip('/')!r} takes {len(model.inputs)} inputs, and is given {len(given)}"
+            )
         made: dict[tuple[str, int], list[Value]] = {}
         for call in model.calls:
             inputs = [_pick(made[ref.layer, ref.call], ref.tensor, prefix + ref.layer) for ref in call.refs]
@@ -165,8 +175,12 @@ class Reader:
         except NetworkError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
         linear = self._linear(built, values[0], inputs)
-        values[0] = replace(values[0], before=linear if built.pools or built.acts or built.joins else values[0].before)
-        self.rows[row] = _Row(call.kind, values[0], built, [v.row for v in inputs], linear, name if built.slots else row)
+        values[0] = replace(
+            values[0], before=linear if built.pools or built.acts or built.joins else values[0].before
+        )
+        self.rows[row] = _Row(
+            call.kind, values[0], built, [v.row for v in inputs], linear, name if built.slots else row
+        )
         return values
 
     def _add(self, row: str, owner: str, built: Built, inputs: list[Value]) -> list[Value]:
@@ -267,8 +281,14 @@ class Reader:
         row = self.rows[name]
         if row.kind in MODELS:
             inner = f"{name.partition('@')[0]}/"
-            return sum(self._parameters(n) for n in self.rows if n.startswith(inner) and "/" not in n[len(inner) :])
-        return sum(prod(slot.shape) for slot in row.built.slots if slot.name != "count") if row.owner == name else 0
+            return sum(
+                self._parameters(n) for n in self.rows if n.startswith(inner) and "/" not in n[len(inner) :]
+            )
+        return (
+            sum(prod(slot.shape) for slot in row.built.slots if slot.name != "count")
+            if row.owner == name
+            else 0
+        )
 
     def _softmax(self, name: str, softmaxes: dict[str, str]) -> tuple[str | None, str | None]:
         """The node of the softmax that is the layer's activation, is the layer, or follows it directly, and the
@@ -306,7 +326,9 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     }
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
     fixed = any(row.value.other is None for row in reader.rows.values())
-    spec = InputSpec(size=first[1], channels=first[0], mean=(0.0,) * first[0], std=(1.0,) * first[0], fixed=fixed)
+    spec = InputSpec(
+        size=first[1], channels=first[0], mean=(0.0,) * first[0], std=(1.0,) * first[0], fixed=fixed
+    )
     return KerasGraph(graph, {row.name: row for row in reader.layers()}, slots, spec)
 
 
@@ -324,6 +346,10 @@ def _require_plain(call: Call, name: str, count: int) -> None:
     policy = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
     if isinstance(policy, str) and ("int8" in policy or "int4" in policy or "float8" in policy):
         raise NetworkError(f"layer {name!r} ({call.kind}) is quantized ({policy}), which is not supported")
+    if call.kwargs.get("training") is True and call.kind == "BatchNormalization":
+        raise NetworkError(
+            f"layer {name!r} ({call.kind}) is called with training=True, which is not supported"
+        )
     if call.is_operation:
         return
     if call.kind not in BUILDERS and call.kind not in JOINERS:
@@ -338,7 +364,7 @@ def _build(call: Call, shapes: list[Shape]) -> Built:
     if call.kind in JOINERS:
         if not shapes:
             raise NetworkError("it has no inputs")
-        return JOINERS[call.kind](call.config, shapes)
+        return JOINERS[call.kind]({**call.config, "call_arguments": call.kwargs}, shapes)
     return BUILDERS[call.kind](call.config, shapes[0])
 
 

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
-from filterscope.networks import keras_activations, keras_norms, keras_shapes
+from filterscope.networks import keras_activations, keras_attention, keras_joins, keras_norms, keras_shapes
 from filterscope.networks.keras_activations import ACTIVATIONS, activation_of
-from filterscope.networks.keras_joins import JOINERS
 from filterscope.networks.keras_parts import (
     Builder,
     Built,
     Config,
+    Joiner,
     SamePad,
     Shape,
     in_row,
@@ -163,6 +163,7 @@ def _dense(config: Config, shape: Shape) -> Built:
 
 BUILDERS: dict[str, Builder] = {
     **keras_activations.LAYERS,
+    **keras_attention.BUILDERS,
     **keras_norms.BUILDERS,
     **keras_shapes.BUILDERS,
     "Conv1D": _conv(1),
@@ -172,8 +173,11 @@ BUILDERS: dict[str, Builder] = {
     "DepthwiseConv2D": _depthwise,
     "SeparableConv2D": _separable,
 }
+JOINERS: dict[str, Joiner] = {**keras_joins.JOINERS, **keras_attention.JOINERS}
 
 
 def _require_map(shape: Shape, count: int) -> None:
     if len(shape) != count + 1:
-        raise NetworkError(f"it wants (batch, {'rows, columns, ' * (count == 2)}channels), not {len(shape) + 1} axes")
+        raise NetworkError(
+            f"it wants (batch, {'rows, columns, ' * (count == 2)}channels), not {len(shape) + 1} axes"
+        )

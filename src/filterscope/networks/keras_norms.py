@@ -184,7 +184,11 @@ def _normalization(config: Config, shape: Shape) -> Built:
         return Built(standardizing(*numbers, invert))
     if config.get("axis", -1) is None or axes_of(config, shape) != (len(shape),):
         raise NetworkError(f"axis {config.get('axis')!r} is not supported; only the last is")
-    slots = {"mean": ((shape[0],), "mean", ()), "variance": ((shape[0],), "variance", ()), "count": ((), "count", ())}
+    slots = {
+        "mean": ((shape[0],), "mean", ()),
+        "variance": ((shape[0],), "variance", ()),
+        "count": ((), "count", ()),
+    }
     return Built(Standardize(shape[0], invert), slots_of(slots))
 
 

@@ -110,7 +110,9 @@ def open_keras_file(path: Path, weights: Path_ | None) -> Network:
         source = archived_weights(path, graph.slots)
     else:
         source = open_weights(path, graph.slots)
-    classes = _recognized(str(config["config"].get("name")) if isinstance(config["config"], dict) else "", graph)
+    classes = _recognized(
+        str(config["config"].get("name")) if isinstance(config["config"], dict) else "", graph
+    )
     return _network(path.stem, graph, source, classes)
 
 
@@ -120,8 +122,18 @@ def _read(config: Any, name: str) -> KerasGraph:
         return read_graph(config)
     except NetworkError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError) as error:
-        raise NetworkError(f"the config of {name} describes no model: {type(error).__name__} {error}") from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise NetworkError(
+            f"the config of {name} describes no model: {type(error).__name__} {error}"
+        ) from error
 
 
 def open_keras_model(model: Any, weights: Path_ | None) -> Network:
@@ -139,7 +151,9 @@ def open_keras_model(model: Any, weights: Path_ | None) -> Network:
 
 def is_keras_model(model: Any) -> bool:
     """Whether an object is a Keras model, told by its classes' names: Keras is not imported for it."""
-    return any(c.__module__.partition(".")[0] == "keras" and c.__name__ == "Model" for c in type(model).__mro__)
+    return any(
+        c.__module__.partition(".")[0] == "keras" and c.__name__ == "Model" for c in type(model).__mro__
+    )
 
 
 def _network(

@@ -7,7 +7,8 @@ tensors in Keras' order; what is not in the table is refused by name.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,17 @@ from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
 from filterscope.networks.keras_activations import ACTIVATIONS
-from filterscope.networks.keras_config import Call, Ref
+from filterscope.networks.keras_config import Call, Constant, Ref
 from filterscope.networks.keras_parts import Built, Config, Shape, keras_order, own_order
 
 Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """In a call's arguments: a buffer of the module."""
+
+    name: str
 
 
 class Operation(nn.Module):
@@ -28,21 +36,36 @@ class Operation(nn.Module):
 
     def __init__(self, function: Function, args: Any, kwargs: Config):
         super().__init__()
-        self.function, self.args, self.kwargs = function, args, kwargs
+        self.function = function
+        self.args, self.kwargs = self._hold(args), self._hold(kwargs)
+
+    def _hold(self, value: Any) -> Any:
+        """The arguments with their arrays as buffers, which go where the network goes."""
+        if isinstance(value, Constant):
+            array = torch.as_tensor(value.value)
+            held = _Held(f"constant_{len(self._buffers)}")
+            self.register_buffer(
+                held.name, array.float() if array.is_floating_point() else array, persistent=False
+            )
+            return held
+        if isinstance(value, dict):
+            return {k: self._hold(v) for k, v in value.items()}
+        return [self._hold(v) for v in value] if isinstance(value, list | tuple) else value
+
+    def _filled(self, value: Any, tensors: Iterator[Tensor]) -> Any:
+        if isinstance(value, Ref):
+            return next(tensors)
+        if isinstance(value, _Held):
+            return self.get_buffer(value.name)
+        if isinstance(value, dict):
+            return {k: self._filled(v, tensors) for k, v in value.items()}
+        return [self._filled(v, tensors) for v in value] if isinstance(value, list) else value
 
     def forward(self, *inputs: Tensor) -> Any:
         tensors = iter([keras_order(x) for x in inputs])
-        args, kwargs = _filled(self.args, tensors), _filled(self.kwargs, tensors)
+        args, kwargs = self._filled(self.args, tensors), self._filled(self.kwargs, tensors)
         result = self.function(*args, **kwargs)
         return own_order(result) if isinstance(result, Tensor) else tuple(own_order(r) for r in result)
-
-
-def _filled(value: Any, tensors: Any) -> Any:
-    if isinstance(value, Ref):
-        return next(tensors)
-    if isinstance(value, dict):
-        return {k: _filled(v, tensors) for k, v in value.items()}
-    return [_filled(v, tensors) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _pair(function: Callable[[Any, Any], Any]) -> Function:
@@ -111,7 +134,16 @@ def _item(config: Config, x: Tensor, key: Any, **kwargs: Any) -> Tensor:
         raise NetworkError("it takes pictures out of the batch")
     if not all(k is None or k is ... or isinstance(k, int | slice) for k in keys):
         raise NetworkError(f"the index {key!r} is not supported")
-    return x[tuple(keys)]
+    back = [i for i, k in enumerate(keys) if isinstance(k, slice) and (k.step or 1) < 0]
+    if not back:
+        return x[tuple(keys)]
+    if any(keys[i] != slice(None, None, -1) for i in back) or any(
+        k is None or isinstance(k, int) for k in keys
+    ):
+        raise NetworkError(f"the index {key!r} is not supported")
+    behind = len(keys) - 1 - keys.index(...) if ... in keys else 0  # indices that count from the last axis
+    axes = [i - len(keys) if ... in keys and len(keys) - i <= behind else i for i in back]
+    return x.flip(axes)[tuple(slice(None) if i in back else k for i, k in enumerate(keys))]
 
 
 def _softmax(config: Config, x: Tensor, **kwargs: Any) -> Tensor:

@@ -32,12 +32,16 @@ def lift_preprocessing(graph: KerasGraph, tensors: Tensors, *, surely: bool = Tr
             break
         scale, offset = affine.get_buffer("scale") * scale, affine(offset[None])[0]
         steps.append((node, scale, offset))
-    if not steps or bool((scale == 0).any()) or not bool(scale.isfinite().all() and offset.isfinite().all()):
+    if not any(_scales(graph, node) for node, *_ in steps):
+        return
+    if bool((scale == 0).any()) or not bool(scale.isfinite().all() and offset.isfinite().all()):
         return
     mean, std = (tuple(float(f"{v:.6g}") for v in x.tolist()) for x in (-offset / scale, 1 / scale))
     graph.input = replace(graph.input, mean=mean, std=std)
     entry = chain[0].all_input_nodes[0]
-    known = surely or not any(isinstance(graph.graph.get_submodule(str(n.target)), Standardize) for n, *_ in steps)
+    known = surely or not any(
+        isinstance(graph.graph.get_submodule(str(n.target)), Standardize) for n, *_ in steps
+    )
     for position, (node, own_scale, own_offset) in enumerate(steps):
         if not known and position:
             break
@@ -45,7 +49,7 @@ def lift_preprocessing(graph: KerasGraph, tensors: Tensors, *, surely: bool = Tr
         module: nn.Module = Affine(own_scale * torch.tensor(std), own_scale * torch.tensor(mean) + own_offset)
         if known and node is steps[-1][0]:
             module = nn.Identity()
-        setattr(graph.graph, str(node.target), module)
+        setattr(graph.graph, str(node.target), module.eval())
         node.args = (entry,)
     graph.graph.recompile()
 
@@ -56,7 +60,9 @@ def _chain(graph: fx.GraphModule) -> list[fx.Node]:
     chain: list[fx.Node] = []
     while len(entry.users) == 1:
         node = next(iter(entry.users))
-        if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), Affine | Standardize):
+        if node.op != "call_module" or not isinstance(
+            graph.get_submodule(str(node.target)), Affine | Standardize
+        ):
             break
         if sum(n.target == node.target for n in graph.graph.nodes) > 1:
             break  # a shared layer, which scales other values too
@@ -65,10 +71,16 @@ def _chain(graph: fx.GraphModule) -> list[fx.Node]:
     return chain
 
 
+def _scales(graph: KerasGraph, node: fx.Node) -> bool:
+    return not isinstance(graph.graph.get_submodule(str(node.target)), nn.Identity)
+
+
 def _affine(graph: KerasGraph, node: fx.Node, tensors: Tensors) -> Affine | None:
     module = graph.graph.get_submodule(str(node.target))
     if isinstance(module, Affine):
         return module
+    if isinstance(module, nn.Identity):
+        return Affine(torch.ones(graph.input.channels), torch.zeros(graph.input.channels))
     if not isinstance(module, Standardize):
         return None
     layer = next(n for n, (child, _) in graph.slots.items() if child == node.target)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
 from filterscope.networks.keras_parts import (
-    Built,
     Builder,
+    Built,
     Config,
     Elementwise,
     InKerasOrder,
@@ -97,6 +97,14 @@ def _pool(kind: str, count: int) -> Builder:
     return build
 
 
+def _adaptive(kind: type[nn.Module]) -> Builder:
+    def build(config: Config, shape: Shape) -> Built:
+        require_channels_last(config)
+        return Built(in_row(pool=kind(sides(config["output_size"]))), window=None, pools=True)
+
+    return build
+
+
 class Pad(nn.Module):
     """Adds (or with negative numbers takes away) rows at each side; last side first, as torch has it."""
 
@@ -105,7 +113,9 @@ class Pad(nn.Module):
         self.pads, self.mode, self.value = pads, mode, value
 
     def forward(self, x: Tensor) -> Tensor:
-        if any(x.shape[-1 - i // 2] + self.pads[i] + self.pads[i + 1] < 1 for i in range(0, len(self.pads), 2)):
+        if any(
+            x.shape[-1 - i // 2] + self.pads[i] + self.pads[i + 1] < 1 for i in range(0, len(self.pads), 2)
+        ):
             raise RuntimeError(f"nothing is left of {list(x.shape[2:])} after cropping")
         return F.pad(x, self.pads, self.mode, self.value if self.mode == "constant" else None)
 
@@ -192,7 +202,9 @@ def _up_sampling(config: Config, shape: Shape) -> Built:
 
 def _up_sampling_1d(config: Config, shape: Shape) -> Built:
     factor = int(config["size"])
-    return Built(Elementwise(lambda x: x.repeat_interleave(factor, 2)), window=(1, Fraction(1, factor)), pools=True)
+    return Built(
+        Elementwise(lambda x: x.repeat_interleave(factor, 2)), window=(1, Fraction(1, factor)), pools=True
+    )
 
 
 def _resizing(config: Config, shape: Shape) -> Built:
@@ -222,16 +234,12 @@ def _as_it_is(config: Config, shape: Shape) -> Built:
 
 
 # layers that do something in training alone
-_IDENTITIES = (
-    "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise Identity SpatialDropout1D "
-    "SpatialDropout2D StochasticDepth AugMix CutMix MixUp RandAugment RandomBrightness RandomColorDegeneration "
-    "RandomColorJitter RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
-    "RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
-    "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom"
-).split()
+_IDENTITIES = ["ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity", "SpatialDropout1D", "SpatialDropout2D", "StochasticDepth", "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom"]
 
 BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {
     **dict.fromkeys(_IDENTITIES, _as_it_is),
+    "AdaptiveAveragePooling2D": _adaptive(nn.AdaptiveAvgPool2d),
+    "AdaptiveMaxPooling2D": _adaptive(nn.AdaptiveMaxPool2d),
     "AveragePooling1D": _pool("mean", 1),
     "AveragePooling2D": _pool("mean", 2),
     "CenterCrop": _center_crop,

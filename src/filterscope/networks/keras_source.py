@@ -35,6 +35,7 @@ from filterscope.networks.keras_applications import (
 from filterscope.networks.keras_graph import read_graph
 from filterscope.networks.weights import Slots, WeightTable, sha256_arrays, sha256_file
 
+
 def import_keras() -> ModuleType:
     """Keras on the backend that the person has; on torch, which is always here, where theirs is not installed."""
     untold = "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ
@@ -65,7 +66,10 @@ def application_config(name: str, *, include_top: bool = True, published: bool =
         model = _make(application, weights=None, include_top=include_top)
     config = model.get_config()
     config = renamed(config, canonical_names(config))
-    return {"class_name": "Functional", "config": corrected(config) if published and application.corrected else config}
+    return {
+        "class_name": "Functional",
+        "config": corrected(config) if published and application.corrected else config,
+    }
 
 
 def _make(application: Application, **settings: Any) -> Any:
@@ -77,7 +81,9 @@ def _make(application: Application, **settings: Any) -> Any:
             # Keras refuses NASNetMobile on torch, where its own pooling differs; the graph and the weights are the same
             nasnet = importlib.import_module("keras.src.applications.nasnet")
             shape = None if settings["include_top"] else (224, 224, 3)
-            return nasnet.NASNet(shape, 1056, 4, 32, False, 2, default_size=224, name="nasnet_mobile", **settings)
+            return nasnet.NASNet(
+                shape, 1056, 4, 32, False, 2, default_size=224, name="nasnet_mobile", **settings
+            )
         return getattr(keras.applications, application.function)(**settings)
 
 

@@ -142,6 +142,11 @@ class WeightTable:
             slot.fill(module.get_submodule(child), array)
 
 
+def absurd_size(claimed: int, stored: int) -> bool:
+    """Whether a tensor or file claims far more bytes than are stored for it: none are, or a thousandth of them."""
+    return claimed > 1_000_000 and claimed > 1000 * stored
+
+
 def open_weights(path: str | Path, slots: Slots) -> WeightTable:
     """The weights in a file (.safetensors, .weights.h5, .h5), compared with what the network wants."""
     path = Path(path)
