@@ -70,18 +70,30 @@ def application(name: str, size: int | None = None) -> tuple[Any, int]:
 def keras_outputs(model: Any, fed: np.ndarray) -> dict[str, np.ndarray]:
     """What Keras itself computes at every layer and operation; `fed` is what the model takes, (B, H, W, C)."""
     own = [op for op in model.operations if not isinstance(op, keras.layers.InputLayer)]
-    probe = keras.Model(model.inputs[0], [op.output for op in own])
+    # of a shared layer the first call; `op.output` of an inner model would be its own, within it
+    ends = [_nodes_in(model, op)[0].output_tensors for op in own]
+    probe = keras.Model(model.inputs[0], [end[0] for end in ends])
     values = probe(fed, training=False)
     values = values if isinstance(values, list | tuple) else [values]
     return {op.name: keras.ops.convert_to_numpy(v) for op, v in zip(own, values, strict=True)}
+
+
+def _nodes_in(model: Any, op: Any) -> list[Any]:
+    return [
+        node for node in op._inbound_nodes if any(node in nodes for nodes in model._nodes_by_depth.values())
+    ]
 
 
 def torch_outputs(net: Network, x: torch.Tensor) -> dict[str, np.ndarray]:
     """What the torch graph computes at every layer, after its activation, in Keras' order; x is preprocessed."""
     names = [name for name, row in net.layers.items() if row.kind != "InputLayer"]
     net.probe(names)
+    nodes = {node.name: node for node in net.graph.graph.nodes}
+    ends = [nodes[net.layers[name].output] for name in names]
+    # tokens are shown as a map, and compared as they are
+    whole = [n.all_input_nodes[0].name if n.name.startswith("places_of_") else n.name for n in ends]
     with torch.no_grad():
-        values = cut(net.graph, [net.layers[name].output for name in names])(x)
+        values = cut(net.graph, whole)(x)
     return {n: (v.movedim(1, -1) if v.ndim > 2 else v).numpy() for n, v in zip(names, values, strict=True)}
 
 

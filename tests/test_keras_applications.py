@@ -20,7 +20,26 @@ from filterscope.networks.keras_graph import read_graph
 from filterscope.networks.keras_source import application_config
 
 # the smallest of each family in CI, all in the slow run
-SMALLEST = ["convnexttiny", "densenet121", "efficientnetb0", "efficientnetv2b0", "inceptionresnetv2", "inceptionv3", "mobilenet", "mobilenetv2", "mobilenetv3small", "nasnetmobile", "resnet50", "resnet50v2", "vgg16", "xception"]
+SMALLEST = (
+    *(
+        "convnexttiny",
+        "densenet121",
+        "efficientnetb0",
+        "efficientnetv2b0",
+        "inceptionresnetv2",
+        "inceptionv3",
+    ),
+    *(
+        "mobilenet",
+        "mobilenetv2",
+        "mobilenetv3small",
+        "nasnetmobile",
+        "resnet50",
+        "resnet50v2",
+        "vgg16",
+        "xception",
+    ),
+)
 ALL = [pytest.param(n, marks=() if n in SMALLEST else pytest.mark.slow) for n in APPLICATIONS]
 
 

@@ -60,9 +60,8 @@ def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:
         def read() -> Array:
             with h5py.File(source, "r") as file:
                 value = np.asarray(_dataset(file, key)[()])
-                # ml_dtypes' bfloat16, which HDF5 knows as two opaque bytes
-                kind = file[key].attrs.get("dtype")
-            return _from_bfloat16(value) if value.dtype.kind == "V" and kind == "bfloat16" else value
+            # bfloat16 is two opaque bytes to HDF5
+            return _from_bfloat16(value) if value.dtype.kind == "V" and value.dtype.itemsize == 2 else value
 
         return read
 

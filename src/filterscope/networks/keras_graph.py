@@ -4,7 +4,7 @@ Nothing of Keras runs here: the config is plain data, so a model file can carry 
 torch graph is as fast as a native one whatever backend Keras itself runs on.
 
 A layer of a model inside the model is named `inner/conv1`, and `inner` is that model's own output. The second
-call of a layer that is used several times is `conv@2`: another place to look at, with the same weights.
+call of a layer that is used several times is `conv#2`: another place to look at, with the same weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import copy
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, prod
+from math import ceil, isqrt, prod
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights import Slot, Slots
 
 LARGEST = 2**31  # values of one layer's output for one picture, or of one tensor of weights: 8 GB
+MOST_EXTRA = 16  # tokens in front of those of a picture's patches: of its class, registers
 OTHER = 128  # added to the sides to see which layers run at another size: halved seven times, it stays whole
 
 
@@ -90,14 +91,13 @@ class Reader:
     calls: dict[str, int] = field(default_factory=dict)  # of each layer so far, by its whole name
     names: dict[str, str] = field(default_factory=dict)  # torch attribute -> layer, so that no two share one
 
-    def read(self, description: Description) -> None:
-        """The whole model."""
+    def read(self, description: Description) -> list[str]:
+        """The whole model; the nodes that it gives."""
         if len(description.inputs) > 1:
             raise NetworkError(
                 f"networks with several inputs are not supported (this one has {', '.join(description.inputs)})"
             )
-        outputs = self._model(description, "", "", None, 0)
-        self.graph.output(tuple(self.nodes[v.node] for v in outputs))
+        return [v.node for v in self._model(description, "", "", None, 0)]
 
     def _model(
         self, model: Description, prefix: str, store: str, given: Sequence[Value] | None, depth: int
@@ -127,7 +127,7 @@ class Reader:
 
     def _row_name(self, name: str) -> str:
         count = self.calls[name] = self.calls.get(name, 0) + 1
-        row = name if count == 1 else f"{name}@{count}"
+        row = name if count == 1 else f"{name}#{count}"
         if row in self.rows:
             raise NetworkError(f"two layers of the model are called {row!r}")
         return row
@@ -139,7 +139,7 @@ class Reader:
         last = outputs[0]
         linear = self.rows[last.row].linear if last.row in self.rows else last.node
         own = replace(last, row=row)
-        self.rows[row] = _Row(call.kind, own, Built(nn.Identity()), [last.row], linear, row)
+        self.rows[row] = _Row(call.kind, own, Built(nn.Identity()), [last.row], linear, prefix + call.name)
         return [own, *outputs[1:]]
 
     def _input(self, name: str, config: Config) -> Value:
@@ -253,19 +253,29 @@ class Reader:
                 found.add(parent)
             ancestors[name] = found
             softmax, logits = self._softmax(name, softmaxes)
+            shape = _map_shape(row.value.shape)
             yield Layer(
                 name=name,
                 kind=row.kind,
-                output_shape=row.value.shape,
+                output_shape=shape,
                 parameters=self._parameters(name),
                 receptive_field=None if row.value.field is None else ceil(row.value.field),
                 trained=True,
-                output=row.value.node,
-                linear=row.linear,
+                output=self._tap(row.value.node, row.value.shape),
+                linear=self._tap(row.linear, self.shapes[row.linear]),
                 softmax=softmax,
                 logits=logits,
                 depends_on=tuple(sorted(found, key=position.__getitem__)),
             )
+
+    def _tap(self, node: str, shape: Shape) -> str:
+        """A node that gives the value as a map (B, C, H, W) or vector (B, C), the node itself where it is one."""
+        if len(shape) in (1, 3):
+            return node
+        name = f"places_of_{node}"
+        if name not in self.nodes:
+            self._node(name, Places(_map_shape(shape)), [node])
+        return name
 
     def _above(self, name: str, known: dict[str, set[str]]) -> set[str]:
         """All that a row is made of; a model's own row stands before its layers' rows."""
@@ -279,8 +289,8 @@ class Reader:
 
     def _parameters(self, name: str) -> int:
         row = self.rows[name]
-        if row.kind in MODELS:
-            inner = f"{name.partition('@')[0]}/"
+        if row.kind in MODELS and row.owner == name:
+            inner = f"{name.partition('#')[0]}/"
             return sum(
                 self._parameters(n) for n in self.rows if n.startswith(inner) and "/" not in n[len(inner) :]
             )
@@ -305,6 +315,33 @@ class Reader:
         return (softmaxes[name], row.value.node) if name in softmaxes else (None, None)
 
 
+class Places(nn.Module):
+    """(B, C, places) or more axes to (B, C, H, W), for looking at: tokens of a square of patches as that square,
+    whatever stands before them left out; others in one row."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.channels, self.square = shape[0], len(shape) == 3 and shape[1] > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.reshape(x.shape[0], self.channels, -1)
+        side = isqrt(x.shape[2]) if self.square else 0
+        if not self.square or x.shape[2] - side**2 > MOST_EXTRA:
+            return x[:, :, None]
+        return x[:, :, x.shape[2] - side**2 :].unflatten(2, (side, side))
+
+
+def _map_shape(shape: Shape) -> Shape:
+    if len(shape) in (1, 3):
+        return shape
+    if not shape:
+        return (1, 1, 1)
+    places = prod(shape[1:])
+    side = isqrt(places)
+    square = len(shape) == 2 and side > 1 and places - side**2 <= MOST_EXTRA
+    return (shape[0], side, side) if square else (shape[0], 1, places)
+
+
 def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     """Build a Keras model from its serialised config ({"class_name": "Functional", "config": {...}}).
 
@@ -317,19 +354,21 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
         )
     inner = config["config"]
     reader = Reader(size)
-    reader.read(describe(str(kind), {"layers": inner} if isinstance(inner, list) else inner))
-    graph = fx.GraphModule(reader.root, reader.graph).eval()
+    outputs = reader.read(describe(str(kind), {"layers": inner} if isinstance(inner, list) else inner))
     slots: dict[str, tuple[str, tuple[Slot, ...]]] = {
         n: (safe_attribute(n), row.built.slots)
         for n, row in reader.rows.items()
         if row.built.slots and row.owner == n
     }
+    layers = {row.name: row for row in reader.layers()}
+    reader.graph.output(tuple(reader.nodes[n] for n in outputs))
+    graph = fx.GraphModule(reader.root, reader.graph).eval()
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
     fixed = any(row.value.other is None for row in reader.rows.values())
     spec = InputSpec(
         size=first[1], channels=first[0], mean=(0.0,) * first[0], std=(1.0,) * first[0], fixed=fixed
     )
-    return KerasGraph(graph, {row.name: row for row in reader.layers()}, slots, spec)
+    return KerasGraph(graph, layers, slots, spec)
 
 
 def _pick(values: list[Value], position: int, name: str) -> Value:
@@ -343,8 +382,11 @@ def _require_plain(call: Call, name: str, count: int) -> None:
     if call.kind == "Lambda":
         raise NetworkError(f"layer {name!r} is a Lambda: it holds code, and code of a model is never run")
     policy = call.config.get("dtype")
-    policy = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
-    if isinstance(policy, str) and ("int8" in policy or "int4" in policy or "float8" in policy):
+    if isinstance(policy, dict):
+        policy = policy.get("config", {}).get("mode") or policy.get("config", {}).get("name")
+    if call.config.get("quantization_config") or (
+        isinstance(policy, str) and any(kind in policy for kind in ("int8", "int4", "float8", "gptq", "awq"))
+    ):
         raise NetworkError(f"layer {name!r} ({call.kind}) is quantized ({policy}), which is not supported")
     if call.kwargs.get("training") is True and call.kind == "BatchNormalization":
         raise NetworkError(

@@ -60,9 +60,8 @@ def _chain(graph: fx.GraphModule) -> list[fx.Node]:
     chain: list[fx.Node] = []
     while len(entry.users) == 1:
         node = next(iter(entry.users))
-        if node.op != "call_module" or not isinstance(
-            graph.get_submodule(str(node.target)), Affine | Standardize
-        ):
+        kinds = Affine | Standardize | nn.Identity  # an identity: augmentation, which does nothing here
+        if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), kinds):
             break
         if sum(n.target == node.target for n in graph.graph.nodes) > 1:
             break  # a shared layer, which scales other values too

@@ -120,7 +120,8 @@ class WeightTable:
                 raise WeightsError(
                     f"{self.label} lacks {layer}/{absent.name}, expected with shape {list(absent.shape)}"
                 )
-        if not any(layer in self.table for layer, (_, slots) in self.slots.items() if slots):
+        wanting = [layer for layer, (_, slots) in self.slots.items() if slots]
+        if wanting and not any(layer in self.table for layer in wanting):
             raise WeightsError(f"{self.label} holds no weights for any layer of this network")
 
     def load(self, module: nn.Module, layer: str) -> None:
