@@ -2,22 +2,42 @@
 
 Nothing of Keras runs here: the config is plain data, so a model file can carry no code into it, and the
 torch graph is as fast as a native one whatever backend Keras itself runs on.
+
+A layer of a model inside the model is named `inner/conv1`, and `inner` is that model's own output. The second
+call of a layer that is used several times is `conv#2`: another place to look at, with the same weights.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil, isqrt, prod
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from filterscope.errors import NetworkError
-from filterscope.networks.keras_layers import BUILDERS, Affine, Built, Flatten
+from filterscope.networks.keras_config import (
+    DEEPEST,
+    MODELS,
+    Call,
+    Config,
+    Description,
+    batch_shape,
+    describe,
+)
+from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
+from filterscope.networks.keras_operations import operation
+from filterscope.networks.keras_parts import Shape
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
-from filterscope.networks.weights import Slots
+from filterscope.networks.weights import Slot, Slots
+
+LARGEST = 2**31  # values of one layer's output for one picture, or of one tensor of weights: 8 GB
+MOST_EXTRA = 16  # tokens in front of those of a picture's patches: of its class, registers
+OTHER = 128  # added to the sides to see which layers run at another size: halved seven times, it stays whole
 
 
 @dataclass
@@ -31,212 +51,436 @@ class KerasGraph:
 
 
 @dataclass
-class _Row:
-    built: Built
-    shape: tuple[int, ...]
-    field: int | None
-    jump: int
-    inputs: list[str]
-    linear: str
-    output: str
+class Value:
+    """One tensor of the graph: the fx node that makes it, the row it belongs to, its shape without the batch at
+    the network's own size, and what one value of it sees.
+
+    `before` is the node before the activation that made it, `node` itself where there is none. `other` is its
+    shape at a larger size, None where the layers up to here do not run at that size.
+    """
+
+    row: str
+    node: str
+    before: str
+    shape: Shape
+    other: Shape | None
+    field: int | None = 1
+    jump: Any = 1
 
 
 @dataclass
-class _Reader:
-    config: dict[str, Any]
+class _Row:
+    kind: str
+    value: Value
+    built: Built
+    inputs: list[str]
+    linear: str
+    owner: str  # the row whose weights the layer uses: its own name but for further calls
+
+
+@dataclass
+class Reader:
+    """Builds the torch graph call by call."""
+
+    size: int
     root: nn.Module = field(default_factory=nn.Module)
     graph: fx.Graph = field(default_factory=fx.Graph)
     nodes: dict[str, fx.Node] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)  # of nodes, without the batch
     rows: dict[str, _Row] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
-    lifted: Affine | None = None
+    calls: dict[str, int] = field(default_factory=dict)  # of each layer so far, by its whole name
+    names: dict[str, str] = field(default_factory=dict)  # torch attribute -> layer, so that no two share one
 
-    def read(self, entry: dict[str, Any], inputs: list[str], size: int) -> None:
-        kind, config = entry["class_name"], entry["config"]
-        name = str(config.get("name") or entry.get("name"))
-        if name in self.rows:
-            raise NetworkError(f"layer {name!r} is used twice: shared layers are not supported yet")
-        self.kinds[name] = kind
-        if kind == "InputLayer":
-            self._input(name, config, size)
-            return
-        if kind not in BUILDERS:
-            raise NetworkError(f"layer {name!r} is a {kind}, which has no torch counterpart here yet")
-        if len(inputs) != 1:
+    def read(self, description: Description) -> list[str]:
+        """The whole model; the nodes that it gives."""
+        if len(description.inputs) > 1:
             raise NetworkError(
-                f"layer {name!r} ({kind}) takes {len(inputs)} inputs; only one is supported yet"
+                f"networks with several inputs are not supported (this one has {', '.join(description.inputs)})"
             )
-        source = self.rows[inputs[0]]
-        try:
-            built = BUILDERS[kind](config, source.shape)
-        except NetworkError as error:
-            raise NetworkError(f"layer {name!r} ({kind}): {error}") from None
-        if isinstance(built.module, Affine) and self.kinds[inputs[0]] == "InputLayer":
-            self.lifted = built.module
-            built = Built(nn.Identity())
-        self._add(name, built, source, inputs)
+        return [v.node for v in self._model(description, "", "", None, 0)]
 
-    def _input(self, name: str, config: dict[str, Any], size: int) -> None:
-        shape = config.get("batch_shape") or config.get("batch_input_shape")
-        if len(self.rows):
-            raise NetworkError("networks with several inputs are not supported")
+    def _model(
+        self, model: Description, prefix: str, store: str, given: Sequence[Value] | None, depth: int
+    ) -> list[Value]:
+        """A model's calls one after the other; `given` is what a model inside another one is called on."""
+        if depth > DEEPEST:
+            raise NetworkError(f"models lie within models more than {DEEPEST} deep")
+        stores = _stores(model.layers)
+        bound = dict(zip(model.inputs, given or (), strict=False))
+        if given is not None and len(given) != len(model.inputs):
+            raise NetworkError(
+                f"{prefix.rstrip('/')!r} takes {len(model.inputs)} inputs, and is given {len(given)}"
+            )
+        made: dict[tuple[str, int], list[Value]] = {}
+        for call in model.calls:
+            inputs = [_pick(made[ref.layer, ref.call], ref.tensor, prefix + ref.layer) for ref in call.refs]
+            place = f"{store}layers/{stores.get(call.name, call.name)}/"
+            if call.name in bound:
+                made[call.name, call.count] = [bound[call.name]]
+            elif call.kind == "InputLayer":
+                made[call.name, call.count] = [self._input(prefix + call.name, call.config)]
+            elif call.is_model:
+                made[call.name, call.count] = self._inner(call, prefix, place, inputs, depth)
+            else:
+                made[call.name, call.count] = self._layer(call, prefix + call.name, place, inputs)
+        return [_pick(made[ref.layer, ref.call], ref.tensor, prefix + ref.layer) for ref in model.outputs]
+
+    def _row_name(self, name: str) -> str:
+        count = self.calls[name] = self.calls.get(name, 0) + 1
+        row = name if count == 1 else f"{name}#{count}"
+        if row in self.rows:
+            raise NetworkError(f"two layers of the model are called {row!r}")
+        return row
+
+    def _inner(self, call: Call, prefix: str, store: str, inputs: list[Value], depth: int) -> list[Value]:
+        row = self._row_name(prefix + call.name)
+        model = describe(call.kind, call.config, f"{prefix}{call.name}/")
+        outputs = self._model(model, f"{prefix}{call.name}/", store, inputs, depth + 1)
+        last = outputs[0]
+        linear = self.rows[last.row].linear if last.row in self.rows else last.node
+        own = replace(last, row=row)
+        self.rows[row] = _Row(call.kind, own, Built(nn.Identity()), [last.row], linear, prefix + call.name)
+        return [own, *outputs[1:]]
+
+    def _input(self, name: str, config: Config) -> Value:
+        shape = batch_shape(config)
         if shape is None or len(shape) != 4 or shape[3] is None:
             raise NetworkError(
                 f"the input {name!r} is no picture: its shape is {shape}, expected (batch, h, w, channels)"
             )
-        node = self.graph.placeholder(safe_attribute(name))
+        whole = (int(shape[3]), int(shape[1] or self.size), int(shape[2] or self.size))
+        _require_sane(name, whole, "its pictures")
+        row, attribute = self._row_name(name), self._attribute(name)
+        node = self.graph.placeholder(attribute)
         self.nodes[node.name] = node
-        whole = (shape[3], shape[1] or size, shape[2] or size)
-        self.rows[name] = _Row(Built(nn.Identity()), whole, 1, 1, [], node.name, node.name)
+        self.shapes[node.name] = whole
+        value = Value(row, node.name, node.name, whole, (whole[0], whole[1] + OTHER, whole[2] + OTHER))
+        self.rows[row] = _Row("InputLayer", value, Built(nn.Identity()), [], node.name, row)
+        return value
 
-    def _add(self, name: str, built: Built, source: _Row, inputs: list[str]) -> None:
-        linear = self._call(safe_attribute(name), built.module, source.output)
-        output = linear
+    def _layer(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
+        row = self._row_name(name)
+        _require_plain(call, name, len(inputs))
+        try:
+            built = _build(call, [v.shape for v in inputs])
+            for parameter in built.module.parameters():
+                _require_sane(name, tuple(parameter.shape), "a tensor of weights")
+            first = self.rows.get(name)
+            if first is not None and built.slots:  # a further call of a layer: the same weights
+                if [s.shape for s in built.slots] != [s.shape for s in first.built.slots]:
+                    raise NetworkError("its calls want weights of different shapes")
+                built = replace(built, module=first.built.module)
+            built = replace(built, slots=tuple(_stored(s, i, store) for i, s in enumerate(built.slots)))
+            values = self._add(row, name if built.slots else row, built, inputs)
+        except NetworkError as error:
+            raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
+        linear = self._linear(built, values[0], inputs)
+        values[0] = replace(
+            values[0], before=linear if built.pools or built.acts or built.joins else values[0].before
+        )
+        self.rows[row] = _Row(
+            call.kind, values[0], built, [v.row for v in inputs], linear, name if built.slots else row
+        )
+        return values
+
+    def _add(self, row: str, owner: str, built: Built, inputs: list[Value]) -> list[Value]:
+        """The layer's nodes, its own activation's behind them, and what comes out."""
+        node = self._node(self._attribute(owner), built.module, [v.node for v in inputs])
+        results = _run(built.module, [v.shape for v in inputs])
+        others = _run_other(built.module, [v.other for v in inputs], len(results))
+        reach, jump = _seen(built, inputs)
+        values = []
+        for i, (shape, other) in enumerate(zip(results, others, strict=True)):
+            _require_sane(row, shape, "its output")
+            place = node if len(results) == 1 else self._item(node, i)
+            self.shapes[place] = shape
+            values.append(Value(row, place, place, shape, other, reach, jump))
         if built.activation is not None:
-            output = self._call(f"activation_of_{safe_attribute(name)}", built.activation, linear)
-        with torch.device("meta"):
-            twin = copy.deepcopy(built.module).to("meta")  # a Rescaling keeps its own numbers
-            result = twin(torch.empty(1, *source.shape, device="meta"))
-        reach, jump = None, source.jump
-        if built.window is not None and source.field is not None:
-            reach = source.field + (built.window[0] - 1) * source.jump
-            jump = source.jump * built.window[1]
-        self.rows[name] = _Row(built, tuple(result.shape[1:]), reach, jump, inputs, linear, output)
+            after = self._node(f"activation_of_{self._attribute(owner)}", built.activation, [values[0].node])
+            self.shapes[after] = values[0].shape
+            values[0] = replace(values[0], node=after)
+        return values
 
-    def _call(self, attribute: str, module: nn.Module, source: str) -> str:
-        if hasattr(self.root, attribute):
+    def _linear(self, built: Built, value: Value, inputs: list[Value]) -> str:
+        """The node before the layer's activation: its own, or for a layer that is an activation, that gathers or
+        joins what comes out of one, the node before that one."""
+        if built.activation is not None or not inputs:
+            return value.before
+        first = inputs[0]
+        if built.acts:
+            return first.node
+        if built.pools and first.before != first.node:
+            return first.before
+        if built.joins and any(v.before != v.node for v in inputs):
+            sources = [v.before for v in inputs]
+            if all(self.shapes[n] == v.shape for n, v in zip(sources, inputs, strict=True)):
+                node = self._node(str(self.nodes[value.node].target), None, sources)
+                self.shapes[node] = value.shape
+                return node
+        return value.node
+
+    def _attribute(self, name: str) -> str:
+        attribute = safe_attribute(name)
+        if self.names.setdefault(attribute, name) != name:
             raise NetworkError(f"two layers' names differ in signs alone ({attribute}); rename one")
-        self.root.add_module(attribute, module)
-        node = self.graph.call_module(attribute, (self.nodes[source],))
+        return attribute
+
+    def _node(self, attribute: str, module: nn.Module | None, sources: Sequence[str]) -> str:
+        if module is not None and not hasattr(self.root, attribute):
+            self.root.add_module(attribute, module)
+        node = self.graph.call_module(attribute, tuple(self.nodes[s] for s in sources))
         self.nodes[node.name] = node
         return node.name
 
-    def ancestors(self, name: str) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        todo = list(self.rows[name].inputs)
+    def _item(self, source: str, position: int) -> str:
+        node = self.graph.call_function(operator.getitem, (self.nodes[source], position))
+        self.nodes[node.name] = node
+        return node.name
+
+    def layers(self) -> Iterator[Layer]:
+        """The layer table."""
+        position = {name: i for i, name in enumerate(self.rows)}
+        ancestors: dict[str, set[str]] = {}
+        softmaxes = {
+            row.inputs[0]: row.value.node
+            for row in reversed(self.rows.values())
+            if isinstance(row.built.module, nn.Softmax) and len(row.value.shape) == 1
+        }
+        for name, row in self.rows.items():
+            found: set[str] = {row.owner} - {name}
+            for parent in row.inputs:
+                found |= ancestors.get(parent) or self._above(parent, ancestors)
+                found.add(parent)
+            ancestors[name] = found
+            softmax, logits = self._softmax(name, softmaxes)
+            shape = _map_shape(row.value.shape)
+            yield Layer(
+                name=name,
+                kind=row.kind,
+                output_shape=shape,
+                parameters=self._parameters(name),
+                receptive_field=None if row.value.field is None else ceil(row.value.field),
+                trained=True,
+                output=self._tap(row.value.node, row.value.shape),
+                linear=self._tap(row.linear, self.shapes[row.linear]),
+                softmax=softmax,
+                logits=logits,
+                depends_on=tuple(sorted(found, key=position.__getitem__)),
+            )
+
+    def _tap(self, node: str, shape: Shape) -> str:
+        """A node that gives the value as a map (B, C, H, W) or vector (B, C), the node itself where it is one."""
+        if len(shape) in (1, 3):
+            return node
+        name = f"places_of_{node}"
+        if name not in self.nodes:
+            self._node(name, Places(_map_shape(shape)), [node])
+        return name
+
+    def _above(self, name: str, known: dict[str, set[str]]) -> set[str]:
+        """All that a row is made of; a model's own row stands before its layers' rows."""
+        found, todo = set(), [name]
         while todo:
-            parent = todo.pop()
-            if parent not in found:
-                found[parent] = None
-                todo.extend(self.rows[parent].inputs)
-        return tuple(n for n in self.rows if n in found)
+            row = self.rows[todo.pop()]
+            for parent in {*row.inputs, row.owner} - found:
+                found.add(parent)
+                todo.append(parent)
+        return found - {name}
 
-    def softmax(self, name: str) -> str | None:
-        """The node of the softmax that is the layer's activation, is the layer, or follows it directly."""
+    def _parameters(self, name: str) -> int:
         row = self.rows[name]
-        if isinstance(row.built.activation or row.built.module, nn.Softmax):
-            return row.output
-        for after in self.rows.values():
-            if after.inputs == [name] and isinstance(after.built.module, nn.Softmax):
-                return after.output
-        return None
-
-    def logits(self, name: str) -> str | None:
-        """The node that goes into that softmax."""
-        row = self.rows[name]
-        if self.softmax(name) is None:
-            return None
-        if isinstance(row.built.activation, nn.Softmax):
-            return row.linear
-        return self.rows[row.inputs[0]].output if isinstance(row.built.module, nn.Softmax) else row.output
-
-    def linear(self, name: str) -> str:
-        """The node before the layer's activation: its own, or for a layer that is an activation, or that pools
-        what comes out of one, the node before that one."""
-        row = self.rows[name]
-        if row.built.activation is not None or not row.inputs:
-            return row.linear
-        if isinstance(row.built.module, nn.Softmax | nn.ReLU | nn.ReLU6):
-            return self.rows[row.inputs[0]].output
-        if row.built.pools:
-            before = self.linear(row.inputs[0])
-            return row.linear if before == self.rows[row.inputs[0]].output else before
-        return row.linear
-
-    def layer(self, name: str) -> Layer:
-        row = self.rows[name]
-        return Layer(
-            name=name,
-            kind=self.kinds[name],
-            output_shape=row.shape,
-            parameters=sum(_size(slot.shape) for slot in row.built.slots),
-            receptive_field=row.field,
-            trained=True,
-            output=row.output,
-            linear=self.linear(name),
-            softmax=self.softmax(name),
-            logits=self.logits(name),
-            depends_on=self.ancestors(name),
+        if row.kind in MODELS and row.owner == name:
+            inner = f"{name.partition('#')[0]}/"
+            return sum(
+                self._parameters(n) for n in self.rows if n.startswith(inner) and "/" not in n[len(inner) :]
+            )
+        return (
+            sum(prod(slot.shape) for slot in row.built.slots if slot.name != "count")
+            if row.owner == name
+            else 0
         )
 
+    def _softmax(self, name: str, softmaxes: dict[str, str]) -> tuple[str | None, str | None]:
+        """The node of the softmax that is the layer's activation, is the layer, or follows it directly, and the
+        node that goes into it."""
+        row = self.rows[name]
+        if len(row.value.shape) != 1:
+            return None, None
+        if row.kind in MODELS:
+            return self._softmax(row.inputs[0], softmaxes)
+        if isinstance(row.built.activation, nn.Softmax):
+            return row.value.node, row.linear
+        if isinstance(row.built.module, nn.Softmax):
+            return row.value.node, self.rows[row.inputs[0]].value.node
+        return (softmaxes[name], row.value.node) if name in softmaxes else (None, None)
 
-def read_graph(config: dict[str, Any], *, size: int = 224) -> KerasGraph:
+
+class Places(nn.Module):
+    """(B, C, places) or more axes to (B, C, H, W), for looking at: tokens of a square of patches as that square,
+    whatever stands before them left out; others in one row."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.channels, self.square = shape[0], len(shape) == 3 and shape[1] > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.reshape(x.shape[0], self.channels, -1)
+        side = isqrt(x.shape[2]) if self.square else 0
+        if not self.square or x.shape[2] - side**2 > MOST_EXTRA:
+            return x[:, :, None]
+        return x[:, :, x.shape[2] - side**2 :].unflatten(2, (side, side))
+
+
+def _map_shape(shape: Shape) -> Shape:
+    if len(shape) in (1, 3):
+        return shape
+    if not shape:
+        return (1, 1, 1)
+    places = prod(shape[1:])
+    side = isqrt(places)
+    square = len(shape) == 2 and side > 1 and places - side**2 <= MOST_EXTRA
+    return (shape[0], side, side) if square else (shape[0], 1, places)
+
+
+def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     """Build a Keras model from its serialised config ({"class_name": "Functional", "config": {...}}).
 
-    `size` stands in for picture sides that the config leaves open. A Rescaling layer right behind the input
-    becomes part of the input spec (mean and std), so that the picture keeps the 0 to 255 scale outside the
-    network; the layer keeps its name and its output.
+    `size` stands in for picture sides that the config leaves open.
     """
     kind = config.get("class_name")
-    if kind not in ("Functional", "Model", "Sequential"):
+    if kind not in MODELS:
         raise NetworkError(
             f"a Keras model of class {kind!r} has no graph to read; Functional and Sequential have"
         )
-    reader = _Reader(config)
-    for entry, inputs in _calls(config["config"], sequential=kind == "Sequential"):
-        reader.read(entry, inputs, size)
-    last = next(reversed(reader.rows.values()))
-    reader.graph.output(reader.nodes[last.output])
-    graph = fx.GraphModule(reader.root, reader.graph)
-    slots = {n: (safe_attribute(n), row.built.slots) for n, row in reader.rows.items() if row.built.slots}
-    layers = {name: reader.layer(name) for name in reader.rows}
-    return KerasGraph(graph, layers, slots, _input_spec(reader, size))
+    inner = config["config"]
+    reader = Reader(size)
+    outputs = reader.read(describe(str(kind), {"layers": inner} if isinstance(inner, list) else inner))
+    slots: dict[str, tuple[str, tuple[Slot, ...]]] = {
+        n: (safe_attribute(n), row.built.slots)
+        for n, row in reader.rows.items()
+        if row.built.slots and row.owner == n
+    }
+    layers = {row.name: row for row in reader.layers()}
+    reader.graph.output(tuple(reader.nodes[n] for n in outputs))
+    graph = fx.GraphModule(reader.root, reader.graph).eval()
+    first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
+    fixed = any(row.value.other is None for row in reader.rows.values())
+    spec = InputSpec(
+        size=first[1], channels=first[0], mean=(0.0,) * first[0], std=(1.0,) * first[0], fixed=fixed
+    )
+    return KerasGraph(graph, layers, slots, spec)
 
 
-def _calls(config: dict[str, Any], *, sequential: bool) -> Iterable[tuple[dict[str, Any], list[str]]]:
-    """Each layer of the config with the names of the layers that feed it, in an order that runs."""
-    previous: list[str] = []
-    for entry in config["layers"]:
-        name = entry["config"].get("name") or entry.get("name")
-        if sequential:
-            yield entry, previous
-            previous = [name]
-            continue
-        calls = entry.get("inbound_nodes", [])
-        if len(calls) > 1:
-            raise NetworkError(
-                f"layer {name!r} is used {len(calls)} times: shared layers are not supported yet"
-            )
-        yield entry, list(_histories(calls))
+def _pick(values: list[Value], position: int, name: str) -> Value:
+    if not 0 <= position < len(values):
+        raise NetworkError(f"the config names output {position} of {name!r}, which has {len(values)}")
+    return values[position]
 
 
-def _histories(value: Any) -> Iterable[str]:
-    """The layers named by the `__keras_tensor__` entries (Keras 3) anywhere inside a call's arguments."""
-    if isinstance(value, dict):
-        if value.get("class_name") == "__keras_tensor__":
-            yield value["config"]["keras_history"][0]
-        else:
-            for inner in value.values():
-                yield from _histories(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _histories(inner)
+def _require_plain(call: Call, name: str, count: int) -> None:
+    """NetworkError for a class that is not known, or that needs what is never done."""
+    if call.kind == "Lambda":
+        raise NetworkError(f"layer {name!r} is a Lambda: it holds code, and code of a model is never run")
+    policy = call.config.get("dtype")
+    if isinstance(policy, dict):
+        policy = policy.get("config", {}).get("mode") or policy.get("config", {}).get("name")
+    if call.config.get("quantization_config") or (
+        isinstance(policy, str) and any(kind in policy for kind in ("int8", "int4", "float8", "gptq", "awq"))
+    ):
+        raise NetworkError(f"layer {name!r} ({call.kind}) is quantized ({policy}), which is not supported")
+    if call.kwargs.get("training") is True and call.kind == "BatchNormalization":
+        raise NetworkError(
+            f"layer {name!r} ({call.kind}) is called with training=True, which is not supported"
+        )
+    if call.is_operation:
+        return
+    if call.kind not in BUILDERS and call.kind not in JOINERS:
+        raise NetworkError(f"layer {name!r} is a {call.kind}, which has no torch counterpart here yet")
+    if call.kind in BUILDERS and count != 1:
+        raise NetworkError(f"layer {name!r} ({call.kind}) takes {count} inputs; it needs one")
 
 
-def _input_spec(reader: _Reader, size: int) -> InputSpec:
-    first = next(iter(reader.rows.values()))
-    channels, height, _ = first.shape
-    mean, std = (0.0,) * channels, (1.0,) * channels
-    if reader.lifted is not None:
-        scale, offset = reader.lifted.get_buffer("scale"), reader.lifted.get_buffer("offset")
-        mean = tuple(float(f"{v:.6g}") for v in (-offset / scale).tolist())
-        std = tuple(float(f"{v:.6g}") for v in (1 / scale).tolist())
-    flat = any(isinstance(row.built.module, Flatten) for row in reader.rows.values())
-    return InputSpec(size=height or size, channels=channels, mean=mean, std=std, fixed=flat)
+def _build(call: Call, shapes: list[Shape]) -> Built:
+    if call.is_operation:
+        return operation(call, shapes)
+    if call.kind in JOINERS:
+        if not shapes:
+            raise NetworkError("it has no inputs")
+        return JOINERS[call.kind]({**call.config, "call_arguments": call.kwargs}, shapes)
+    return BUILDERS[call.kind](call.config, shapes[0])
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
+def _run(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
+    """The shapes that come out, without the batch; nothing is computed."""
+    if any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
+        module = copy.deepcopy(module).to("meta")  # a Rescaling keeps its own numbers
+    with torch.device("meta"), torch.no_grad():
+        try:
+            result = module(*(torch.empty(2, *shape) for shape in shapes))
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            given = ", ".join(str(list(s)) for s in shapes)
+            raise NetworkError(f"it does not run on its input {given}: {_brief(error)}") from error
+    results = [result] if isinstance(result, Tensor) else list(result)
+    if any(len(r) != 2 or not all(r.shape) for r in results):
+        raise NetworkError(f"nothing comes out of its input {', '.join(str(list(s)) for s in shapes)}")
+    return [tuple(r.shape[1:]) for r in results]
+
+
+def _run_other(module: nn.Module, shapes: Sequence[Shape | None], count: int) -> list[Shape | None]:
+    """The same at another size; None where the layer, or one before it, runs at its own size alone."""
+    known = [s for s in shapes if s is not None]
+    if len(known) < len(shapes):
+        return [None] * count
+    try:
+        found: list[Shape | None] = [*_run(module, known)]
+    except NetworkError:
+        return [None] * count
+    return found
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _seen(built: Built, inputs: Sequence[Value]) -> tuple[Any, Any]:
+    """(receptive field, jump): the largest over the inputs; None where the layer sees the whole picture."""
+    jump = max(v.jump for v in inputs)
+    fields = [v.field for v in inputs]
+    if built.window is None or any(f is None for f in fields):
+        return None, jump
+    kernel, stride = built.window
+    return max(f for f in fields if f is not None) + (kernel - 1) * jump, jump * stride
+
+
+def _require_sane(name: str, shape: Shape, what: str) -> None:
+    if prod(shape) > LARGEST:
+        raise NetworkError(
+            f"layer {name!r}: {what} would hold {' x '.join(map(str, shape))} values; at most {LARGEST} are allowed"
+        )
+
+
+def _stores(layers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Each layer's folder in a `.weights.h5` file of Keras 3: its class and how many came before it."""
+    counts: dict[str, int] = {}
+    folders: dict[str, str] = {}
+    for name, kind in layers:
+        stem = snake_case(kind)
+        folders[name] = stem + (f"_{counts[stem]}" if stem in counts else "")
+        counts[stem] = counts.get(stem, 0) + 1
+    return folders
+
+
+def snake_case(kind: str) -> str:
+    """A class's name as Keras derives names of layers from it.
+
+    >>> snake_case("GlobalAveragePooling2D")
+    'global_average_pooling2d'
+    """
+    import re
+
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _stored(slot: Slot, position: int, store: str) -> Slot:
+    return replace(slot, store=store + (slot.store or f"vars/{position}"))

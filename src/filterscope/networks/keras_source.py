@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import json
 import os
 import sys
+import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -18,25 +21,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from filterscope.errors import DownloadError, WeightsError
+from filterscope.errors import DownloadError, NetworkError, WeightsError
 from filterscope.networks.hdf5 import hdf5_table
-from filterscope.networks.network import InputSpec
+from filterscope.networks.keras_applications import (
+    APPLICATIONS,
+    EFFICIENTNET_MEAN,
+    EFFICIENTNET_STD,
+    Application,
+    canonical_names,
+    corrected,
+    renamed,
+)
+from filterscope.networks.keras_graph import read_graph
 from filterscope.networks.weights import Slots, WeightTable, sha256_arrays, sha256_file
-
-# keras.applications.imagenet_utils, mode "caffe": BGR, the ImageNet mean subtracted, no scaling
-CAFFE = InputSpec(mean=(103.939, 116.779, 123.68), bgr=True)
-
-
-@dataclass(frozen=True)
-class Application:
-    """A network of keras.applications: the function that makes it and how it wants its pictures."""
-
-    function: str
-    input: InputSpec
-    top: tuple[str, ...] = ("flatten", "fc1", "fc2", "predictions")
-
-
-APPLICATIONS = {"vgg16": Application("VGG16", CAFFE), "vgg19": Application("VGG19", CAFFE)}
 
 
 def import_keras() -> ModuleType:
@@ -58,12 +55,36 @@ def _configured_backend() -> str:
     return backend if isinstance(backend, str) else "tensorflow"
 
 
-def application_config(name: str) -> dict[str, Any]:
-    """The serialised graph of a Keras application, made without allocating any weights."""
+def application_config(name: str, *, include_top: bool = True, published: bool = True) -> dict[str, Any]:
+    """The serialised graph of a Keras application, made without allocating any weights, names counted anew.
+
+    EfficientNet is as Keras builds it for its published weights, or else for any others.
+    """
     keras = import_keras()
+    application = APPLICATIONS[name]
     with keras.StatelessScope(initialize_variables=False):
-        model = getattr(keras.applications, APPLICATIONS[name].function)(weights=None)
-    return {"class_name": "Functional", "config": model.get_config()}
+        model = _make(application, weights=None, include_top=include_top)
+    config = model.get_config()
+    config = renamed(config, canonical_names(config))
+    return {
+        "class_name": "Functional",
+        "config": corrected(config) if published and application.corrected else config,
+    }
+
+
+def _make(application: Application, **settings: Any) -> Any:
+    """The Keras model of an application."""
+    keras = import_keras()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on input shapes that are left to their defaults
+        if application.function == "NASNetMobile" and keras.backend.backend() == "torch":
+            # Keras refuses NASNetMobile on torch, where its own pooling differs; the graph and the weights are the same
+            nasnet = importlib.import_module("keras.src.applications.nasnet")
+            shape = None if settings["include_top"] else (224, 224, 3)
+            return nasnet.NASNet(
+                shape, 1056, 4, 32, False, 2, default_size=224, name="nasnet_mobile", **settings
+            )
+        return getattr(keras.applications, application.function)(**settings)
 
 
 @dataclass
@@ -75,6 +96,7 @@ class DownloadedWeights:
     label: str = "Keras' published weights"
     path: Path | None = None
     parts: dict[bool, WeightTable] = field(default_factory=dict)
+    _hidden: frozenset[str] | None = None
 
     @property
     def sha256(self) -> str:
@@ -82,27 +104,40 @@ class DownloadedWeights:
         part = next(iter(self.parts.values())) if self.parts else self._part(False)
         return part.sha256
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The layers that the file without the classes covers."""
+        if self._hidden is None:
+            graph = read_graph(application_config(self.name, include_top=False))
+            self._hidden = frozenset(graph.layers)
+        return self._hidden
+
     def covers(self, layer: str) -> bool:
         return True
 
+    def tensors(self, layer: str) -> list[np.ndarray] | None:
+        """What the layer's weights are expected to be, for EfficientNet's Normalization; None for all others."""
+        if not APPLICATIONS[self.name].corrected or layer != "normalization":
+            return None
+        return [np.asarray(EFFICIENTNET_MEAN), np.asarray(EFFICIENTNET_STD)]
+
     def load(self, module: nn.Module, layer: str) -> None:
-        top = layer in APPLICATIONS[self.name].top
         if layer in self.slots:
-            self._part(top).load(module, layer)
+            self._part(layer not in self.hidden).load(module, layer)
 
     def _part(self, top: bool) -> WeightTable:
         top = top or True in self.parts
         if top not in self.parts:
             model = self._fetch(top)
-            self.parts[top] = model_weights(model, self.slots, unhashed=APPLICATIONS[self.name].top)
+            names = canonical_names(model.get_config())
+            unhashed = [layer for layer in self.slots if layer not in self.hidden]
+            self.parts[top] = model_weights(model, self.slots, names=names, unhashed=unhashed)
         return self.parts[top]
 
     def _fetch(self, top: bool) -> Any:
-        keras = import_keras()
-        make = getattr(keras.applications, APPLICATIONS[self.name].function)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # standard output is the result's
-                return make(weights="imagenet", include_top=top)
+                return _make(APPLICATIONS[self.name], weights="imagenet", include_top=top)
         except Exception as error:  # Keras raises a bare Exception for any failed download
             raise DownloadError(
                 f"the weights of {self.name} could not be downloaded ({_first_line(error)}); pass a file you have "
@@ -115,20 +150,21 @@ def downloaded_weights(name: str, slots: Slots) -> DownloadedWeights:
     return DownloadedWeights(name, slots)
 
 
-def model_weights(model: Any, slots: Slots, *, unhashed: Sequence[str] = ()) -> WeightTable:
+def model_weights(
+    model: Any, slots: Slots, *, names: Mapping[str, str] | None = None, unhashed: Sequence[str] = ()
+) -> WeightTable:
     """The tensors of a live Keras model, on whatever backend it runs; copied, never changed.
 
-    Layers named in `unhashed` are left out of the weights' sha256.
+    `names` renames layers. Layers named in `unhashed` are left out of the weights' sha256.
     """
     keras = import_keras()
 
     def reader(variable: Any) -> Callable[[], np.ndarray]:
-        return lambda: np.asarray(keras.ops.convert_to_numpy(variable.value))
+        return lambda: _float32(keras.ops.convert_to_numpy(variable.value))
 
     table = {
-        layer.name: [(v.name, tuple(v.shape), reader(v)) for v in layer.weights]
-        for layer in model.layers
-        if layer.weights
+        name: [(title, tuple(v.shape), reader(v)) for title, v in zip(_titles(weights), weights, strict=True)]
+        for name, weights in _weights_of(model, names or {})
     }
 
     def digest() -> str:
@@ -140,6 +176,39 @@ def model_weights(model: Any, slots: Slots, *, unhashed: Sequence[str] = ()) -> 
     weights = WeightTable(f"the model {model.name!r}", slots, table, digest)
     weights.check()
     return weights
+
+
+def _weights_of(model: Any, names: Mapping[str, str], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Each layer of the model, and of models within it, that has weights, with them."""
+    for layer in model.layers:
+        name = prefix + names.get(layer.name, layer.name)
+        if hasattr(layer, "layers"):
+            yield from _weights_of(layer, names, f"{name}/")
+        elif layer.weights:
+            yield name, list(layer.weights)
+
+
+def _titles(variables: Sequence[Any]) -> list[str]:
+    """The variables' names, told apart by their count where a layer of several parts has the same name twice."""
+    seen: Counter[str] = Counter()
+    titles = []
+    for variable in variables:
+        seen[variable.name] += 1
+        titles.append(variable.name if seen[variable.name] == 1 else f"{variable.name} {seen[variable.name]}")
+    return titles
+
+
+def _float32(value: Any) -> np.ndarray:
+    return np.array(value, dtype=np.float32)  # also from bfloat16, as Keras' mixed precision keeps some
+
+
+def archived_config(path: Path) -> Any:
+    """The config inside a `.keras` file: plain data, of which nothing is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, RecursionError) as error:
+        raise NetworkError(f"{path.name} is no whole .keras file (cut short?): {error}") from error
 
 
 def archived_weights(path: Path, slots: Slots) -> WeightTable:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import zipfile
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +13,18 @@ import torch
 from filterscope.errors import ArgumentError, NetworkError, did_you_mean
 from filterscope.networks import pytorch_sources
 from filterscope.networks.input_spec import InputOptions
-from filterscope.networks.keras_graph import KerasGraph, read_graph
-from filterscope.networks.keras_source import (
-    APPLICATIONS,
-    application_config,
-    archived_weights,
-    downloaded_weights,
-    model_weights,
+from filterscope.networks.keras_applications import APPLICATIONS
+from filterscope.networks.keras_opening import (
+    EMBEDDED,
+    is_keras_model,
+    open_application,
+    open_embedded,
+    open_keras_file,
+    open_keras_model,
 )
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
-from filterscope.networks.weights import WeightSource, open_weights
-
-EMBEDDED = "tiny-vgg16"
-_DATA = resources.files("filterscope.networks") / "data"
 
 
 def network_names() -> list[str]:
@@ -52,7 +46,7 @@ def open_network(
     """Open a trained network.
 
     source: a name (`filterscope models` lists them; "torchvision:NAME" and "timm:NAME" are theirs), the path of
-        a `.keras` file or a `torch.export` program (`.pt2`), "path/to/file.py:factory" (your own code, which is
+        a `.keras` or `.h5` file or a `torch.export` program (`.pt2`), "path/to/file.py:factory" (your own code, which is
         run), a Keras model or a torch module, which is read and never changed.
     weights: a file to use instead of the network's own weights: `.safetensors`, `.weights.h5` or `.h5` for Keras,
         a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`) for PyTorch. It may cover only some layers; a target
@@ -135,112 +129,21 @@ def _is_keras(model: Any) -> bool:
 
 def _open_keras(source: Any, weights: str | os.PathLike[str] | None) -> Network:
     if not isinstance(source, str | os.PathLike):
-        return _open_model(source, weights)
+        if not is_keras_model(source):
+            raise NetworkError(
+                f"cannot open a {type(source).__name__}: pass a name, a .keras file or a Keras model"
+            )
+        return open_keras_model(source, weights)
     name = os.fspath(source)
-    if name.endswith(".keras") or os.sep in name:
-        return _open_keras_file(Path(name), weights)
+    if name.endswith((".keras", ".h5", ".hdf5")) or os.sep in name:
+        return open_keras_file(Path(name), weights)
     name = name.removeprefix("keras:").lower()
     if name == EMBEDDED:
-        return _open_embedded(weights)
+        return open_embedded(weights)
     if name in APPLICATIONS:
-        return _open_application(name, weights)
+        return open_application(name, weights)
     near = did_you_mean(name, network_names())
     raise NetworkError(
         f"unknown network {name!r}{near} (known: {', '.join(network_names())}, torchvision:NAME, timm:NAME, FILE.keras, "
-        "FILE.pt2, FILE.py:FACTORY)"
+        "FILE.h5, FILE.pt2, FILE.py:FACTORY)"
     )
-
-
-def _open_application(name: str, weights: str | os.PathLike[str] | None) -> Network:
-    graph = _known_graph(name)
-    source: WeightSource
-    if weights is None:
-        source = downloaded_weights(name, graph.slots)
-    else:
-        source = open_weights(Path(weights), graph.slots)
-    return _network(name, graph, source, _classes(name))
-
-
-def _open_embedded(weights: str | os.PathLike[str] | None) -> Network:
-    graph = _known_graph(EMBEDDED)
-    with resources.as_file(_DATA / f"{EMBEDDED}.safetensors") as own:
-        source = open_weights(Path(weights or own), graph.slots)
-    return _network(EMBEDDED, graph, source, _classes(EMBEDDED))
-
-
-def _known_graph(name: str) -> KerasGraph:
-    """The graph of a network that opens by name, with its input spec."""
-    if name == EMBEDDED:
-        return read_graph(json.loads((_DATA / f"{EMBEDDED}.json").read_text()), size=64)
-    graph = read_graph(application_config(name))
-    graph.input = dataclasses.replace(APPLICATIONS[name].input, fixed=graph.input.fixed)
-    return graph
-
-
-def _recognized(name: str, graph: KerasGraph) -> Sequence[Sequence[str]]:
-    """Where a model is one that opens by name (its name, layers and shapes are), that one's class names; the
-    graph takes its input spec, which a Keras model does not carry."""
-    if name not in network_names():
-        return ()
-    known = _known_graph(name)
-    if not graph.slots or any(known.slots.get(layer) != wanted for layer, wanted in graph.slots.items()):
-        return ()
-    spec = dataclasses.replace(known.input, size=graph.input.size, fixed=graph.input.fixed)
-    graph.input = spec if name in APPLICATIONS else dataclasses.replace(graph.input, size=known.input.size)
-    return _classes(name)
-
-
-def _open_keras_file(path: Path, weights: str | os.PathLike[str] | None) -> Network:
-    if not path.is_file():
-        raise NetworkError(f"there is no model file {str(path)!r}")
-    if path.suffix != ".keras":
-        raise NetworkError(f"{str(path)!r}: a model file ends in .keras")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise NetworkError(f"{path.name} is no whole .keras file (cut short?): {error}") from error
-    try:
-        graph = read_graph(config)
-    except (
-        AttributeError,
-        IndexError,
-        KeyError,
-        RuntimeError,
-        StopIteration,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise NetworkError(f"the config.json in {path.name} describes no model: {error!r}") from error
-    source = open_weights(Path(weights), graph.slots) if weights else archived_weights(path, graph.slots)
-    return _network(path.stem, graph, source, _recognized(str(config["config"].get("name")), graph))
-
-
-def _open_model(model: Any, weights: str | os.PathLike[str] | None) -> Network:
-    kinds = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(model).__mro__}
-    if "keras.Model" not in kinds:
-        raise NetworkError(
-            f"cannot open a {type(model).__name__}: pass a name, a .keras file or a Keras model"
-        )
-    kind = "Sequential" if "keras.Sequential" in kinds else "Functional"
-    if kind == "Functional" and "keras.Functional" not in kinds:
-        raise NetworkError(
-            f"{type(model).__name__} is a subclassed Keras model without a graph; functional and sequential ones open"
-        )
-    graph = read_graph({"class_name": kind, "config": model.get_config()})
-    source = open_weights(Path(weights), graph.slots) if weights else model_weights(model, graph.slots)
-    return _network(model.name, graph, source, _recognized(model.name, graph))
-
-
-def _network(
-    name: str, graph: KerasGraph, weights: WeightSource, classes: Sequence[Sequence[str]]
-) -> Network:
-    layers = {n: dataclasses.replace(row, trained=weights.covers(n)) for n, row in graph.layers.items()}
-    return Network(name, graph.graph, layers, graph.input, weights, classes)
-
-
-def _classes(name: str) -> Sequence[Sequence[str]]:
-    """For each class of a network that opens by name (name, WordNet id), in the order of its outputs."""
-    file = "tiny-imagenet-classes.json" if name == EMBEDDED else "imagenet-classes.json"
-    rows = json.loads((_DATA / file).read_text(encoding="utf-8"))
-    return [(title, wnid) for wnid, title in rows]

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from filterscope.errors import WeightsError
 
@@ -27,13 +27,15 @@ FORMATS = (".safetensors", ".weights.h5", ".h5")
 class Slot:
     """A tensor that a layer wants: its Keras name and shape, and the torch parameter it becomes.
 
-    `axes` permutes the Keras layout into torch's; () keeps it.
+    `axes` permutes the Keras layout into torch's; () keeps it. The result takes the parameter's own shape.
+    `store` is the tensor's path in a `.weights.h5` file of Keras 3.
     """
 
     name: str
     shape: tuple[int, ...]
     parameter: str
     axes: tuple[int, ...] = ()
+    store: str = field(default="", compare=False)
 
     def fill(self, module: nn.Module, array: Array) -> None:
         tensor = torch.from_numpy(np.array(array, dtype=np.float32))
@@ -41,6 +43,9 @@ class Slot:
             tensor = tensor.permute(self.axes).contiguous()
         owner, _, name = self.parameter.rpartition(".")
         place = module.get_submodule(owner)
+        wanted = getattr(place, name, None)
+        if isinstance(wanted, Tensor) and wanted.shape != tensor.shape:
+            tensor = tensor.reshape(wanted.shape)
         if name in place._buffers:
             place._buffers[name] = tensor
         else:
@@ -92,6 +97,10 @@ class WeightTable:
         wanted = self.slots.get(layer)
         return wanted is None or not wanted[1] or layer in self.table
 
+    def tensors(self, layer: str) -> list[Array] | None:
+        """A layer's tensors as they are; None where the source does not hold them."""
+        return [read() for _, _, read in self.table[layer]] if layer in self.table else None
+
     def check(self) -> None:
         """WeightsError that names the first tensor which does not fit."""
         for layer, tensors in self.table.items():
@@ -111,7 +120,8 @@ class WeightTable:
                 raise WeightsError(
                     f"{self.label} lacks {layer}/{absent.name}, expected with shape {list(absent.shape)}"
                 )
-        if not any(layer in self.table for layer, (_, slots) in self.slots.items() if slots):
+        wanting = [layer for layer, (_, slots) in self.slots.items() if slots]
+        if wanting and not any(layer in self.table for layer in wanting):
             raise WeightsError(f"{self.label} holds no weights for any layer of this network")
 
     def load(self, module: nn.Module, layer: str) -> None:
@@ -131,6 +141,11 @@ class WeightTable:
                     f"{self.label} is damaged: {layer}/{name} holds {bad} values that are NaN or infinite"
                 )
             slot.fill(module.get_submodule(child), array)
+
+
+def absurd_size(claimed: int, stored: int) -> bool:
+    """Whether a tensor or file claims far more bytes than are stored for it: none are, or a thousandth of them."""
+    return claimed > 1_000_000 and claimed > 1000 * stored
 
 
 def open_weights(path: str | Path, slots: Slots) -> WeightTable:

@@ -1,0 +1,129 @@
+"""Every network by name, opened and compared with its original: the tables of docs/networks.md.
+
+usage: python -m benchmarks.networks [SECTION...] [--only PATTERN] [--out FILE]
+
+Sections: keras (all sections without any). Weights are seeded random numbers, batch-norm statistics too, so that
+nothing is downloaded. For each network: the layers found, the largest difference of any layer's output from the
+original's relative to that output's largest value, and the activation of one channel in a picture drawn for it
+beside the noise that the ascent started from. With --out the file's tables are replaced, each between its marks.
+"""
+
+import argparse
+import fnmatch
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from filterscope import visualize
+from filterscope.networks import Network
+
+# section -> (heading, module with `names() -> list[str]` and `examine(name) -> Row`)
+SECTIONS = {"keras": ("Keras applications", "benchmarks.networks_keras")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found of one network."""
+
+    architecture: str
+    opened: bool
+    layers: int = 0
+    difference: float | None = None
+    worst_layer: str = ""
+    target: str = ""
+    start: float | None = None
+    drawn: float | None = None
+    remark: str = ""
+
+    @property
+    def gains(self) -> bool:
+        """Whether the drawn channel is more excited than by the noise before."""
+        return self.start is not None and self.drawn is not None and self.drawn > self.start
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+        if not self.opened:
+            return [self.architecture, f"no: {self.remark}", "", "", ""]
+        gain = "" if self.drawn is None else f"`{self.target}`: {self.start:.3g} to {self.drawn:.3g}"
+        gain += "" if self.drawn is None else (", yes" if self.gains else ", **no**")
+        difference = "" if self.difference is None else f"{self.difference:.1e} (`{self.worst_layer}`)"
+        return [self.architecture, "yes", str(self.layers), difference, gain]
+
+
+HEADER = [
+    "architecture",
+    "opened",
+    "layers found",
+    "largest relative difference (where)",
+    "one channel, noise to drawn",
+]
+
+
+def drawn(net: Network, *, size: int, steps: int = 32) -> dict[str, object]:
+    """One channel of a layer a third of the way through the network, drawn: fields for a Row.
+
+    By the recipe `linear`, gradient ascent and nothing else: what random weights answer to does not survive the
+    shifts and turns of the recipes that are made for trained ones.
+    """
+    maps = [r for r in net.layers.values() if r.spatial and r.parameters and min(r.output_shape) > 1]
+    row = maps[len(maps) // 3]
+    picture = visualize(
+        net, f"{row.name}:1", size=size, recipe="linear", steps=steps, precision="float32", progress=False
+    )
+    scores = picture.scores
+    return {"target": str(picture.target), "start": scores.start, "drawn": scores.activation}
+
+
+def rows(section: str, pattern: str) -> Iterator[Row]:
+    """The section's networks whose names fit the pattern, one after the other."""
+    module = importlib.import_module(SECTIONS[section][1])
+    for name in module.names():
+        if fnmatch.fnmatch(name, pattern):
+            try:
+                row = module.examine(name)
+            except Exception as error:  # a table of what works names what does not
+                row = Row(name, False, remark=(str(error).splitlines() or [type(error).__name__])[0])
+            print(" | ".join(row.cells()), file=sys.stderr, flush=True)
+            yield row
+
+
+def table(found: Sequence[Row]) -> str:
+    """The rows in Markdown."""
+    lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in found)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def replaced(text: str, section: str, content: str) -> str:
+    """The page with a section's table in its place, at the end where the page has none."""
+    begin, end = f"<!-- {section}: begin, by benchmarks/networks.py -->", f"<!-- {section}: end -->"
+    block = f"{begin}\n{content}\n{end}"
+    if begin in text and end in text:
+        return text[: text.index(begin)] + block + text[text.index(end) + len(end) :]
+    return f"{text.rstrip()}\n\n## {SECTIONS[section][0]}\n\n{block}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the tables, or put them into a page."""
+    parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
+    parser.add_argument("sections", nargs="*")
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args(argv)
+    if unknown := set(args.sections) - set(SECTIONS):
+        sys.exit(f"unknown sections {', '.join(unknown)}; known are {', '.join(SECTIONS)}")
+    torch.manual_seed(0)
+    for section in args.sections or SECTIONS:
+        content = table(list(rows(section, args.only)))
+        if args.out is None:
+            print(content)
+        else:
+            page = args.out.read_text(encoding="utf-8") if args.out.exists() else "# Networks\n"
+            args.out.write_text(replaced(page, section, content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The Keras part of benchmarks/networks.py, and what the tests compare by: every layer beside Keras' own output."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
+import numpy as np
+import torch
+from benchmarks.networks import Row, drawn
+
+from filterscope.networks import Network, open_network
+from filterscope.networks.keras_applications import APPLICATIONS, canonical_names
+from filterscope.networks.keras_source import _make
+from filterscope.networks.network import cut
+
+# the smallest pictures that the architecture takes, where 64 px are too few or need not be; NASNetMobile has but one
+SIZES = {
+    "vgg16": 32,
+    "vgg19": 32,
+    "xception": 75,
+    "inceptionv3": 80,
+    "inceptionresnetv2": 80,
+    "nasnetlarge": 96,
+}
+
+
+def names() -> list[str]:
+    """Every application."""
+    return list(APPLICATIONS)
+
+
+def fill(model: Any, seed: int = 0) -> Any:
+    """Seeded random weights that keep values near 1, with batch-norm statistics that are not trivial."""
+    rng = np.random.default_rng(seed)
+    for layer in _layers(model):
+        for variable in layer.weights:
+            name, shape = variable.name, tuple(variable.shape)
+            if name == "count":
+                continue
+            if "variance" in name or name in ("gamma", "scale"):
+                values = rng.uniform(0.5, 1.5, shape)
+            elif "kernel" in name or "embeddings" in name:
+                depthwise = "Depthwise" in type(layer).__name__ or "depthwise" in name
+                fan = np.prod(shape[:2] if depthwise else shape[:-1])
+                values = rng.standard_normal(shape) * (1.5 / fan) ** 0.5
+            else:  # moving means, betas, biases
+                values = rng.normal(0, 0.2, shape)
+            variable.assign(values.astype(np.float32))
+    return model
+
+
+def _layers(model: Any) -> list[Any]:
+    return [
+        inner for layer in model.layers for inner in (_layers(layer) if hasattr(layer, "layers") else [layer])
+    ]
+
+
+def application(name: str, size: int | None = None) -> tuple[Any, int]:
+    """The application as a Keras model with random weights, for small pictures, and their size."""
+    size = size or SIZES.get(name, 64)
+    shape = {} if name == "nasnetmobile" else {"input_shape": (size, size, 3)}
+    return fill(
+        _make(APPLICATIONS[name], weights=None, include_top=True, **shape)
+    ), 224 if not shape else size
+
+
+def keras_outputs(model: Any, fed: np.ndarray) -> dict[str, np.ndarray]:
+    """What Keras itself computes at every layer and operation; `fed` is what the model takes, (B, H, W, C)."""
+    own = [op for op in model.operations if not isinstance(op, keras.layers.InputLayer)]
+    # of a shared layer the first call; `op.output` of an inner model would be its own, within it
+    ends = [_nodes_in(model, op)[0].output_tensors for op in own]
+    probe = keras.Model(model.inputs[0], [end[0] for end in ends])
+    values = probe(fed, training=False)
+    values = values if isinstance(values, list | tuple) else [values]
+    return {op.name: keras.ops.convert_to_numpy(v) for op, v in zip(own, values, strict=True)}
+
+
+def _nodes_in(model: Any, op: Any) -> list[Any]:
+    return [
+        node for node in op._inbound_nodes if any(node in nodes for nodes in model._nodes_by_depth.values())
+    ]
+
+
+def torch_outputs(net: Network, x: torch.Tensor) -> dict[str, np.ndarray]:
+    """What the torch graph computes at every layer, after its activation, in Keras' order; x is preprocessed."""
+    names = [name for name, row in net.layers.items() if row.kind != "InputLayer"]
+    net.probe(names)
+    nodes = {node.name: node for node in net.graph.graph.nodes}
+    ends = [nodes[net.layers[name].output] for name in names]
+    # tokens are shown as a map, and compared as they are
+    whole = [n.all_input_nodes[0].name if n.name.startswith("places_of_") else n.name for n in ends]
+    with torch.no_grad():
+        values = cut(net.graph, whole)(x)
+    return {n: (v.movedim(1, -1) if v.ndim > 2 else v).numpy() for n, v in zip(names, values, strict=True)}
+
+
+def differences(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of each layer, the largest difference over the largest value; shapes must agree."""
+    errors = {}
+    for name, value in wanted.items():
+        if found[name].shape != value.shape:
+            raise ValueError(f"{name}: {found[name].shape} instead of {value.shape}")
+        errors[name] = float(np.abs(found[name] - value).max() / max(np.abs(value).max(), 1e-6))
+    return errors
+
+
+def compared(model: Any, net: Network, size: int, *, raw: bool) -> dict[str, float]:
+    """The differences at every layer for two random pictures; `raw` where the model does its own preprocessing."""
+    pixels = np.random.default_rng(1).uniform(0, 255, (2, size, size, 3)).astype(np.float32)
+    x = net.input.preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    fed = pixels if raw else x.permute(0, 2, 3, 1).numpy()
+    return differences(torch_outputs(net, x), keras_outputs(model, fed))
+
+
+def examine(name: str) -> Row:
+    """One application: opened from the live model, compared at every layer, one channel drawn."""
+    model, size = application(name)
+    net = open_network(model)
+    errors = compared(model, net, size, raw=APPLICATIONS[name].input is None or not net.classes)
+    worst = max(errors, key=errors.__getitem__)
+    fresh = canonical_names(model.get_config())
+    named = [n for n in open_network(name).layers if "/" not in n and n != "rescaling_1"]
+    if [fresh.get(n, n) for n in net.layers if "/" not in n] != named:
+        raise ValueError("opened by name it has other layers")
+    return Row(name, True, len(net.layers), errors[worst], worst, **drawn(net, size=size))  # type: ignore[arg-type]
