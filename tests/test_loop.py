@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
-from filterscope.ascent.loop import VGG16_GRADIENT, _stages, ascend, repeated
+from filterscope.ascent.loop import _stages, ascend
 from filterscope.ascent.prepare import prepare
+from filterscope.ascent.slopes import VGG16_GRADIENT, repeated
 from filterscope.errors import WorkError
 from filterscope.networks import open_network
 from filterscope.recipe import (
@@ -318,9 +319,7 @@ def test_every_preset_is_finite_on_every_layer(tiny, name):
     """No preset on any layer gives NaN or inf."""
     for layer, row in tiny.layers.items():
         if row.kind != "InputLayer":
-            ascent = run(
-                tiny, [f"{layer}:0,1"], preset(name, 2), size=16, smallest=tiny.smallest_size(layer)
-            )
+            ascent = run(tiny, [f"{layer}:0,1"], preset(name, 2), size=16, smallest=tiny.smallest_size(layer))
             assert ascent.pixels.isfinite().all(), layer
 
 

@@ -29,6 +29,7 @@ from filterscope.errors import (
 
 if TYPE_CHECKING:
     from filterscope.api import visualize, visualize_filter
+    from filterscope.dream import accentuate, caricature, dream, invert, locate
     from filterscope.networks import Network, open_network
     from filterscope.pictures import Picture, Sheet
     from filterscope.recipe import PRESETS, Recipe
@@ -40,6 +41,11 @@ _LATER = {
     "Picture": "filterscope.pictures",
     "Recipe": "filterscope.recipe",
     "Sheet": "filterscope.pictures",
+    "accentuate": "filterscope.dream.functions",
+    "caricature": "filterscope.dream.functions",
+    "dream": "filterscope.dream.functions",
+    "invert": "filterscope.dream.functions",
+    "locate": "filterscope.dream.locating",
     "open_network": "filterscope.networks",
     "visualize": "filterscope.api",
     "visualize_filter": "filterscope.api",
@@ -62,6 +68,11 @@ __all__ = [
     "WeightsError",
     "WorkError",
     "__version__",
+    "accentuate",
+    "caricature",
+    "dream",
+    "invert",
+    "locate",
     "open_network",
     "visualize",
     "visualize_filter",
