@@ -60,7 +60,7 @@ def test_tiled_is_whole(tiny):
 def test_no_seams(tiny):
     """Deep in the network, where windows see less than the layer would: the dream's differences between
     neighbours are as large across all places where borders lay as within the windows."""
-    from filterscope.dream.presets import RECIPES
+    from filterscope.dreaming.presets import RECIPES
 
     recipe = RECIPES["dream"].changed({"steps": 6, "tile": 64, "stages": [{"scale": 1}]})
     goal = WholeLayer("block3_conv3")

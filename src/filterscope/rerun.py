@@ -13,7 +13,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from filterscope.api import draw
-from filterscope.dream.drawing import draw_from
+from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
 from filterscope.networks import Network, network_names, open_network

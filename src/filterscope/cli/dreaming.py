@@ -81,7 +81,7 @@ def dream(
         raise click.UsageError(
             "--target stands alone: a dream is of layers (with --guide or without) or of a target"
         )
-    from filterscope.dream.functions import dream_goal, dream_recipe
+    from filterscope.dreaming.functions import dream_goal, dream_recipe
     from filterscope.recipe import parse_settings
 
     recipe = dream_recipe(
@@ -92,8 +92,8 @@ def dream(
     photographs = _photographs(image, guide, quiet=quiet)
     network = _ready(net, weights, out)
     goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
-    from filterscope.dream.drawing import draw_from
-    from filterscope.dream.recording import Recorder
+    from filterscope.dreaming.drawing import draw_from
+    from filterscope.dreaming.recording import Recorder
 
     count = frames or (60 if zoom else 0)
     first = photographs["image"].image
@@ -119,7 +119,7 @@ def _zoom(
 ) -> Path:  # fmt: skip
     from tqdm.auto import tqdm
 
-    from filterscope.dream.zooming import zoom
+    from filterscope.dreaming.zooming import zoom
     from filterscope.pictures.animation import save_animation
 
     frames = zoom(
@@ -148,7 +148,7 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
         net: str, image: Path, layers: tuple[str, ...], drawing: Drawing, frames: int | None, film: str, fps: float,
         weights: str | None, out: Path, as_json: bool, quiet: bool,
     ) -> None:  # fmt: skip
-        from filterscope.dream.functions import likeness_goals, named_recipe
+        from filterscope.dreaming.functions import likeness_goals, named_recipe
         from filterscope.recipe import get_recipe, parse_settings
 
         recipe = get_recipe(
@@ -168,8 +168,8 @@ def _draw_all(
     network: Network, goals: list[Any], recipe: Any, photographs: dict[str, Photograph], drawing: Drawing,
     name: str, frames: int | None, kind: str, fps: float, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    from filterscope.dream.drawing import draw_from
-    from filterscope.dream.recording import Recorder
+    from filterscope.dreaming.drawing import draw_from
+    from filterscope.dreaming.recording import Recorder
     from filterscope.pictures.sheet import Tile, compose, save_image
 
     photograph = photographs["image"]
@@ -244,8 +244,8 @@ def accentuate(
     \b
     filterscope accentuate tiny-vgg16 photo.jpg predictions:goldfish
     """
-    from filterscope.dream.functions import accentuate_goal, one_goal
-    from filterscope.dream.presets import photograph_recipe
+    from filterscope.dreaming.functions import accentuate_goal, one_goal
+    from filterscope.dreaming.presets import photograph_recipe
     from filterscope.recipe import get_recipe, parse_settings
 
     recipe = get_recipe(
@@ -259,8 +259,8 @@ def accentuate(
     goal = accentuate_goal(
         network, unit, photographs["image"], keep=keep, keep_layer=keep_layer, device=drawing.device
     )
-    from filterscope.dream.drawing import draw_from
-    from filterscope.dream.recording import Recorder
+    from filterscope.dreaming.drawing import draw_from
+    from filterscope.dreaming.recording import Recorder
 
     recorder = Recorder(frames, recipe, first=photographs["image"].image) if frames else None
     with _listening(quiet, recorder) as on_step:
@@ -299,7 +299,7 @@ def locate(
     """
     photograph = _photographs(image, None, quiet=quiet)["image"]
     network = _ready(net, weights, out)
-    from filterscope.dream.locating import locate as find
+    from filterscope.dreaming.locating import locate as find
 
     found = find(network, photograph, target, size=size, device=device)
     path = found.save(out / f"{photograph.name}-locate-{found.target.stem}.png")

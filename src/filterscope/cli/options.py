@@ -84,13 +84,18 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             fields = {name: kw.pop(name, None) for name in Drawing.__dataclass_fields__}
             return function(*args, drawing=Drawing(**fields), **kw)
 
+        side = (
+            "Side of the picture in pixels [the network's own]."
+            if recipes is None
+            else "Longer side in pixels."
+        )
         options = [
             click.option(
                 "--set", "settings", metavar="KEY=VALUE", multiple=True,
                 help="Change a recipe setting: optimizer.lr=0.1.",
             ),
             click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
-            click.option("--size", type=click.IntRange(min=1), help="Side of the picture in pixels [the network's own]." if recipes is None else "Longer side in pixels."),
+            click.option("--size", type=click.IntRange(min=1), help=side),
             click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes."),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,

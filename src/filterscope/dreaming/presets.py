@@ -103,7 +103,7 @@ def usual_layers(network: Network, recipe: str) -> Mapping[str, float]:
     wanted = LAYERS.get(recipe, LAYERS["dream"])
     if all(layer in network.layers for layer in wanted):
         return wanted
-    maps = [name for name, row in network.layers.items() if row.spatial and row.kind != "InputLayer"]
+    maps = [name for name, row in network.layers.items() if row.spatial and row.parameters]
     deep = maps[len(maps) // 2 :: max(1, len(maps) // 8)]
     raise ArgumentError(
         f"{network.name} has not the layers that {recipe!r} dreams of ({', '.join(wanted)}); name layers, as in "

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from filterscope.ascent.prepare import choose_device, prepare
-from filterscope.dream.drawing import draw_from, measured
-from filterscope.dream.presets import octaves as octave_stages
-from filterscope.dream.presets import photograph_recipe, usual_layers
+from filterscope.dreaming.drawing import draw_from, measured
+from filterscope.dreaming.presets import octaves as octave_stages
+from filterscope.dreaming.presets import photograph_recipe, usual_layers
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.networks import Network, open_network
