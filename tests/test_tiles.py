@@ -33,10 +33,10 @@ def test_every_pixel_once(sides, tile, shift):
 
 
 def test_rims():
-    """Inside a picture a window looks an eighth of its side beyond what it keeps."""
+    """Inside a picture a window looks a sixteenth of its side beyond what it keeps."""
     inner = [w for w in windows((64, 640), 64) if w.columns[0] > 0 and w.columns[1] < 640]
     assert inner
-    assert all(w.kept_columns[0] - w.columns[0] == 8 for w in inner)
+    assert all(w.kept_columns[0] - w.columns[0] == 4 for w in inner)
 
 
 def _slope(net, tile, pixels):
@@ -45,7 +45,7 @@ def _slope(net, tile, pixels):
         name="one", steps=1, start="photograph", image=Pixels(), tile=tile, gradient="rms",
         optimizer=Optimizer(name="SGD", lr=1.0),
     )  # fmt: skip
-    goal = WholeLayer("block2_conv1")
+    goal = WholeLayer("block1_conv2")
     found = ascend(prepare(net, [goal]), [goal], recipe, size=pixels.shape[1:], photographs={"image": pixels})
     return found.pixels[0] - pixels
 

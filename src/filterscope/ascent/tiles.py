@@ -14,7 +14,7 @@ from itertools import pairwise
 from torch import Tensor
 
 Span = tuple[int, int]
-RIM = 8  # a window's rim is this part of its side, at each end
+RIM = 16  # a window's rim is this part of its side, at each end
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def windows(
     """The windows of side `tile` that cover a picture, their borders moved by a share `shift` of their distance.
 
     >>> [w.kept_columns for w in windows((64, 100), 64)]
-    [(0, 48), (48, 96), (96, 100)]
+    [(0, 56), (56, 100)]
     """
     for rows, kept_rows in _spans(sides[0], tile, shift[0]):
         for columns, kept_columns in _spans(sides[1], tile, shift[1]):

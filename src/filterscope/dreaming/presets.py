@@ -1,7 +1,7 @@
 """Recipes for pictures that start from a photograph, and the layers that each dreams of.
 
-`bad-trip` and `dreamy` are the two settings of Keras' first Deep Dream example (`examples/deep_dream.py`, 2016, whose
-`saved_settings` the blog dreamed with too). That example names VGG16's layers, so its weights need no
+`bad-trip` and `dreamy` are the two settings of Keras' first Deep Dream example (`examples/deep_dream.py`, 2016,
+`saved_settings`). That example names VGG16's layers, so its weights need no
 translation there; `tiny-vgg16` has the same layers. What else it sets is put into this loop's words:
 
 - L-BFGS on the sum of squares becomes steps along the normalised gradient, in which only the weights' ratio counts;
