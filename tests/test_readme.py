@@ -30,6 +30,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "DIR").mkdir()
     for i in range(10):
         Image.new("RGB", (64, 64), (20 * i, 100, 200)).save(place / "DIR" / f"{i}.png")
+    for name in ("photo.jpg", "other.jpg"):
+        Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(place / name)
     return place
 
 
@@ -42,7 +44,7 @@ def test_commands_run(
     words = shlex.split(line)[1:]
     if "vgg16" in words:
         words += ["--weights", str(request.getfixturevalue("real_weights"))]
-    if words[0] in ("show", "ladder"):
+    if words[0] in ("show", "ladder", "dream", "invert", "caricature", "accentuate"):
         words += ["--steps", "2", "--size", "128" if "@" in line else "32"]
     if words[0] == "show" and "predictions" in line:
         words[2] = "predictions:0,goldfish,monarch"  # so that the file named further down exists

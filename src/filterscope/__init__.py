@@ -29,6 +29,7 @@ from filterscope.errors import (
 
 if TYPE_CHECKING:
     from filterscope.api import visualize, visualize_filter
+    from filterscope.dreaming import accentuate, caricature, dream, invert, locate
     from filterscope.networks import Network, open_network
     from filterscope.pictures import Picture, Sheet
     from filterscope.recipe import PRESETS, Recipe
@@ -40,6 +41,11 @@ _LATER = {
     "Picture": "filterscope.pictures",
     "Recipe": "filterscope.recipe",
     "Sheet": "filterscope.pictures",
+    "accentuate": "filterscope.dreaming.functions",
+    "caricature": "filterscope.dreaming.functions",
+    "dream": "filterscope.dreaming.functions",
+    "invert": "filterscope.dreaming.functions",
+    "locate": "filterscope.dreaming.locating",
     "open_network": "filterscope.networks",
     "visualize": "filterscope.api",
     "visualize_filter": "filterscope.api",
@@ -62,6 +68,11 @@ __all__ = [
     "WeightsError",
     "WorkError",
     "__version__",
+    "accentuate",
+    "caricature",
+    "dream",
+    "invert",
+    "locate",
     "open_network",
     "visualize",
     "visualize_filter",

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from filterscope.ascent.batch import choose_batch
-from filterscope.ascent.loop import Ascent, ascend, repeated
+from filterscope.ascent.loop import Ascent, ascend
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
+from filterscope.ascent.slopes import repeated
 from filterscope.errors import TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict

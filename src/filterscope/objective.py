@@ -4,6 +4,9 @@
     layer(block4_conv2)                       a whole layer, as Deep Dream excites it
     direction(block4_conv2, 3:1 7:-0.5)       a direction among its channels, as channel:weight
     cosine(block4_conv2, 3:1 7:-0.5)          the angle to that direction alone
+    match(block4_conv2)                       to say there what the photograph says (see Likeness)
+    caricature(block4_conv2)                  to say what the photograph says, and more of it
+    guide(block4_conv2)                       to say at each place what the guide says somewhere
     block3_conv1:30 + 0.5 * layer(block4_conv2) - predictions:lion      a weighted sum
 
 Free of torch. In Python objectives add and scale: `Target("conv1", 3) + 0.5 * WholeLayer("conv2")`.
@@ -14,12 +17,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from filterscope.errors import TargetError
-from filterscope.target import Algebra, Selection, Sum, Target, number
+from filterscope.target import Algebra, Selection, Sum, Target, number, terms_of
 
-_CALL = re.compile(r"\s*(layer|direction|cosine)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?")
+_CALL = re.compile(
+    r"\s*(layer|direction|cosine|match|caricature|guide)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?"
+)
 _SPLIT = re.compile(r"\s+([+-])\s+(?![^()]*\))")
 _FACTOR = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*(?=\S)(.+)", re.IGNORECASE)
 _WEIGHT = re.compile(r"(\d{1,9}):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
@@ -76,15 +81,60 @@ class Direction(Algebra):
         return (self.layer,)
 
 
-Term: TypeAlias = Target | WholeLayer | Direction
-Objective: TypeAlias = Target | WholeLayer | Direction | Sum
+Role = Literal["image", "guide"]
+
+
+@dataclass(frozen=True)
+class Likeness(Algebra):
+    """Of a photograph, at a layer: what is said there of the picture beside what is said of the photograph.
+
+    match: minus the squared distance over the photograph's own square: 0 where both say the same (Mahendran and
+        Vedaldi 2015, "Understanding deep image representations by inverting them").
+    caricature: the product of both at each place, times their cosine (lucid's `dot_compare`), over the
+        photograph's own square: what the layer notices, exaggerated.
+    guide: each place's product with whatever place of the guide it resembles most (guided Deep Dream).
+
+    It names a role, no file: which photograph plays it stands beside the objective.
+
+    >>> str(Likeness("match", "block4_conv2")), Likeness("guide", "block4_conv2").role
+    ('match(block4_conv2)', 'guide')
+    """
+
+    how: Literal["match", "caricature", "guide"]
+    layer: str
+
+    def __str__(self) -> str:
+        return f"{self.how}({self.layer})"
+
+    @property
+    def layers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The layers that it listens to."""
+        return (self.layer,)
+
+    @property
+    def role(self) -> Role:
+        """Which photograph it looks at: the one that the picture starts from, or the guide."""
+        return "guide" if self.how == "guide" else "image"
+
+
+Term: TypeAlias = Target | WholeLayer | Direction | Likeness
+Objective: TypeAlias = Target | WholeLayer | Direction | Likeness | Sum
+
+
+def roles(goal: Algebra) -> set[Role]:
+    """The photographs that an objective looks at; empty for one that can be drawn from nothing.
+
+    >>> roles(Likeness("match", "conv1") + Target("conv1", 3))
+    {'image'}
+    """
+    return {term.role for _, term in terms_of(goal) if isinstance(term, Likeness)}
 
 
 @dataclass(frozen=True)
 class Expression:
     """A parsed text of several terms, or of other than units; `resolve` asks a network what its names mean."""
 
-    terms: tuple[tuple[float, WholeLayer | Direction | Selection], ...]
+    terms: tuple[tuple[float, WholeLayer | Direction | Likeness | Selection], ...]
 
     def resolve(self, units_of: Callable[[Selection], list[Target]]) -> Objective:
         """The objective meant; `units_of` gives a selection's targets, of which a sum takes one a term."""
@@ -118,15 +168,15 @@ def parse(text: str) -> Selection | Expression:
     return Expression(tuple(terms))
 
 
-def _term(text: str, whole: str) -> WholeLayer | Direction | Selection:
+def _term(text: str, whole: str) -> WholeLayer | Direction | Likeness | Selection:
     found = _CALL.fullmatch(text)
     if not found:
         return Selection.parse(text)
     name, layer, vector, place = found.groups()
-    if name == "layer":
+    if name not in ("direction", "cosine"):
         if vector or place:
-            raise TargetError(f"{whole!r}: layer(NAME) takes a layer's name alone (got {text!r})")
-        return WholeLayer(layer)
+            raise TargetError(f"{whole!r}: {name}(NAME) takes a layer's name alone (got {text!r})")
+        return WholeLayer(layer) if name == "layer" else Likeness(name, layer)  # type: ignore[arg-type]
     items = (vector or "").split()
     pairs = [_WEIGHT.fullmatch(item) for item in items]
     if not items or None in pairs:

@@ -31,14 +31,19 @@ OnStep = Callable[[Step], None]
 
 
 @contextlib.contextmanager
-def progress_bar(shown: bool | None = None) -> Iterator[OnStep]:
-    """A callback that moves a bar on standard error (or in the notebook); None shows it on a terminal only."""
+def progress_bar(shown: bool | None = None, *, also: OnStep | None = None) -> Iterator[OnStep]:
+    """A callback that moves a bar on standard error (or in the notebook); None shows it on a terminal only.
+
+    also: told of every step too.
+    """
     from tqdm.auto import tqdm
 
     bar: Any = None
 
     def on_step(step: Step) -> None:
         nonlocal bar
+        if also is not None:
+            also(step)
         if bar is None:
             bar = tqdm(
                 total=step.total, unit="step", disable=None if shown is None else not shown, leave=False

@@ -1,4 +1,4 @@
-"""Draw a picture again from the recipe inside its PNG."""
+"""Draw a picture again from the recipe inside its PNG, and from the photograph that it started from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from filterscope.api import draw
+from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
 from filterscope.networks import Network, network_names, open_network
@@ -20,6 +21,7 @@ from filterscope.networks.opening import EMBEDDED
 from filterscope.networks.weights import sha256_file
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
+from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep
 from filterscope.recipe import read_recipe
 
@@ -34,6 +36,12 @@ class Again:
     largest_difference: int
 
     @property
+    def same_photographs(self) -> bool:
+        """Whether both were drawn from the very same photographs, if from any."""
+        mine, theirs = self.picture.photographs, self.original.get("photographs", {})
+        return all(theirs.get(role, {}).get("sha256") == mine[role]["sha256"] for role in mine)
+
+    @property
     def same_weights(self) -> bool:
         """Whether both were drawn from the very same weights."""
         return bool(self.original.get("weights_sha256") == self.picture.weights_sha256)
@@ -46,6 +54,7 @@ class Again:
             "mean_difference": self.mean_difference,
             "largest_difference": self.largest_difference,
             "same_weights": self.same_weights,
+            "same_photographs": self.same_photographs,
             "activation": self.picture.scores.activation,
         }
 
@@ -58,6 +67,7 @@ class Again:
                 f"{self.picture.target}: differs by {self.mean_difference:.2f} of 255 levels on average, "
                 f"{self.largest_difference} at most"
             )
+        text += "" if self.same_photographs else " (drawn from another photograph than the file's)"
         return text if self.same_weights else f"{text} (drawn from other weights than the file's)"
 
 
@@ -65,14 +75,21 @@ def draw_again(
     path: str | os.PathLike[str],
     *,
     weights: str | os.PathLike[str] | None = None,
+    image: str | os.PathLike[str] | None = None,
+    guide: str | os.PathLike[str] | None = None,
     device: str = "auto",
     on_step: OnStep | None = None,
 ) -> Again:
-    """Draw the picture of a PNG again; ImageError where the file carries no recipe, WeightsError where the
-    weights it was drawn from are not to be found."""
+    """Draw the picture of a PNG again; ImageError where the file carries no recipe or the photograph that it was
+    drawn from (`image`, and of a guided dream `guide`) is not to be found, WeightsError where its weights are not."""
     told = read_metadata(path)
     if told is None:
         raise ImageError(f"{os.fspath(path)!r} carries no recipe of filterscope")
+    if told.get("kind") == "location":
+        raise ImageError(
+            f"{os.fspath(path)!r} was not drawn by an ascent: it shows where a unit is excited; ask again with "
+            f"filterscope locate {told.get('network')} IMAGE {told.get('target')}"
+        )
     try:
         recipe = read_recipe(told["recipe"])
         name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
@@ -89,25 +106,23 @@ def draw_again(
         )
     network = open_network(found) if whole else open_network(name, weights=found)
     targets = network.objectives(target, seed=seed)
+    photographs = _find_photographs(told, Path(path), {"image": image, "guide": guide})
+    how: dict[str, Any] = {"seed": seed, "precision": precision, "device": device, "on_step": on_step}
+    if photographs:
+        return _compared(path, draw_from(network, targets[0], recipe, photographs, **how), told)
     # as many at a time as then: on some processors a batch's size changes rounding
     together = targets * max(1, batch // facets)
-    pictures = draw(
-        network,
-        together,
-        recipe,
-        seed=seed,
-        precision=precision,
-        device=device,
-        batch=batch,
-        on_step=on_step,
-    )
-    picture = next(p for p in pictures if p.facet == facet)
+    pictures = draw(network, together, recipe, batch=batch, **how)
+    return _compared(path, next(p for p in pictures if p.facet == facet), told)
+
+
+def _compared(path: str | os.PathLike[str], picture: Picture, told: dict[str, Any]) -> Again:
     before = np.asarray(
         read_image(path).convert("RGB" if picture.image.shape[-1] == 3 else "L"), dtype=np.int16
     )
     if before.shape[:2] != picture.image.shape[:2]:
         raise ImageError(
-            f"{os.fspath(path)!r} is {before.shape[1]} x {before.shape[0]} px, its recipe says {recipe.size}"
+            f"{os.fspath(path)!r} is {before.shape[1]} x {before.shape[0]} px, its recipe says {picture.recipe.size}"
         )
     difference = np.abs(before.reshape(picture.image.shape) - picture.image)
     return Again(picture, told, float(difference.mean()), int(difference.max()))
@@ -117,11 +132,50 @@ def remember_weights(network: Network) -> None:
     """Note where a weights file lies, so that `rerun` finds it again by its hash; kept on this machine only."""
     if network.weights.path is None:
         return
-    known = _known()
-    entry = str(network.weights.path.resolve())
-    if known.get(network.weights.sha256) != entry:
+    _remember(network.weights.sha256, network.weights.path)
+
+
+def remember_photograph(photograph: Photograph) -> None:
+    """Note where a photograph lies, so that `rerun` finds it again by its hash; kept on this machine only."""
+    if photograph.path is not None:
+        _remember(photograph.sha256, photograph.path)
+
+
+def _remember(sha256: str, path: Path) -> None:
+    known, entry = _known(), str(path.resolve())
+    if known.get(sha256) != entry:
         with contextlib.suppress(OutputError):  # a cache that cannot be written costs only the convenience
-            write_text(_register(), json.dumps({**known, network.weights.sha256: entry}, indent=1))
+            write_text(_register(), json.dumps({**known, sha256: entry}, indent=1))
+
+
+def _find_photographs(
+    told: dict[str, Any], picture: Path, given: dict[str, str | os.PathLike[str] | None]
+) -> dict[str, Photograph]:
+    """The photographs that a picture was drawn from, by role: those given, or those with the recorded hashes."""
+    roles = told.get("photographs", {})
+    if not isinstance(roles, dict) or not all(isinstance(told, dict) for told in roles.values()):
+        raise ImageError(f"{str(picture)!r}: its recipe is incomplete: its photographs are damaged")
+    for role, path in given.items():
+        if path is not None and role not in roles:
+            raise ImageError(f"{str(picture)!r} was drawn without a photograph: leave out --{role}")
+    return {role: _find_photograph(role, entry, picture, given.get(role)) for role, entry in roles.items()}
+
+
+def _find_photograph(
+    role: str, entry: dict[str, Any], picture: Path, given: str | os.PathLike[str] | None
+) -> Photograph:
+    if given is not None:
+        return read_photograph(given)
+    name, sha256 = entry.get("file"), str(entry.get("sha256"))
+    own = Path(str(name)).name if name else None
+    beside = [place / own for place in (picture.parent, picture.parent.parent, Path())] if own else []
+    for place in ([Path(_known()[sha256])] if sha256 in _known() else []) + beside:
+        if place.is_file() and sha256_file(place) == sha256:
+            return read_photograph(place)
+    raise ImageError(
+        f"the picture was drawn from the photograph {own or 'of an image object'!r} (sha256 {sha256}), which is not "
+        f"here; say where it is with --{role} FILE"
+    )
 
 
 def _find_weights(told: dict[str, Any], picture: Path) -> Path | None:

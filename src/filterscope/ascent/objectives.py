@@ -6,13 +6,19 @@ Picture i is for unit i of the batch, and its score depends on row i alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from filterscope.ascent.resemblance import resemblance
+from filterscope.errors import TargetError
 from filterscope.networks.network import Taps
-from filterscope.objective import Direction, Objective, WholeLayer
+from filterscope.objective import Direction, Likeness, Objective, WholeLayer
 from filterscope.target import Algebra, Sum, Target
+
+References: TypeAlias = Mapping[str, Mapping[str, Taps]]
+"""What the layers say of the photographs that objectives look at: by role, then by layer, (B, ...)."""
 
 UNSEEN = 1e-6  # probabilities below this climb their logarithm
 
@@ -41,15 +47,24 @@ def mean_at(values: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
     )
 
 
-def activation(taps: Mapping[str, Taps], goals: Sequence[Objective], units: Tensor | None = None) -> Tensor:
+def activation(
+    taps: Mapping[str, Taps],
+    goals: Sequence[Objective],
+    units: Tensor | None = None,
+    *,
+    references: References | None = None,
+) -> Tensor:
     """Each picture's activation, (B,): of a channel the mean over space after the layer's own activation, of a
     neuron its own value, of a class its value before the softmax; of anything else its objective.
 
-    `units` holds where each target's channel stands in the taps, where that is not its number.
+    `units` holds where each target's channel stands in the taps, where that is not its number. `references`
+    holds by role what the layers say of the photographs, for objectives that look at them.
     """
     targets = [g for g in goals if isinstance(g, Target)]
     if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
-        return torch.stack([_value(goal, _row(taps, i)) for i, goal in enumerate(goals)])
+        return torch.stack(
+            [_value(goal, _row(taps, i), _rows(references, i)) for i, goal in enumerate(goals)]
+        )
     own = taps[targets[0].layer].output
     return mean_at(own_unit(own, _units(targets, units, own)), [t.at for t in targets])
 
@@ -60,6 +75,7 @@ def objective(
     units: Tensor | None = None,
     *,
     keep_softmax: bool = False,
+    references: References | None = None,
 ) -> Tensor:
     """What is ascended, (B,): the activation, or the class's probability with `keep_softmax`.
 
@@ -69,7 +85,10 @@ def objective(
     """
     targets = [g for g in goals if isinstance(g, Target)]
     if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
-        values = [_value(goal, _row(taps, i), ascend=True, keep=keep_softmax) for i, goal in enumerate(goals)]
+        values = [
+            _value(goal, _row(taps, i), _rows(references, i), ascend=True, keep=keep_softmax)
+            for i, goal in enumerate(goals)
+        ]
         return torch.stack(values)
     at = taps[targets[0].layer]
     return _ascended(at, _units(targets, units, at.output), [t.at for t in targets], keep_softmax)
@@ -89,11 +108,18 @@ def _ascended(
     return torch.where(asleep, mean_at(own_unit(taps.linear, units), places), score)
 
 
-def _value(goal: Algebra, taps: Mapping[str, Taps], *, ascend: bool = False, keep: bool = False) -> Tensor:
+def _value(
+    goal: Algebra, taps: Mapping[str, Taps], known: References, *, ascend: bool = False, keep: bool = False
+) -> Tensor:
     """One picture's objective, (), from the taps of that picture alone."""
     if isinstance(goal, Sum):
-        values = [weight * _value(term, taps, ascend=ascend, keep=keep) for weight, term in goal.terms]
+        values = [weight * _value(term, taps, known, ascend=ascend, keep=keep) for weight, term in goal.terms]
         return torch.stack(values).sum()
+    if isinstance(goal, Likeness):
+        if goal.role not in known:
+            raise TargetError(f"{goal} looks at a photograph (the {goal.role}), and none was given")
+        there = known[goal.role][goal.layer].output
+        return resemblance(taps[goal.layer].output[0].float(), there[0].float(), goal.how)
     if isinstance(goal, WholeLayer):
         return taps[goal.layer].output.float().square().mean()
     if isinstance(goal, Direction):
@@ -117,6 +143,10 @@ def _along(values: Tensor, goal: Direction) -> Tensor:
         lengths = values.square().sum(1).clamp(min=1e-12).sqrt() * vector.norm().clamp(min=1e-12)
         dot = dot / lengths
     return mean_at(dot, [goal.at])[0]
+
+
+def _rows(references: References | None, i: int) -> References:
+    return {role: _row(taps, i) for role, taps in (references or {}).items()}
 
 
 def _row(taps: Mapping[str, Taps], i: int) -> dict[str, Taps]:

@@ -9,6 +9,7 @@ import click
 
 from filterscope._version import __version__
 from filterscope.cli.drawing import demo, ladder, rerun, show
+from filterscope.cli.dreaming import accentuate, caricature, dream, invert, locate
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.errors import FilterscopeError
 
@@ -30,7 +31,9 @@ def cli() -> None:
     """
 
 
-for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo):
+for command in (
+    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, rerun, demo,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -11,8 +11,12 @@ import click
 
 from filterscope.cli.options import (
     Drawing,
+    animation_kind,
     device_option,
     drawing_options,
+    format_option,
+    fps_option,
+    frames_option,
     json_option,
     out_option,
     quiet_option,
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 @click.argument("net")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @drawing_options()
+@frames_option
+@format_option
+@fps_option
 @weights_option
 @out_option
 @json_option
@@ -37,6 +44,9 @@ def show(
     net: str,
     targets: tuple[str, ...],
     drawing: Drawing,
+    frames: int | None,
+    film: str,
+    fps: float,
     weights: str | None,
     out: Path,
     as_json: bool,
@@ -48,6 +58,7 @@ def show(
     filterscope show tiny-vgg16 block3_conv1
     filterscope show tiny-vgg16 block5_conv3:0-15 predictions:goldfish --out out/deep
     filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
+    filterscope show tiny-vgg16 block4_conv2:17 --frames 32
     """
     from filterscope.files import check_writable, write_text
     from filterscope.objective import parse
@@ -55,8 +66,10 @@ def show(
 
     recipe = drawing.get_recipe()
     selections = [parse(text) for text in targets]
+    kind = animation_kind(film, frames)
     check_writable(out)
     from filterscope.api import draw
+    from filterscope.dreaming.recording import Recorder
     from filterscope.networks import open_network
     from filterscope.pictures import Sheet
     from filterscope.rerun import remember_weights
@@ -65,15 +78,21 @@ def show(
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
     pictures: list[Picture] = []
+    recorder = Recorder(frames, recipe) if frames else None
     began = time.time()
     try:
-        with progress_bar(False if quiet else None) as on_step:
+        with progress_bar(False if quiet else None, also=recorder) as on_step:
             for picture in draw(
                 network, wanted, recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
                 on_step=on_step,
             ):  # fmt: skip
                 pictures.append(picture)
                 picture.save(out / f"{picture.stem}.png")
+                if recorder is not None:
+                    recorder.save(
+                        len(pictures) - 1, out / f"{picture.stem}.{kind}", finished=picture.to_pil(), curve=True,
+                        fps=fps,
+                    )  # fmt: skip
     finally:
         # Ctrl-C may fall between a picture and its file: what counts is whether the file is there
         pictures = [p for p in pictures if _written(out / f"{p.stem}.png", since=began)]
@@ -123,12 +142,17 @@ def _summary(pictures: list[Picture], out: Path) -> None:
 @click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder to write the new picture to."
 )
+@click.option(
+    "--image", type=click.Path(path_type=Path), metavar="FILE", help="The photograph that it was drawn from."
+)
+@click.option("--guide", type=click.Path(path_type=Path), metavar="FILE", help="The guide of a guided dream.")
 @device_option
 @json_option
 @quiet_option
 def rerun(
-    picture: Path, weights: str | None, out: Path | None, device: str, as_json: bool, quiet: bool
-) -> None:
+    picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None, device: str,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Draw a picture again from the recipe inside its PNG, and say how far the two differ.
 
     \b
@@ -142,7 +166,7 @@ def rerun(
     from filterscope.rerun import draw_again
 
     with progress_bar(False if quiet else None) as on_step:
-        again = draw_again(picture, weights=weights, device=device, on_step=on_step)
+        again = draw_again(picture, weights=weights, image=image, guide=guide, device=device, on_step=on_step)
     path = out / f"{picture.stem}.png" if out else None
     if path and path.resolve() == picture.resolve():
         path = path.with_suffix(".rerun.png")  # never over what it was drawn from

@@ -94,6 +94,26 @@ out_option = click.option(
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 
+frames_option = click.option(
+    "--frames", type=click.IntRange(min=2, max=2000), metavar="N", help="Write an animation of N frames too."
+)
+format_option = click.option(
+    "--format", "film", default="webp", show_default=True, metavar="KIND",
+    help="Of the animation: webp, gif or mp4 (mp4: filterscope[video]).",
+)  # fmt: skip
+fps_option = click.option(
+    "--fps", type=click.FloatRange(0.1, 120), default=12.0, show_default=True, help="Frames a second."
+)
+
+
+def animation_kind(name: str, wanted: Any) -> str:
+    """The animation's format, checked where one is asked for."""
+    if not wanted:
+        return name
+    from filterscope.pictures.animation import check_format
+
+    return check_format(name)
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -118,7 +138,7 @@ class Drawing:
         )
 
 
-def drawing_options(*, recipe: str | None = "sharp") -> Callable[[F], F]:
+def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None) -> Callable[[F], F]:
     """--recipe, --set, --steps, --size, --seed, --precision and --device, handed on as one `drawing`."""
 
     def decorate(function: F) -> F:
@@ -129,13 +149,18 @@ def drawing_options(*, recipe: str | None = "sharp") -> Callable[[F], F]:
             fields = {name: kw.pop(name, None) for name in Drawing.__dataclass_fields__}
             return function(*args, drawing=Drawing(**fields), **kw)
 
+        side = (
+            "Side of the picture in pixels [the network's own]."
+            if recipes is None
+            else "Longer side in pixels."
+        )
         options = [
             click.option(
                 "--set", "settings", metavar="KEY=VALUE", multiple=True,
                 help="Change a recipe setting: optimizer.lr=0.1.",
             ),
             click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
-            click.option("--size", type=click.IntRange(min=1), help="Side of the picture in pixels [the network's own]."),
+            click.option("--size", type=click.IntRange(min=1), help=side),
             click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes."),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
@@ -148,7 +173,8 @@ def drawing_options(*, recipe: str | None = "sharp") -> Callable[[F], F]:
             0,
             click.option(
                 "--recipe", metavar="NAME", default=recipe, show_default=True,
-                help="sharp, or the blog's stages: naive, linear, lp, tv (= blog)." if recipe else "One more column.",
+                help=recipes
+                or ("sharp, or the blog's stages: naive, linear, lp, tv (= blog)." if recipe else "One more column."),
             ),
         )  # fmt: skip
         for option in reversed(options):

@@ -49,6 +49,7 @@ class Picture:
     facet: which of the unit's pictures it is, where a recipe draws several.
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
+    photographs: what it started from or looked at ("image", "guide"): each one's file name and sha256.
     """
 
     image: np.ndarray = field(repr=False)
@@ -68,6 +69,7 @@ class Picture:
     batch: int = 1
     attempt: int = 0
     seconds: float = 0.0
+    photographs: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -103,6 +105,7 @@ class Picture:
             "status": self.status,
             "scores": asdict(self.scores),
             "curve": [float(f"{value:.6g}") for value in self.curve],
+            **({"photographs": self.photographs} if self.photographs else {}),
         }
 
     def report(self, file: str | None) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +27,31 @@ def encode_png(image: Image.Image, metadata: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def read_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Open a picture file and read it whole; ImageError where it is none, is damaged or is far too large."""
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A picture file, open and read whole; ImageError where it is none, is damaged or is far too large.
+
+    Far too large is what Pillow takes for a decompression bomb: more than 179 million pixels.
+    """
     place = Path(path)
     if not place.is_file():
         raise ImageError(f"there is no picture {str(place)!r}")
     try:
-        with Image.open(place) as image:
-            image.load()
-            return image
+        with warnings.catch_warnings():
+            # raised from half that size on: large photographs are no bombs
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(place)
+            with image:
+                image.load()
+                yield image
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{str(place)!r} cannot be read as a picture: {error}") from error
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a picture file and read it whole; ImageError where it is none, is damaged or is far too large."""
+    with opened(path) as image:
+        return image
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -42,7 +42,8 @@ def compose(
     font = _font(side)
     caption = font.size * 1.5 if any(t.caption for t in tiles) else 0
     head = round(font.size * 1.8) if titles else 0
-    step_x, step_y = side + GAP, side + GAP + round(caption)
+    tall = max(_height(t.image, side) for t in tiles)
+    step_x, step_y = side + GAP, tall + GAP + round(caption)
     sheet = Image.new("RGB", (GAP + columns * step_x, GAP + head + rows * step_y), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for i, title in enumerate(titles):
@@ -54,7 +55,7 @@ def compose(
             _label(draw, (x, y), tile.label, side)
         if tile.caption:
             text = _fitting(draw, tile.caption, font, side)
-            draw.text((x + side / 2, y + side + caption / 2), text, "black", font, anchor="mm")
+            draw.text((x + side / 2, y + tall + caption / 2), text, "black", font, anchor="mm")
     return sheet
 
 
@@ -112,8 +113,14 @@ def _font(side: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(max(9, round(side / 13)))  # type: ignore[return-value]
 
 
+def _height(image: Image.Image, side: int) -> int:
+    """Of the image at a width of `side`: its aspect is kept."""
+    return max(1, round(image.height * side / image.width))
+
+
 def _resized(image: Image.Image, side: int) -> Image.Image:
-    return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
+    size = (side, _height(image, side))
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, side: int) -> None:

@@ -26,11 +26,15 @@ class Recipe(Part):
     feed: "network" runs the picture through the network's own preprocessing; "raw" feeds pixel values as they
         are where the network keeps the 0 to 255 scale, as the blog did with VGG16.
     softmax: "linear" ascends a class before its softmax, "keep" after it.
-    gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "plain" leaves it.
+    start: "noise" of the image's own kind, or the "photograph" that the ascent is given.
+    tile: pictures with a longer side are looked at through windows of this side, at places that change from step
+        to step, so that memory does not grow with the picture. None looks at all of a picture at once.
+    gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "local" by the geometric
+        mean of that and of the one around each place, so that quiet places move too; "plain" leaves it.
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
-    size: side of the picture in pixels. None takes `usual_size` or, where that is None or the target takes one
-        size alone, the network's own (128 where that is smaller).
+    size: side of the picture in pixels (of a photograph the longer one). None takes `usual_size` or, where that
+        is None or the target takes one size alone, the network's own (128 where that is smaller).
     """
 
     name: str
@@ -38,12 +42,14 @@ class Recipe(Part):
     size: int | None = Field(None, ge=1, le=8192)
     usual_size: int | None = Field(None, ge=1, le=8192)
     image: Image = Fourier()
+    start: Literal["noise", "photograph"] = "noise"
+    tile: int | None = Field(None, ge=16, le=8192)
     feed: Literal["network", "raw"] = "network"
     softmax: Literal["linear", "keep"] = "linear"
     regularizers: tuple[Regularizer, ...] = ()
     transforms: tuple[Transform, ...] = ()
     optimizer: Optimizer = Optimizer()
-    gradient: Literal["rms", "plain"] = "plain"
+    gradient: Literal["rms", "local", "plain"] = "plain"
     stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
     facets: Facets | None = None
     output: Literal["standardize", "values"] = "values"

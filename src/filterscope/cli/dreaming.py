@@ -1,0 +1,381 @@
+"""Commands that start from a photograph: dream, invert, caricature, accentuate, locate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from filterscope.cli.options import (
+    Drawing,
+    animation_kind,
+    device_option,
+    drawing_options,
+    format_option,
+    fps_option,
+    frames_option,
+    json_option,
+    out_option,
+    quiet_option,
+    weights_option,
+)
+
+if TYPE_CHECKING:
+    from filterscope.networks import Network
+    from filterscope.pictures import Picture
+    from filterscope.pictures.reading import Photograph
+
+PATH = click.Path(path_type=Path)
+image_argument = click.argument("image", type=PATH)
+
+
+@click.command()
+@click.argument("net")
+@image_argument
+@click.option("--layers", metavar="L[=WEIGHT],...", help="Layers to excite [the recipe's own].")
+@click.option("--target", metavar="TARGET", help="One unit, class or sum to excite instead of layers.")
+@click.option(
+    "--guide", type=PATH, metavar="IMAGE", help="Dream towards what the layers see in this picture."
+)
+@drawing_options(recipe="dream", recipes="dream, dreamy or bad-trip.")
+@click.option(
+    "--octaves", type=click.IntRange(1, 20), help="Sizes, each 1.4 times the one before [the recipe's own]."
+)
+@click.option(
+    "--strength", type=click.FloatRange(min=0, min_open=True), help="Pixel values a step [the recipe's own]."
+)
+@frames_option
+@click.option("--zoom", is_flag=True, help="The animation is an endless zoom into the dream.")
+@click.option(
+    "--zoom-factor",
+    type=click.FloatRange(1, 2, min_open=True),
+    default=1.04,
+    show_default=True,
+    help="How far each frame of --zoom steps into the one before.",
+)
+@format_option
+@fps_option
+@weights_option
+@out_option
+@json_option
+@quiet_option
+def dream(
+    net: str, image: Path, layers: str | None, target: str | None, guide: Path | None, drawing: Drawing,
+    octaves: int | None, strength: float | None, frames: int | None, zoom: bool, zoom_factor: float, film: str,
+    fps: float, weights: str | None, out: Path, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Deep Dream: a photograph that ever more shows what a network sees in it.
+
+    The picture has the photograph's aspect and, unless --size gives its longer side, its size.
+
+    \b
+    filterscope dream tiny-vgg16 photo.jpg
+    filterscope dream tiny-vgg16 photo.jpg --layers block3_conv3,block4_conv2=0.5 --octaves 5
+    filterscope dream tiny-vgg16 photo.jpg --target predictions:monarch --frames 24
+    filterscope dream tiny-vgg16 photo.jpg --recipe dreamy --zoom --frames 60 --format mp4
+    """
+    if (target is not None) and (layers is not None or guide is not None):
+        raise click.UsageError(
+            "--target stands alone: a dream is of layers (with --guide or without) or of a target"
+        )
+    from filterscope.dreaming.functions import dream_goal, dream_recipe
+    from filterscope.recipe import parse_settings
+
+    recipe = dream_recipe(
+        drawing.recipe or "dream", steps=drawing.steps, octaves=octaves, strength=strength, size=drawing.size,
+        settings=parse_settings(drawing.settings),
+    )  # fmt: skip
+    kind = animation_kind(film, frames or zoom)
+    photographs = _photographs(image, guide, quiet=quiet)
+    network = _ready(net, weights, out)
+    goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
+    from filterscope.dreaming.drawing import draw_from
+    from filterscope.dreaming.recording import Recorder
+
+    count = frames or (60 if zoom else 0)
+    first = photographs["image"].image
+    recorder = Recorder(count, recipe, first=first) if count and not zoom else None
+    how: dict[str, Any] = {"seed": drawing.seed, "precision": drawing.precision, "device": drawing.device}
+    with _listening(quiet, recorder) as on_step:
+        picture = draw_from(network, goal, recipe, photographs, **how, on_step=on_step)
+    stem = f"{photographs['image'].name}-dream-{_words(picture)}"
+    written = [(picture.save(out / f"{stem}.png"), picture)]
+    moving: Path | None = None
+    if recorder is not None:
+        moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
+    elif zoom:
+        moving = _zoom(
+            network, picture, photographs, how, count, zoom_factor, out / f"{stem}-zoom.{kind}", fps, quiet
+        )
+    _told(written, out, as_json=as_json, quiet=quiet, moving=moving)
+
+
+def _zoom(
+    network: Network, picture: Picture, photographs: dict[str, Photograph], how: dict[str, Any], count: int,
+    factor: float, path: Path, fps: float, quiet: bool,
+) -> Path:  # fmt: skip
+    from tqdm.auto import tqdm
+
+    from filterscope.dreaming.zooming import zoom
+    from filterscope.pictures.animation import save_animation
+
+    frames = zoom(
+        network, picture.target, picture.recipe, photographs, picture, frames=count, factor=factor, **how
+    )
+    shown = list(tqdm(frames, total=count, unit="frame", disable=True if quiet else None, leave=False))
+    return save_animation(shown, path, fps=fps, hold=0)
+
+
+def _likeness(name: str, summary: str, example: str) -> click.Command:
+    """`invert` and `caricature`: pictures, from noise, of which layers say what they say of the photograph."""
+
+    @click.command(name, help=f"{summary}\n\n\b\n{example}")
+    @click.argument("net")
+    @image_argument
+    @click.argument("layers", metavar="LAYER...", nargs=-1, required=True)
+    @drawing_options(recipe=name, recipes=f"{name}, or one of `show`.")
+    @frames_option
+    @format_option
+    @fps_option
+    @weights_option
+    @out_option
+    @json_option
+    @quiet_option
+    def command(
+        net: str, image: Path, layers: tuple[str, ...], drawing: Drawing, frames: int | None, film: str, fps: float,
+        weights: str | None, out: Path, as_json: bool, quiet: bool,
+    ) -> None:  # fmt: skip
+        from filterscope.dreaming.functions import likeness_goals, named_recipe
+        from filterscope.recipe import get_recipe, parse_settings
+
+        recipe = get_recipe(
+            named_recipe(drawing.recipe or name), steps=drawing.steps, size=drawing.size,
+            settings=parse_settings(drawing.settings),
+        )  # fmt: skip
+        kind = animation_kind(film, frames)
+        photographs = _photographs(image, None, quiet=quiet)
+        network = _ready(net, weights, out)
+        goals = likeness_goals(network, name, [n for text in layers for n in text.split(",")])
+        _draw_all(network, goals, recipe, photographs, drawing, name, frames, kind, fps, out, as_json, quiet)
+
+    return command
+
+
+def _draw_all(
+    network: Network, goals: list[Any], recipe: Any, photographs: dict[str, Photograph], drawing: Drawing,
+    name: str, frames: int | None, kind: str, fps: float, out: Path, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from filterscope.dreaming.drawing import draw_from
+    from filterscope.dreaming.recording import Recorder
+    from filterscope.pictures.sheet import Tile, compose, save_image
+
+    photograph = photographs["image"]
+    written: list[tuple[Path, Picture]] = []
+    moving: Path | None = None
+    for goal in goals:
+        recorder = Recorder(frames, recipe) if frames else None
+        with _listening(quiet, recorder) as on_step:
+            picture = draw_from(
+                network, goal, recipe, photographs, seed=drawing.seed, precision=drawing.precision,
+                device=drawing.device, on_step=on_step,
+            )  # fmt: skip
+        stem = f"{photograph.name}-{name}-{_words(picture)}"
+        written.append((picture.save(out / f"{stem}.png"), picture))
+        if recorder is not None:
+            moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
+    if len(written) > 1:
+        tiles = [Tile(photograph.image, "photograph")]
+        tiles += [Tile(p.to_pil(), p.target.layers[0], _caption(p)) for _, p in written]
+        save_image(compose(tiles), out / "sheet.png")
+    _told(written, out, as_json=as_json, quiet=quiet, moving=moving)
+
+
+def _caption(picture: Picture) -> str:
+    if str(picture.target).startswith("match("):
+        return f"error {-picture.scores.activation:.3f}"
+    return f"{picture.scores.activation:.3g}"
+
+
+invert = _likeness(
+    "invert",
+    "Draw what a layer keeps of a photograph: from noise, a picture of which it says the same.\n\n"
+    "Several layers give a sheet, the photograph first; under each its error, the squared distance of what the "
+    "layer says of both over the photograph's own square.",
+    "filterscope invert tiny-vgg16 photo.jpg block1_conv2 block3_conv3 block5_conv3",
+)
+caricature = _likeness(
+    "caricature",
+    "Draw what a layer notices in a photograph, exaggerated: of the picture it says the same, and louder.",
+    "filterscope caricature tiny-vgg16 photo.jpg block4_conv2",
+)
+
+
+@click.command()
+@click.argument("net")
+@image_argument
+@click.argument("target")
+@click.option(
+    "--keep",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="How much nearness to the photograph weighs against the unit.",
+)
+@click.option(
+    "--keep-layer", metavar="LAYER", help="The layer by which it is kept near [a third of the way]."
+)
+@drawing_options(recipe="accentuate", recipes="accentuate, or one of `show`.")
+@frames_option
+@format_option
+@fps_option
+@weights_option
+@out_option
+@json_option
+@quiet_option
+def accentuate(
+    net: str, image: Path, target: str, keep: float, keep_layer: str | None, drawing: Drawing, frames: int | None,
+    film: str, fps: float, weights: str | None, out: Path, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Show which feature of a photograph a unit sees: change it so that it excites the unit more, and stays near.
+
+    \b
+    filterscope accentuate tiny-vgg16 photo.jpg predictions:goldfish
+    """
+    from filterscope.dreaming.functions import accentuate_goal, one_goal
+    from filterscope.dreaming.presets import photograph_recipe
+    from filterscope.recipe import get_recipe, parse_settings
+
+    recipe = get_recipe(
+        photograph_recipe(drawing.recipe or "accentuate"), steps=drawing.steps, size=drawing.size,
+        settings=parse_settings(drawing.settings),
+    )  # fmt: skip
+    kind = animation_kind(film, frames)
+    photographs = _photographs(image, None, quiet=quiet)
+    network = _ready(net, weights, out)
+    unit = one_goal(network, target)
+    goal = accentuate_goal(
+        network, unit, photographs["image"], keep=keep, keep_layer=keep_layer, device=drawing.device
+    )
+    from filterscope.dreaming.drawing import draw_from
+    from filterscope.dreaming.recording import Recorder
+
+    recorder = Recorder(frames, recipe, first=photographs["image"].image) if frames else None
+    with _listening(quiet, recorder) as on_step:
+        picture = draw_from(
+            network, goal, recipe, photographs, seed=drawing.seed, precision=drawing.precision,
+            device=drawing.device, on_step=on_step,
+        )  # fmt: skip
+    stem = f"{photographs['image'].name}-accentuate-{unit.stem}"
+    moving = None
+    if recorder is not None:
+        moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
+    _told([(picture.save(out / f"{stem}.png"), picture)], out, as_json=as_json, quiet=quiet, moving=moving)
+
+
+@click.command()
+@click.argument("net")
+@image_argument
+@click.argument("target")
+@click.option("--size", type=click.IntRange(min=1), help="Shorter side that the network looks at [its own].")
+@device_option
+@weights_option
+@out_option
+@json_option
+@quiet_option
+def locate(
+    net: str, image: Path, target: str, size: int | None, device: str, weights: str | None, out: Path,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Show where in a photograph a unit is excited: an overlay, with a ring at the peak.
+
+    Of a channel its activation map; of a class gradient times activation at the last map before it.
+
+    \b
+    filterscope locate tiny-vgg16 photo.jpg predictions:goldfish
+    filterscope locate tiny-vgg16 photo.jpg block4_conv2:17
+    """
+    photograph = _photographs(image, None, quiet=quiet)["image"]
+    network = _ready(net, weights, out)
+    from filterscope.dreaming.locating import locate as find
+
+    found = find(network, photograph, target, size=size, device=device)
+    path = found.save(out / f"{photograph.name}-locate-{found.target.stem}.png")
+    if as_json:
+        click.echo(json.dumps(found.report(path.name), indent=1))
+    elif not quiet:
+        probability = "" if found.probability is None else f"  probability {found.probability:.1%}"
+        where = f"most at row {found.peak[0]}, column {found.peak[1]}" if found.largest > 0 else "nowhere"
+        click.echo(f"{found.target} {found.class_name or ''}: {where} (by {found.layer}){probability}")
+        click.echo(f"written to {path}")
+
+
+def _photographs(image: Path, guide: Path | None, *, quiet: bool) -> dict[str, Photograph]:
+    """The pictures named, read; what a person should know of the reading is said."""
+    for path in (image, guide):
+        if path is not None and not path.is_file():
+            raise click.UsageError(f"there is no picture {str(path)!r}")
+    from filterscope.pictures.reading import read_photograph
+
+    found = {"image": read_photograph(image)}
+    if guide is not None:
+        found["guide"] = read_photograph(guide)
+    from filterscope.rerun import remember_photograph
+
+    for photograph in found.values():
+        remember_photograph(photograph)
+        for note in () if quiet else photograph.notes:
+            click.echo(f"filterscope: {note}", err=True)
+    return found
+
+
+def _ready(net: str, weights: str | None, out: Path) -> Network:
+    from filterscope.files import check_writable
+    from filterscope.networks import open_network
+    from filterscope.rerun import remember_weights
+
+    check_writable(out)
+    network = open_network(net, weights=weights)
+    remember_weights(network)
+    return network
+
+
+def _listening(quiet: bool, recorder: Callable[[Any], None] | None) -> Any:
+    from filterscope.progress import progress_bar
+
+    return progress_bar(False if quiet else None, also=recorder)
+
+
+def _words(picture: Picture) -> str:
+    """What a dream is of, for a file's name: its layers, or its target."""
+    from filterscope.target import Target
+
+    words = picture.target.stem if isinstance(picture.target, Target) else "+".join(picture.target.layers)
+    return words.replace("/", ".") if len(words) <= 80 else picture.target.stem
+
+
+def _told(
+    written: list[tuple[Path, Picture]], out: Path, *, as_json: bool, quiet: bool, moving: Path | None
+) -> None:
+    """Write report.json and say what was drawn."""
+    from filterscope.files import write_text
+
+    reports = [
+        {**p.report(path.name), "photograph": p.photographs["image"]["file"], "start": p.scores.start}
+        for path, p in written
+    ]
+    if moving is not None:
+        reports[-1]["animation"] = moving.name
+    write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
+    if as_json:
+        click.echo(json.dumps(reports, indent=1))
+    elif not quiet:
+        for path, picture in written:
+            start = "" if picture.scores.start is None else f" (the photograph's {picture.scores.start:.4g})"
+            click.echo(f"{path}: {picture.target}  activation {picture.scores.activation:.4g}{start}")
+        if len(written) > 1:
+            click.echo(str(out / "sheet.png"))
+        if moving is not None:
+            click.echo(str(moving))

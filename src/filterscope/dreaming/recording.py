@@ -1,0 +1,68 @@
+"""Frames of an ascent while it runs: N of them, evenly spaced, of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from filterscope.measure.scores import to_bytes
+from filterscope.pictures.animation import save_animation, with_curve
+from filterscope.progress import Step
+from filterscope.recipe import Recipe
+
+LARGEST = 1024  # longer side of an animation's frames in pixels: more than that no player needs
+
+
+class Recorder:
+    """Told of each step, keeps `count` frames of each picture, the last of them the finished one.
+
+    recorder = Recorder(24, recipe)
+    draw(net, targets, recipe, on_step=recorder)
+    recorder.save(0, "out/block3_conv1-0034.webp", finished=picture.to_pil(), curve=True)
+    """
+
+    def __init__(self, count: int, recipe: Recipe, *, first: Image.Image | None = None):
+        self.recipe = recipe
+        self.first = first
+        inner = count - 1 - (first is not None)  # the last one is the finished picture
+        self.steps = (
+            {round(s) for s in np.linspace(1, recipe.steps, max(0, inner) + 1)[:-1]} if inner > 0 else set()
+        )
+        self.frames: dict[int, list[tuple[int, Image.Image]]] = {}
+        self.curves: dict[int, list[float]] = {}
+
+    def __call__(self, step: Step) -> None:
+        """Keep what this step has to show, if it is one of those wanted."""
+        count = len(step.activations)
+        begin = (step.done - step.step * count) // self.recipe.steps  # pictures done before this batch
+        for i, value in enumerate(step.activations.tolist()):
+            self.curves.setdefault(begin + i, []).append(value)
+        if step.step in self.steps and step.images is not None:
+            images: Callable[[], Tensor] = step.images
+            for i, image in enumerate(to_bytes(images(), self.recipe.output)[:count]):
+                shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+                self.frames.setdefault(begin + i, []).append((step.step, _small(shown)))
+
+    def save(self, number: int, path: Path, *, finished: Image.Image, curve: bool, fps: float) -> Path:
+        """Write picture `number`'s animation, with its curve beneath if asked for."""
+        size = _small(finished).size
+        known = self.curves.get(number, [])
+        frames = [] if self.first is None else [(0, self.first)]
+        frames += [*self.frames.get(number, []), (self.recipe.steps, finished)]
+        shown = [
+            (step, image.convert("RGB").resize(size, Image.Resampling.BICUBIC)) for step, image in frames
+        ]
+        films = [with_curve(im, known[:step], self.recipe.steps) if curve else im for step, im in shown]
+        return save_animation(films, path, fps=fps)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    scale = LARGEST / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
