@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from filterscope._version import __version__
+from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.errors import FilterscopeError
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo):
+for command in (models, layers, show, ladder, kernels, classify, examples, atlas, rerun, demo):
     cli.add_command(command)
 
 
