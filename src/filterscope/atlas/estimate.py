@@ -58,6 +58,8 @@ def measure(
     begun = time.monotonic()
     costs: dict[int, float] = {}
     tried = 0
+    if layers:
+        trial(layers[0].chunk(0, seed=0), 1)  # what only the very first chunk costs
     for place in _spread(len(layers), TRIAL_LAYERS):
         layer = layers[place]
         chunk = layer.chunk(0, seed=0)

@@ -127,7 +127,8 @@ def _places(found: NaturalActivations, shape: Sequence[int]) -> np.ndarray:
     places = getattr(found, "top_places", None)
     if places is None or len(shape) != 3:
         return np.full((*found.top.shape, 2), np.nan, dtype=np.float32)
-    return ((np.asarray(places) + 0.5) / np.array(shape[1:])).astype(np.float32)
+    found_at: np.ndarray = (np.asarray(places) + 0.5) / np.array(shape[1:])
+    return found_at.astype(np.float32)
 
 
 def _histogram(found: NaturalActivations) -> dict[str, np.ndarray]:

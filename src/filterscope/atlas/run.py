@@ -13,25 +13,15 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filterscope.ascent.prepare import choose_device, choose_precision
 from filterscope.atlas.estimate import Estimate, measure, spoken
 from filterscope.atlas.index import import_pyarrow
-from filterscope.atlas.manifest import (
-    Manifest,
-    add_network,
-    describe,
-    layer_entries,
-    locked,
-    planned,
-    read_manifest,
-    refuse_changes,
-    refuse_foreign,
-)
-from filterscope.atlas.natural import keep_natural, read_natural
+from filterscope.atlas.manifest import Manifest, locked, planned
+from filterscope.atlas.natural import read_natural
+from filterscope.atlas.order import Order, Say, begin, layer_names
 from filterscope.atlas.paint import Painter, failed
 from filterscope.atlas.plan import Plan, folder_names
 from filterscope.atlas.progress import Progress
@@ -41,32 +31,8 @@ from filterscope.atlas.schedule import Alone, Crew, schedule
 from filterscope.atlas.store import Store, open_store
 from filterscope.atlas.work import Work
 from filterscope.errors import ArgumentError, OutputError
-from filterscope.measure.examples import find_examples
-from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network, open_network
-from filterscope.pictures.reading import list_images
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
-
-Say = Callable[[str], object]
-
-
-@dataclass
-class Order:
-    """What was asked for: the arguments of `make_atlas`."""
-
-    layers: Sequence[str] | None = None
-    recipe: Recipe = field(default_factory=get_recipe)
-    seed: int = 0
-    precision: str = "auto"
-    device: str = "auto"
-    weights: str | None = None
-    images: Path | None = None
-    name: str | None = None
-    retry: bool = False
-    overwrite: bool = False
-    on: str = "local"
-    address: str | None = None
-    workers: int | None = None
 
 
 def make_atlas(
@@ -117,86 +83,20 @@ def make_atlas(
     store = out if isinstance(out, Store) else open_store(out)
     network = open_network(source, weights=weights)
     folder = next(iter(folder_names([name or network.name]).values()))
-    with locked(store, folder):
-        manifest = _begin(store, folder, network, source, order, say)
-        return _Run(store, folder, network, manifest, order, progress, say).run(source)
+    with locked(store, folder), _session(order) as ray:
+        manifest = begin(store, folder, network, source, order, say, ray)
+        return _Run(store, folder, network, manifest, order, progress, say, ray).run()
 
 
-def _begin(store: Store, folder: str, network: Network, source: Any, order: Order, say: Say) -> Manifest:
-    """What there is to draw, checked, and written down; natural activations with it."""
-    names = _layer_names(network, order.layers)
-    if not order.overwrite:
-        refuse_foreign(store, folder)
-    for layer in names:
-        network.part(layer)  # damaged weights are found now; and their hash must not fetch a file of its own
-    told = read_manifest(store, folder)
-    asked = describe(
-        network, order.recipe, source=os.fspath(source) if isinstance(source, str | os.PathLike) else None,
-        weights=order.weights, seed=order.seed, precision=_precision(order, told), images=order.images,
-        images_digest=None if order.images is None else images_digest(list_images(order.images)),
-    )  # fmt: skip
-    if told is not None and order.images is None:
-        asked |= {key: told[key] for key in ("images", "images_digest")}
-    if told is not None:
-        try:
-            refuse_changes(told, asked, f"{store.address}/{folder}")
-        except ArgumentError:
-            if not order.overwrite:
-                raise
-            say(f"removing the pictures in {store.address}/{folder}, which were drawn otherwise")
-            store.remove(folder)
-            told = None
-    entries = layer_entries(network, names, order.recipe, told)
-    store.check()
-    _keep_natural(store, folder, network, entries, told, order)
-    manifest = {**(told or asked), "layers": entries}
-    if manifest != told:
-        store.write_json(f"{folder}/network.json", manifest)
-    add_network(store, folder)
-    return manifest
+@contextlib.contextmanager
+def _session(order: Order) -> Iterator[Any]:
+    if order.on != "ray":
+        yield None
+        return
+    from filterscope.atlas.ray_run import ray_session
 
-
-def _layer_names(network: Network, layers: Sequence[str] | None) -> list[str]:
-    if layers is None:
-        return layers_with_units(network)
-    for name in layers:
-        if ":" in name and name not in network.layers:
-            raise ArgumentError(
-                f"an atlas draws whole layers (got {name!r}); filterscope show draws some units"
-            )
-        network.layer(name)
-        network.targets(f"{name}:*")
-    return list(dict.fromkeys(layers))
-
-
-def _precision(order: Order, told: Manifest | None) -> str:
-    if order.precision == "auto" and told is not None:
-        return str(told["precision"])
-    return str(choose_precision(order.precision, choose_device(order.device))).removeprefix("torch.")
-
-
-def _keep_natural(
-    store: Store,
-    folder: str,
-    network: Network,
-    entries: list[dict[str, Any]],
-    told: Manifest | None,
-    order: Order,
-) -> None:
-    known = {row["name"] for row in told["layers"]} if told else set()
-    fresh = [row for row in entries if row["name"] not in known]
-    images = order.images
-    if told is not None and told["images"] is not None and images is None and fresh:
-        raise ArgumentError(
-            f"{store.address}/{folder} was begun with --images {told['images']}; give it for the new layers too"
-        )
-    computed = find_examples(network, [row["name"] for row in fresh], images) if images and fresh else {}
-    for row in fresh:
-        found = computed.get(row["name"]) or recall(network, row["name"])
-        if found is not None:
-            shape = network.output_shape(row["name"], network.input.size)
-            keep_natural(store, folder, row["folder"], found, shape=shape, images=images)
-            row["natural"] = True
+    with ray_session(order.address) as ray:
+        yield ray
 
 
 @dataclass
@@ -210,14 +110,15 @@ class _Run:
     order: Order
     shown: bool | None
     say: Say
+    ray: Any = None
 
-    def run(self, source: Any) -> dict[str, Any]:
-        names = _layer_names(self.network, self.order.layers)
+    def run(self) -> dict[str, Any]:
+        names = layer_names(self.network, self.order.layers)
         rows = [row for row in self.manifest["layers"] if row["name"] in names]
         work = Work(self.store, self.folder, rows)
         begun = time.monotonic()
         try:
-            with self._crew(source, work) as crew, Progress(self.shown) as progress:
+            with self._crew(work) as crew, Progress(self.shown) as progress:
                 self._draw(work, crew, progress)
         except KeyboardInterrupt:
             with contextlib.suppress(OutputError):
@@ -273,24 +174,27 @@ class _Run:
         return estimate
 
     @contextlib.contextmanager
-    def _crew(self, source: Any, work: Work) -> Iterator[_Hands]:
+    def _crew(self, work: Work) -> Iterator[_Hands]:
         best = {
             row["name"]: read_natural(self.store, self.folder, row["folder"]).best
             for row in work.layers
             if row["natural"]
         }
-        order, precision = self.order, self.manifest["precision"]
-        if order.on == "ray":
-            from filterscope.atlas.ray_run import ray_crew
-
-            with ray_crew(
-                source, order.weights, self.manifest["weights_sha256"], order.recipe, precision, order.device, best,
-                address=order.address, workers=order.workers, store=self.store, folder=self.folder, say=self.say,
-            ) as team:  # fmt: skip
-                yield _Hands(team, team.trial, team.workers)
+        order, told = self.order, self.manifest
+        if self.ray is None:
+            painter = Painter(self.network, order.recipe, told["precision"], order.device, best)
+            yield _Hands(Alone(painter.paint), painter.trial, 1)
             return
-        painter = Painter(self.network, order.recipe, precision, order.device, best)
-        yield _Hands(Alone(painter.paint), painter.trial, 1)
+        from filterscope.atlas.ray_run import Job, given_files, ray_crew
+
+        job = Job(
+            told["source"], order.weights, told["weights_sha256"], order.recipe.model_dump_json(),
+            told["precision"], order.device, best,
+            files=given_files(told["source"], order.weights) if order.address else {},
+            address=self.store.address if self.store.shared else None, folder=self.folder,
+        )  # fmt: skip
+        with ray_crew(self.ray, job, workers=order.workers, say=self.say) as team:
+            yield _Hands(team, team.trial, team.workers)
 
     def _kept(self, work: Work) -> str:
         return (

@@ -93,9 +93,10 @@ def atlas(
 
 
 def _tell(summary: dict[str, Any]) -> None:
-    for row in summary["not_ok"][:SHOWN]:
+    worst = sorted(summary["not_ok"], key=lambda row: ("failed", "dead", "no-gain").index(row["status"]))
+    for row in worst[:SHOWN]:
         click.echo(f"{row['target']:24} {row['class_name'] or '':16} {row['status']:8} {row['reason']}")
-    rest = len(summary["not_ok"]) - SHOWN
+    rest = len(worst) - SHOWN
     if rest > 0:
         click.echo(f"... and {rest} more in report.json")
     counts = ", ".join(f"{summary[key]} {key}" for key in ("ok", "no-gain", "dead", "failed") if summary[key])
