@@ -63,7 +63,7 @@ def schedule(
             else:
                 crew.hand(chunk)
                 out += 1
-        if not out and not again:
+        if not out and not more and not again:
             return
         outcome = crew.wait()
         if outcome is None:
