@@ -18,7 +18,7 @@ from filterscope.atlas.manifest import (
     refuse_changes,
     refuse_foreign,
 )
-from filterscope.atlas.natural import keep_natural
+from filterscope.atlas.natural import EXAMPLES, keep_natural
 from filterscope.atlas.store import Store
 from filterscope.errors import ArgumentError
 from filterscope.measure.examples import find_examples
@@ -77,6 +77,8 @@ def begin(
             told = None
     entries = layer_entries(network, names, order.recipe, told)
     store.check()
+    for place in (folder, f"{folder}/{EXAMPLES}"):
+        store.sweep(place)
     _keep_natural(store, folder, network, entries, told, order)
     manifest = {**(told or asked), "layers": entries}
     if manifest != told:

@@ -22,6 +22,7 @@ from filterscope.networks.network import Network
 from filterscope.pictures import Picture
 from filterscope.pictures.png import encode_png
 from filterscope.recipe import Recipe
+from filterscope.target import Target
 
 
 @dataclass
@@ -78,8 +79,9 @@ class Painter:
         return Drawn(rows, files)
 
     def _scored(self, picture: Picture) -> Picture:
-        known = None if self.best is None else self.best.get(picture.target.layer)
-        best = None if known is None else float(known[picture.target.unit])
+        target = target_of(picture)
+        known = None if self.best is None else self.best.get(target.layer)
+        best = None if known is None else float(known[target.unit])
         excitation = picture.scores.activation / best if best is not None and best > 0 else None
         scores = replace(picture.scores, excitation=excitation)
         return replace(picture, scores=scores, status=verdict(scores, picture.curve, best))
@@ -97,6 +99,12 @@ class Painter:
         return values.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
+def target_of(picture: Picture) -> Target:
+    """What a picture of an atlas is for: always a unit."""
+    assert isinstance(picture.target, Target)
+    return picture.target
+
+
 def stem(picture: Picture) -> str:
     """A picture's file name without its ending, as `show` gives it."""
     return str(getattr(picture, "stem", picture.target.stem))
@@ -105,7 +113,7 @@ def stem(picture: Picture) -> str:
 def _row(picture: Picture, file: str, size: int, response: np.ndarray) -> dict[str, Any]:
     scores = {key: _finite(value) for key, value in asdict(picture.scores).items()}
     return {
-        "unit": picture.target.unit,
+        "unit": target_of(picture).unit,
         "facet": getattr(picture, "facet", 0),
         "class_name": picture.class_name,
         "status": picture.status,

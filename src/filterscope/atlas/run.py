@@ -9,6 +9,7 @@ last its journal, for each layer that is complete its layer.parquet, at the end 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import time
@@ -212,6 +213,4 @@ class _Hands:
 
 def _build_gallery(store: Store) -> None:
     if importlib.util.find_spec("filterscope.atlas.gallery") is not None:
-        from filterscope.atlas.gallery import build_gallery
-
-        build_gallery(store)
+        importlib.import_module("filterscope.atlas.gallery").build_gallery(store)

@@ -160,6 +160,13 @@ class Store:
                     raise OutputError(f"cannot write {self.address}/{name}: {error}") from error
                 time.sleep(2.0**attempt)
 
+    def sweep(self, folder: str) -> None:
+        """Remove what a killed run left half written in a local folder; only while nobody else writes there."""
+        if self.local:
+            for spare in Path(self.path(folder)).glob(".*.part"):
+                with contextlib.suppress(OSError):
+                    spare.unlink()
+
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all in it; no error where it is absent."""
         try:

@@ -47,6 +47,7 @@ class Work:
     def open(self, layer: PlannedLayer) -> set[int]:
         """The numbers of a layer's finished chunks; a layer that lacks nothing but its end gets that."""
         place = f"{self.folder}/{layer.folder}"
+        self.store.sweep(place)
         sizes = self.store.sizes(place)
         if is_finished(self.store, place, sizes, layer.units):
             return set(range(layer.chunks))
