@@ -63,16 +63,22 @@ def measure(
     for place in _spread(len(layers), TRIAL_LAYERS):
         layer = layers[place]
         chunk = layer.chunk(0, seed=0)
-        few, more = (trial(chunk, count) for count in TRIAL_STEPS)
-        a_step = max(more - few, 0.05 * more) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])
-        once = max(0.0, few - TRIAL_STEPS[0] * a_step)
-        costs[place] = (once + steps * a_step) / len(chunk.units) / layer.size**2
+        costs[place] = _cost(chunk, steps, trial) / len(chunk.units) / layer.size**2
         tried += 1
         if time.monotonic() - begun > limit:
             break
     guess = {layer.name: _between(costs, i) * layer.size**2 for i, layer in enumerate(layers)}
-    basis = f"a trial of {sum(TRIAL_STEPS)} steps on {tried} of {len(layers)} layers"
+    basis = f"a trial of {min(steps, sum(TRIAL_STEPS))} steps on {tried} of {len(layers)} layers"
     return Estimate(guess), basis
+
+
+def _cost(chunk: Chunk, steps: int, trial: Callable[[Chunk, int], float]) -> float:
+    """The seconds of a whole chunk."""
+    if steps <= sum(TRIAL_STEPS):
+        return trial(chunk, steps)
+    few, more = (trial(chunk, count) for count in TRIAL_STEPS)
+    a_step = max(more - few, 0.05 * more) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])
+    return max(0.0, few - TRIAL_STEPS[0] * a_step) + steps * a_step
 
 
 def _spread(count: int, some: int) -> list[int]:

@@ -88,7 +88,7 @@ def most_alike(relative: np.ndarray, count: int = ALIKE) -> tuple[np.ndarray, np
     columns = relative - relative.mean(0)
     length = np.linalg.norm(columns, axis=0)
     columns = columns / np.where(length > 0, length, 1)
-    cosine = (columns.T @ columns).clip(-1, 1)
+    cosine = (columns.T @ columns).clip(-1, 1).round(6)  # so that rounding decides no order
     np.fill_diagonal(cosine, -np.inf)
     count = min(count, len(cosine) - 1)
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]

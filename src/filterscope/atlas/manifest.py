@@ -58,7 +58,7 @@ def describe(
 
 
 def read_manifest(store: Store, folder: str) -> Manifest | None:
-    """A network's network.json, None where there is none."""
+    """A network's network.json, None where there is none yet."""
     found = store.read_json(f"{folder}/network.json")
     return None if found is None else dict(found)
 

@@ -77,13 +77,13 @@ def begin(
             told = None
     entries = layer_entries(network, names, order.recipe, told)
     store.check()
+    add_network(store, folder)  # first of all: what lies here is an atlas from now on
     for place in (folder, f"{folder}/{EXAMPLES}"):
         store.sweep(place)
     _keep_natural(store, folder, network, entries, told, order)
     manifest = {**(told or asked), "layers": entries}
     if manifest != told:
         store.write_json(f"{folder}/network.json", manifest)
-    add_network(store, folder)
     return manifest
 
 

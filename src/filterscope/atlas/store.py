@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,8 +100,8 @@ class Store:
         """Several files' contents, asked for at once where the store can."""
         if self.local or not names:
             return [self.read(name) for name in names]
-        found = self.system.cat([self.path(name) for name in names])
-        return [found[self.path(name)] for name in names]
+        with ThreadPoolExecutor(32) as pool:
+            return list(pool.map(self.read, names))
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read from, that can seek."""
@@ -169,8 +171,15 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all in it; no error where it is absent."""
+        path = self.path(name)
+        self.system.invalidate_cache()
         try:
-            self.system.rm(self.path(name), recursive=True)
+            if self.local and Path(path).is_dir():
+                shutil.rmtree(path)
+                return
+            # one by one: a pattern of its own may lie in the address, which `rm` would expand
+            for file in [path] if self.system.isfile(path) else self.system.find(path):
+                self.system.rm_file(file)
         except FileNotFoundError:
             pass
         except OSError as error:
