@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import queue
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +43,7 @@ class Job:
     recipe: str
     precision: str
     device: str
+    layers: tuple[str, ...]
     best: Mapping[str, np.ndarray]
     threads: int = 1
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -59,30 +62,25 @@ class Worker:
         from filterscope.networks import open_network
         from filterscope.recipe import read_recipe
 
-        self._folder = tempfile.TemporaryDirectory(prefix="filterscope.")
-        paths = {
-            given: self._found(given, job.files) for given in (job.source, job.weights) if given is not None
-        }
-        weights = None if job.weights is None else paths[job.weights]
-        network = open_network(paths[job.source], weights=weights)
-        for name in job.best:
-            network.part(name)
-        if network.weights.sha256 != job.sha256:
+        with tempfile.TemporaryDirectory(prefix="filterscope.") as folder:
+            paths = {
+                given: _found(given, job.files, Path(folder))
+                for given in (job.source, job.weights)
+                if given is not None
+            }
+            weights = None if job.weights is None else paths[job.weights]
+            network = open_network(paths[job.source], weights=weights)
+            for name in job.layers:  # read now: the folder goes, and a hash must not fetch a file of its own
+                network.part(name)
+            found = network.weights.sha256
+        if found != job.sha256:
             raise WorkError(
-                f"the worker on {os.uname().nodename} has other weights for {job.source} than the driver: sha256 "
-                f"{network.weights.sha256} and {job.sha256}; give the same file with --weights"
+                f"the worker on {platform.node()} has other weights for {job.source} than the driver: sha256 "
+                f"{found} and {job.sha256}; give the same file with --weights"
             )
         self._painter = Painter(network, read_recipe(job.recipe), job.precision, job.device, job.best)
         self._store = None if job.address is None else open_store(job.address)
         self._network = job.folder
-
-    def _found(self, given: str, files: Mapping[str, bytes]) -> str:
-        """A file's path here: where it was given, or written anew from the driver's bytes."""
-        if given not in files or Path(given).is_file():
-            return given
-        path = Path(self._folder.name) / Path(given).name
-        path.write_bytes(files[given])
-        return str(path)
 
     def ready(self) -> int:
         """Answers once the network is open; the process's number."""
@@ -100,6 +98,15 @@ class Worker:
     def trial(self, chunk: Chunk, steps: int) -> float:
         """Draw a chunk for a few steps and throw it away; the seconds that took."""
         return self._painter.trial(chunk, steps)
+
+
+def _found(given: str, files: Mapping[str, bytes], folder: Path) -> str:
+    """A file's path here: where it was given, or written anew from the driver's bytes."""
+    if given not in files or Path(given).is_file():
+        return given
+    path = folder / Path(given).name
+    path.write_bytes(files[given])
+    return str(path)
 
 
 @dataclass(eq=False)
@@ -130,10 +137,6 @@ class Team:
     def workers(self) -> int:
         """How many workers there are, or will be."""
         return len(self._members)
-
-    def pids(self) -> list[int]:
-        """The workers' process numbers, where they are ready."""
-        return [self._ray.get(m.actor.ready.remote()) for m in self._members if m.ready]
 
     def room(self) -> bool:
         while self._slots and not self._slots[0].ready:
@@ -266,7 +269,7 @@ def ray_crew(ray: Any, job: Job, *, workers: int | None, say: Callable[[str], ob
     """Workers for a job. One has a GPU where the cluster has any, else its share of the processors, and as many
     threads."""
     resources = ray.cluster_resources()
-    count, processors, gpus = _shares(resources, workers)
+    count, processors, gpus = shares(resources, workers)
     options: dict[str, Any] = {"num_cpus": processors, "max_restarts": 0, "max_concurrency": 1}
     if gpus:
         options["num_gpus"] = 1
@@ -283,6 +286,7 @@ def ray_crew(ray: Any, job: Job, *, workers: int | None, say: Callable[[str], ob
 
 def connect(ray: Any, address: str | None) -> None:
     """Join a cluster, or start a small one on this machine; WorkError where that fails."""
+    _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     if address is None and "RAY_ADDRESS" not in os.environ:
         options |= {
@@ -297,14 +301,25 @@ def connect(ray: Any, address: str | None) -> None:
         raise WorkError(f"cannot reach {where}: {error}") from error
 
 
-def _shares(resources: Mapping[str, float], workers: int | None) -> tuple[int, int, int]:
-    """How many workers, processors a worker, GPUs in all.
+def _check_reachable(address: str | None) -> None:
+    """WorkError where nobody listens at HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise WorkError(f"cannot reach the Ray cluster at {address!r}: {error.strerror or error}") from error
 
-    >>> _shares({"CPU": 8}, None), _shares({"CPU": 8}, 2), _shares({"CPU": 64, "GPU": 4}, None)
+
+def shares(resources: Mapping[str, float], workers: int | None) -> tuple[int, int, int]:
+    """How many workers, processors a worker, GPUs in all; workers x processors never exceed the cluster's.
+
+    >>> shares({"CPU": 8}, None), shares({"CPU": 8}, 2), shares({"CPU": 64, "GPU": 4}, None)
     ((8, 1, 0), (2, 4, 0), (4, 16, 4))
     """
-    processors, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    memory = int(resources.get("memory", 2**62) // MEMORY)
-    most = gpus or max(1, min(processors, memory))
-    count = min(workers or most, max(most, 1)) if not gpus else min(workers or gpus, gpus)
-    return count, max(1, processors // count), gpus
+    processors, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
+    fit = max(1, int(resources.get("memory", 2**62) // MEMORY))
+    most = min(gpus, processors) if gpus else min(processors, fit)
+    count = min(workers or most, most)
+    return count, processors // count, gpus

@@ -190,7 +190,7 @@ class _Run:
 
         job = Job(
             told["source"], order.weights, told["weights_sha256"], order.recipe.model_dump_json(),
-            told["precision"], order.device, best,
+            told["precision"], order.device, tuple(row["name"] for row in work.layers), best,
             files=given_files(told["source"], order.weights) if order.address else {},
             address=self.store.address if self.store.shared else None, folder=self.folder,
         )  # fmt: skip
