@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from filterscope.atlas.index import read_index
 from filterscope.atlas.run import make_atlas
 from filterscope.atlas.store import open_store
 from filterscope.errors import ArgumentError, WorkError
+from filterscope.networks.weights import sha256_file
 from filterscope.recipe import get_recipe
 
 ray = pytest.importorskip("ray")
@@ -121,27 +123,26 @@ def test_workers_that_cannot_start(cluster, memory, monkeypatch):
         make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
 
 
-def test_other_weights_on_a_worker(cluster, tiny):
+def job(**changes) -> ray_run.Job:
+    """A job for one layer of the embedded network."""
+    recipe = get_recipe().model_dump_json()
+    plain = ray_run.Job("tiny-vgg16", None, "ab" * 32, recipe, "float32", "cpu", ("block1_conv1",), {})
+    return dataclasses.replace(plain, **changes)
+
+
+def test_other_weights_on_a_worker():
     """A worker that finds other weights than the driver's refuses to draw."""
-    job = ray_run.Job(
-        "tiny-vgg16", None, "ab" * 32, get_recipe().model_dump_json(), "float32", "cpu", ("block1_conv1",), {}
-    )
     with pytest.raises(WorkError, match="has other weights for tiny-vgg16"):
-        ray_run.Worker(job)
+        ray_run.Worker(job())
 
 
 def test_files_travel(tiny_file, tmp_path):
     """A weights file that a worker's machine lacks is written there from the driver's bytes."""
     files = ray_run.given_files("tiny-vgg16", str(tiny_file))
     assert set(files) == {str(tiny_file)}
-    away = {str(tmp_path / "gone.safetensors"): files[str(tiny_file)]}
-    from filterscope.networks.weights import sha256_file
-
-    job = ray_run.Job(
-        "tiny-vgg16", next(iter(away)), sha256_file(tiny_file), get_recipe().model_dump_json(), "float32", "cpu", ("block1_conv1",), {},
-        files=away,
-    )  # fmt: skip
-    assert ray_run.Worker(job).ready() == os.getpid()
+    away = str(tmp_path / "gone.safetensors")
+    there = job(weights=away, sha256=sha256_file(tiny_file), files={away: files[str(tiny_file)]})
+    assert ray_run.Worker(there).ready() == os.getpid()
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,11 @@ class LayerJournal:
 
 def is_journal(name: str) -> bool:
     """Whether a file's name is a journal's."""
-    return name.endswith(".json") and name.startswith((f"{PLAIN}-", "retry-", "kept-"))
+    return name.endswith(".json") and name.startswith((f"{PLAIN}-", "retry-"))
 
 
 def _order(name: str) -> tuple[int, str]:
-    return (0 if name.startswith(PLAIN) else 1 if name.startswith("retry-") else 2), name
+    return int(name.startswith("retry-")), name
 
 
 def read_journals(store: Store, network: str, folder: str) -> list[Row]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from filterscope.target import Target
 
+RESERVED = ("drawn", "examples")  # folders of a network that are no layer's
 PLAIN = "chunk"  # what the journals of a first drawing are called; those of `--retry` are retry-001 and so on
 
 
@@ -104,7 +105,7 @@ def folder_names(names: Iterable[str]) -> dict[str, str]:
     >>> folder_names(["conv/1", "conv.1", "fc"])
     {'conv/1': 'conv.1', 'conv.1': 'conv.1-2', 'fc': 'fc'}
     """
-    taken: set[str] = set()
+    taken = set(RESERVED)
     folders: dict[str, str] = {}
     for name in names:
         plain = re.sub(r"[^\w.+-]", ".", name).lstrip(".") or "layer"
