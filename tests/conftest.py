@@ -248,6 +248,31 @@ def picture():
     return make
 
 
+def descendants(pid: int) -> dict[int, str]:
+    """The processes below one, with their names."""
+    parents, names = {}, {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (place / "stat").read_text()
+            names[int(place.name)] = (place / "cmdline").read_text().replace("\0", " ").strip()
+        except OSError:  # it has just ended
+            continue
+        parents[int(place.name)] = int(status.rpartition(")")[2].split()[1])
+    found, todo = {}, [pid]
+    while todo:
+        parent = todo.pop()
+        below = [p for p, own in parents.items() if own == parent and p in names]
+        found |= {p: names[p] for p in below}
+        todo += below
+    return found
+
+
+@pytest.fixture(scope="session")
+def ray_workers() -> Callable[[int], list[int]]:
+    """A function that gives the processes of Ray's workers below a driver."""
+    return lambda pid: sorted(p for p, name in descendants(pid).items() if name.startswith("ray::Worker"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--update-golden draws the pictures in tests/golden anew."""
     parser.addoption("--update-golden", action="store_true", help="draw the pictures in tests/golden anew")

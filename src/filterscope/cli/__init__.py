@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from filterscope._version import __version__
+from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.dreaming import accentuate, caricature, dream, invert, locate
 from filterscope.cli.looking import classify, examples, kernels, layers, models
@@ -32,7 +33,7 @@ def cli() -> None:
 
 
 for command in (
-    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, rerun, demo,
+    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, atlas, rerun, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

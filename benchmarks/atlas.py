@@ -1,0 +1,309 @@
+"""What spreading an atlas over Ray costs, and how far it carries.
+
+usage: python benchmarks/atlas.py overhead [--rounds N]   time a chunk with one Ray worker, and without Ray
+       python benchmarks/atlas.py driver                  the driver's work for a chunk, with a real Ray and store
+       python benchmarks/atlas.py scale [--driver MS]     a million units on 1 to 1,000 simulated workers
+
+`overhead` draws the same layers by turns without Ray and with one worker, both with one thread, and compares the
+seconds from the first finished chunk to the last. `driver` hands out chunks that cost the workers nothing and return
+what a real one does, and counts the driver's processor time for each, pictures and journals written to a disk.
+`scale` runs the scheduler itself (`Team` and `schedule`) over workers whose clock is simulated: a chunk of four units
+takes them 2 s, give or take a third; each costs the driver what `driver` measured, one after the other; a worker dies
+every 10,000 chunks and is replaced after 20 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from filterscope.atlas import ray_run
+from filterscope.atlas.journal import LayerJournal
+from filterscope.atlas.plan import Chunk, Plan, PlannedLayer
+from filterscope.atlas.run import make_atlas
+from filterscope.atlas.schedule import Drawn, schedule
+from filterscope.atlas.store import open_store
+from filterscope.atlas.work import Work
+from filterscope.recipe import get_recipe
+
+UNITS, LAYERS, BATCH = 1_000_000, 1_000, 4
+SECONDS, SPREAD = 2.0, 0.33  # of a chunk
+REPLACED = 20.0  # seconds until another worker is there
+LATENCY = 0.002  # seconds from the driver to a worker
+
+
+# --- with Ray and without ------------------------------------------------------------------------------------
+
+
+def overhead(rounds: int) -> None:
+    """Print seconds a chunk, with one Ray worker and without Ray, by turns."""
+    import ray
+    import torch
+
+    torch.set_num_threads(1)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
+    found: dict[str, list[float]] = {"local": [], "ray": []}
+    for _ in range(rounds):
+        for on, times in found.items():
+            times.append(_seconds_a_chunk(on))
+            print(f"{on:6} {times[-1]:.4f} s a chunk", flush=True)
+    local, spread = (statistics.median(found[on]) for on in ("local", "ray"))
+    print(
+        f"median: local {local:.4f} s, Ray with one worker {spread:.4f} s a chunk: {spread / local - 1:+.1%}"
+    )
+
+
+def _seconds_a_chunk(on: str) -> float:
+    stamps: list[float] = []
+    commit = Work.commit
+
+    def stamped(self: Work, chunk: Chunk, drawn: Drawn) -> None:
+        commit(self, chunk, drawn)
+        stamps.append(time.perf_counter())
+
+    Work.commit = stamped  # type: ignore[method-assign]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            make_atlas(
+                "tiny-vgg16", folder, layers=["block3_conv1"], recipe=get_recipe(steps=64), on=on, progress=False,
+                workers=1 if on == "ray" else None,
+            )  # fmt: skip
+    finally:
+        Work.commit = commit  # type: ignore[method-assign]
+    return (stamps[-1] - stamps[1]) / (len(stamps) - 2)
+
+
+# --- the driver's work ---------------------------------------------------------------------------------------
+
+
+class Idle:
+    """A worker that returns at once what a real one does: four pictures of 128 px and their rows."""
+
+    def __init__(self, units: int):
+        rng = np.random.default_rng(0)
+        self.data = [rng.bytes(36_000) for _ in range(BATCH)]
+        self.row = {
+            "facet": 0, "class_name": None, "status": "ok", "reason": None, "activation": 1.0, "excitation": 2.0,
+            "probability": None, "start": 0.1, "attempt": 0, "seconds": 0.5, "seed": 0, "recipe": "sharp",
+            "curve": [1.2345] * 128, "response": "A" * (units * 4 * 4 // 3), "bytes": 36_000,
+        }  # fmt: skip
+
+    def ready(self) -> int:
+        return 0
+
+    def paint(self, chunk: Chunk) -> Drawn:
+        files = {
+            f"{chunk.folder}/{chunk.folder}-{unit:04d}.png": d
+            for unit, d in zip(chunk.units, self.data, strict=True)
+        }
+        rows = [
+            {"unit": unit, "file": file, **self.row} for unit, file in zip(chunk.units, files, strict=True)
+        ]
+        return Drawn(rows, files)
+
+
+def driver(chunks: int = 2_000) -> float:
+    """Milliseconds of the driver's processor time a chunk; prints them with the wall's."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
+    actor = ray.remote(num_cpus=1)(Idle)
+    layer = PlannedLayer("layer", "layer", chunks * BATCH, 128, BATCH)
+    team = ray_run.Team(ray, lambda: actor.remote(1000), 2, print)
+    with tempfile.TemporaryDirectory() as folder:
+        journal = LayerJournal(open_store(folder), "network", "layer")
+        results = schedule(Plan((layer,), 0).chunks(), team, lambda chunk, reason: Drawn([]))
+        for _ in range(100):  # whatever only the first cost
+            journal.commit(*next(results))
+        begun, used = time.perf_counter(), time.process_time()
+        for chunk, drawn in results:
+            journal.commit(chunk, drawn)
+        wall, used = time.perf_counter() - begun, time.process_time() - used
+    team.close()
+    ray.shutdown()
+    each = 1e3 / (chunks - 100)
+    print(
+        f"the driver's work for a chunk: {used * each:.2f} ms of processor time ({wall * each:.2f} ms passed)"
+    )
+    return used * each
+
+
+# --- a million units -----------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Simulated time: events in their order, and a driver that does one thing after another."""
+
+    def __init__(self, work: float, seed: int = 0):
+        self.now = 0.0
+        self.work = work
+        self.spent = 0.0
+        self.deaths = 0
+        self.rng = random.Random(seed)
+        self._order = count()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+
+    def at(self, when: float, then: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), then))
+
+    def step(self) -> None:
+        """The next thing happens; the driver turns to it when it is free."""
+        when, _, then = heapq.heappop(self._events)
+        self.now = max(self.now, when)
+        then()
+
+
+class Future:
+    """What Ray's references give: a result or an error, told to whoever listens."""
+
+    def __init__(self) -> None:
+        self._told: Callable[[Any], None] = lambda _: None
+        self._value: Any = None
+        self._error: Any = None
+
+    def future(self) -> Future:
+        return self
+
+    def add_done_callback(self, told: Callable[[Any], None]) -> None:
+        self._told = told
+
+    def exception(self) -> Any:
+        return self._error
+
+    def result(self) -> Any:
+        return self._value
+
+    def settle(self, value: Any, error: Any = None) -> None:
+        self._value, self._error = value, error
+        self._told(self)
+
+
+class DeadError(Exception):
+    """Its actor died."""
+
+
+class FakeRay:
+    """As much of Ray as a team asks of it."""
+
+    class exceptions:  # noqa: N801
+        RayActorError = DeadError
+
+
+class FakeActor:
+    """Draws one chunk after the other, on the simulated clock."""
+
+    def __init__(self, clock: Clock, begin: float):
+        self.clock = clock
+        self.free = clock.now + begin
+        self.dead = False
+        self.waiting: list[Future] = []
+
+    @property
+    def ready(self) -> Any:
+        return _Method(lambda: self._later(self.free, 0.0))
+
+    @property
+    def paint(self) -> Any:
+        return _Method(self._paint)
+
+    def _paint(self, _: Chunk) -> Future:
+        seconds = SECONDS * max(0.1, self.clock.rng.gauss(1, SPREAD))
+        self.free = max(self.clock.now + LATENCY, self.free) + seconds
+        return self._later(self.free, seconds)
+
+    def _later(self, when: float, seconds: float) -> Future:
+        future = Future()
+        self.waiting.append(future)
+        dies = seconds and self.clock.rng.random() < 1e-4
+
+        def done() -> None:
+            if self.dead:
+                return
+            self.waiting.remove(future)
+            if dies:
+                self.dead = True
+                self.clock.deaths += 1
+                for lost in [future, *self.waiting]:
+                    lost.settle(None, DeadError("killed"))
+            else:
+                self.clock.spent += seconds
+                future.settle(Drawn([]))
+
+        self.clock.at(when, done)
+        return future
+
+
+class _Method:
+    def __init__(self, function: Callable[..., Future]):
+        self.remote = function
+
+
+class Simulated(ray_run.Team):
+    """The real team over fake actors: instead of waiting, it lets the clock run on."""
+
+    def __init__(self, clock: Clock, workers: int):
+        self.clock = clock
+        self.first = True
+        super().__init__(FakeRay, lambda: FakeActor(clock, 0.0 if self.first else REPLACED), workers, print)
+        self.first = False
+
+    def _next(self) -> Any:
+        while self._events.empty():
+            self.clock.step()
+        self.clock.now += self.clock.work
+        return self._events.get()
+
+
+def scale(work: float) -> None:
+    """Print how efficiently 1 to 1,000 workers draw a million units."""
+    plan = Plan(tuple(PlannedLayer(f"l{i}", f"l{i}", UNITS // LAYERS, 128, BATCH) for i in range(LAYERS)), 0)
+    print(
+        f"{plan.units:,} units, {SECONDS:g} s a chunk of {BATCH}, {work * 1e3:.2f} ms of the driver's time each"
+    )
+    for workers in (1, 10, 100, 300, 1_000):
+        clock = Clock(work)
+        begun, done = time.perf_counter(), 0
+        for _ in _all(plan, clock, workers):
+            done += 1
+        assert done == UNITS // BATCH
+        efficiency = clock.spent / (workers * clock.now)
+        print(
+            f"{workers:5} workers: {clock.now / 3600:7.2f} h, efficiency {efficiency:6.1%}, {clock.deaths} workers died; "
+            f"the scheduler took {(time.perf_counter() - begun) / done * 1e6:.0f} us a chunk",
+            flush=True,
+        )
+
+
+def _all(plan: Plan, clock: Clock, workers: int) -> Iterator[tuple[Chunk, Drawn]]:
+    return schedule(plan.chunks(), Simulated(clock, workers), lambda chunk, reason: Drawn([]))
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["overhead", "driver", "scale"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--driver", type=float, help="milliseconds of the driver's time a chunk [measured]")
+    asked = parser.parse_args()
+    if asked.what == "overhead":
+        overhead(asked.rounds)
+    elif asked.what == "driver":
+        driver()
+    else:
+        scale((driver() if asked.driver is None else asked.driver) / 1e3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The natural activations that an atlas rests on: kept in it as they were when it was begun, with thumbnails.
+
+The cache of `filterscope examples` may change between two runs on one atlas; the excitations of its pictures must
+not. So each layer's numbers are written into the atlas before its first picture and read from there ever after.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from filterscope.atlas.store import Store
+from filterscope.measure.natural import NaturalActivations
+from filterscope.pictures.png import read_image
+from filterscope.pictures.reading import list_images
+
+FILE = "natural.npz"
+SIDE = 112  # of a thumbnail, in pixels
+EXAMPLES = "examples"
+
+
+@dataclass(frozen=True)
+class NaturalRows:
+    """One layer's natural activations as the index tells them; the arrays are (units, ...).
+
+    names, values: of the best images. files: their thumbnails, relative to the network's folder, "" for none.
+    places: (units, best, 2), row and column as fractions of the thumbnail, NaN where not known.
+    """
+
+    mean: np.ndarray
+    p99: np.ndarray
+    best: np.ndarray
+    names: np.ndarray
+    values: np.ndarray
+    files: np.ndarray
+    places: np.ndarray
+    histogram: np.ndarray | None = None
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    network: str = ""
+
+    def row(self, unit: int) -> dict[str, Any]:
+        """The index's columns for one unit."""
+        found: dict[str, Any] = {
+            "natural_mean": float(self.mean[unit]),
+            "natural_p99": float(self.p99[unit]),
+            "natural_best": float(self.best[unit]),
+            "examples": [
+                {
+                    "image": str(name),
+                    "file": f"{self.network}/{file}" if file else None,
+                    "activation": float(value),
+                    "row": None if np.isnan(place[0]) else float(place[0]),
+                    "column": None if np.isnan(place[1]) else float(place[1]),
+                }
+                for name, file, value, place in zip(
+                    self.names[unit], self.files[unit], self.values[unit], self.places[unit], strict=True
+                )
+            ],
+        }
+        if self.histogram is not None and self.low is not None and self.high is not None:
+            found |= {
+                "histogram": self.histogram[unit].tolist(),
+                "histogram_low": float(self.low[unit]),
+                "histogram_high": float(self.high[unit]),
+            }
+        return found
+
+
+def keep_natural(
+    store: Store,
+    network: str,
+    folder: str,
+    found: NaturalActivations,
+    *,
+    shape: Sequence[int],
+    images: Path | None,
+) -> None:
+    """Write a layer's natural activations into the atlas; thumbnails too where their folder is given.
+
+    shape: of the layer's output for a natural image, (units, height, width) or (units,).
+    """
+    names = np.array(found.images)[found.top]
+    files = np.full(found.top.shape, "", dtype="U32")
+    if images is not None:
+        _thumbnails(store, network, list_images(images), found.top)
+        files = np.vectorize(thumbnail, otypes=["U32"])(found.top)
+    arrays = {
+        "mean": found.mean, "p99": found.p99, "best": found.best, "names": names, "values": found.top_values,
+        "files": files, "places": _places(found, shape), **_histogram(found),
+    }  # fmt: skip
+    with store.writing(f"{network}/{folder}/{FILE}") as spare, spare.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_natural(store: Store, network: str, folder: str) -> NaturalRows:
+    """What `keep_natural` wrote."""
+    with np.load(io.BytesIO(store.read(f"{network}/{folder}/{FILE}")), allow_pickle=False) as file:
+        return NaturalRows(**{name: file[name] for name in file.files}, network=network)
+
+
+def thumbnail(number: int) -> str:
+    """The place of an image's thumbnail in the network's folder."""
+    return f"{EXAMPLES}/{number:06d}.jpg"
+
+
+def _thumbnails(store: Store, network: str, images: list[Path], top: np.ndarray) -> None:
+    there = store.sizes(f"{network}/{EXAMPLES}")
+    for number in np.unique(top).tolist():
+        name = thumbnail(number)
+        if name.rpartition("/")[2] not in there:
+            # cropped as the network's own preprocessing crops it
+            image = ImageOps.exif_transpose(read_image(images[number])).convert("RGB")
+            buffer = io.BytesIO()
+            ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+            store.write(f"{network}/{name}", buffer.getvalue())
+
+
+def _places(found: NaturalActivations, shape: Sequence[int]) -> np.ndarray:
+    """Where in its thumbnail each image excites the unit most: the middle of that value's share of the map."""
+    places = getattr(found, "top_places", None)
+    if places is None or len(shape) != 3:
+        return np.full((*found.top.shape, 2), np.nan, dtype=np.float32)
+    found_at: np.ndarray = (np.asarray(places) + 0.5) / np.array(shape[1:])
+    return found_at.astype(np.float32)
+
+
+def _histogram(found: NaturalActivations) -> dict[str, np.ndarray]:
+    counts, least = getattr(found, "histogram", None), getattr(found, "least", None)
+    if counts is None or least is None:
+        return {}
+    return {"histogram": counts.astype(np.int32), "low": least, "high": found.best}

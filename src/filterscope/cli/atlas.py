@@ -1,0 +1,105 @@
+"""The command that draws a whole network: atlas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from filterscope.cli.options import Drawing, drawing_options, json_option, quiet_option, weights_option
+from filterscope.errors import ArgumentError
+
+SHOWN = 20  # units that are not ok, printed at the end; the report has all
+
+
+@click.command()
+@click.argument("net")
+@click.option(
+    "--out",
+    metavar="DIR",
+    default="atlas",
+    show_default=True,
+    help="Folder, or any fsspec address: s3://bucket/atlas, gs://..., memory://...",
+)
+@click.option("--layers", metavar="L,...", help="Layers to draw [all that have units worth a picture].")
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of natural images, searched through: for excitations and for each unit's best nine.",
+)
+@click.option("--name", metavar="NAME", help="Folder of this network in DIR [the network's name].")
+@click.option("--retry", is_flag=True, help="Draw failed and dead units again, the dead from other noise.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Draw all anew where what is there was drawn otherwise, instead of refusing.",
+)
+@click.option(
+    "--on", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where to draw."
+)
+@click.option("--address", metavar="ADDRESS", help="Of a Ray cluster [one of its own on this machine].")
+@click.option("--workers", type=click.IntRange(min=1), help="How many workers on Ray [as many as fit].")
+@drawing_options()
+@weights_option
+@json_option
+@quiet_option
+def atlas(
+    net: str, out: str, layers: str | None, images: Path | None, name: str | None, retry: bool, overwrite: bool,
+    on: str, address: str | None, workers: int | None, drawing: Drawing, weights: str | None, as_json: bool,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Draw every unit of every layer into a folder that opens in a browser.
+
+    Cut short at any moment it goes on where it stopped when the same command is given again. Where recipe,
+    seed or weights are others than those of the pictures that are there, it says so and changes nothing.
+
+    \b
+    filterscope atlas tiny-vgg16 --out out/atlas --layers block1_conv1,block1_conv2
+    filterscope atlas vgg16 --out s3://bucket/vgg16 --images photographs --on ray --address auto
+    """
+    recipe = drawing.get_recipe()
+    names = None if layers is None else [part.strip() for part in layers.split(",") if part.strip()]
+    if names == []:
+        raise ArgumentError("--layers names no layer")
+    if on != "ray" and (address is not None or workers is not None):
+        raise ArgumentError("--address and --workers are for --on ray")
+    from filterscope.atlas.store import open_store
+
+    store = open_store(out)
+    from filterscope.atlas.run import make_atlas
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(f"filterscope: {line}", err=True)
+
+    summary = make_atlas(
+        net, store, layers=names, recipe=recipe, seed=drawing.seed, precision=drawing.precision,
+        device=drawing.device, weights=weights, images=images, name=name, retry=retry, overwrite=overwrite, on=on,
+        address=address, workers=workers, progress=False if quiet else None, say=say,
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+    elif not quiet:
+        _tell(summary)
+    if summary["failed"]:
+        click.echo(
+            f"filterscope: {summary['failed']} units failed; the same command with --retry draws them again",
+            err=True,
+        )
+        raise click.exceptions.Exit(1)
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    worst = sorted(summary["not_ok"], key=lambda row: ("failed", "dead", "no-gain").index(row["status"]))
+    for row in worst[:SHOWN]:
+        click.echo(f"{row['target']:24} {row['class_name'] or '':16} {row['status']:8} {row['reason']}")
+    rest = len(worst) - SHOWN
+    if rest > 0:
+        click.echo(f"... and {rest} more in report.json")
+    counts = ", ".join(f"{summary[key]} {key}" for key in ("ok", "no-gain", "dead", "failed") if summary[key])
+    click.echo(
+        f"{summary['pictures']} pictures in {summary['out']} ({summary['drawn']} of them drawn now): {counts}"
+    )

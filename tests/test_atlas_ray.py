@@ -1,0 +1,182 @@
+"""ray_run: a real local Ray, small; workers that die, that cannot start, that see other weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from filterscope.atlas.index import read_index
+from filterscope.atlas.run import make_atlas
+from filterscope.atlas.store import open_store
+from filterscope.errors import ArgumentError, WorkError
+from filterscope.networks.weights import sha256_file
+from filterscope.recipe import get_recipe
+
+ray = pytest.importorskip("ray")
+from filterscope.atlas import ray_run  # noqa: E402
+
+QUICK = {
+    "layers": ["block1_conv1", "block1_conv2"], "recipe": get_recipe("sharp", steps=6, size=32),
+    "precision": "float32", "progress": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of two processors for the module's tests."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def memory():
+    """A store of its own in memory."""
+    return open_store(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Four units a chunk: sixteen chunks."""
+    monkeypatch.setattr("filterscope.atlas.manifest.batch_size", lambda size: 4)
+
+
+def pictures(store) -> dict[str, bytes]:
+    return {
+        f"{layer}/{name}": store.read(f"tiny-vgg16/{layer}/{name}")
+        for layer in store.folders("tiny-vgg16")
+        for name in store.sizes(f"tiny-vgg16/{layer}")
+        if name.endswith(".png")
+    }
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The pictures of one machine."""
+    store = open_store(f"memory://{uuid.uuid4().hex}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("filterscope.atlas.manifest.batch_size", lambda size: 4)
+        make_atlas("tiny-vgg16", store, **QUICK)
+    return pictures(store)
+
+
+def test_the_same_pictures(cluster, memory, expected):
+    """Two workers of one thread each give the bytes that one machine gives with one thread."""
+    said = []
+    summary = make_atlas("tiny-vgg16", memory, on="ray", say=said.append, **QUICK)
+    assert (summary["drawn"], summary["failed"]) == (64, 0)
+    assert pictures(memory) == expected
+    assert "2 workers" in said[0]
+    assert ray.is_initialized()  # left as it was found
+
+
+def test_a_worker_killed(cluster, memory, expected, monkeypatch, ray_workers):
+    """A worker killed in the middle costs its chunk, which another draws; nothing is missing."""
+    killed, results = [], iter(range(99))
+    kept = ray_run.Team.wait
+
+    def wait(self):
+        outcome = kept(self)
+        if outcome is not None and next(results) in (2, 5):
+            killed.append(ray_workers(os.getpid())[0])
+            os.kill(killed[-1], signal.SIGKILL)
+        return outcome
+
+    monkeypatch.setattr(ray_run.Team, "wait", wait)
+    make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+    assert len(killed) == 2
+    assert pictures(memory) == expected
+
+
+def test_a_chunk_that_kills_its_workers(cluster, memory, monkeypatch):
+    """A chunk over which three workers die is given up, its units failed with the reason; the others are drawn."""
+
+    class Sick(ray_run.Worker):
+        def paint(self, chunk):
+            if (chunk.layer, chunk.number) == ("block1_conv1", 3):
+                os._exit(1)
+            return super().paint(chunk)
+
+    monkeypatch.setattr(ray_run, "Worker", Sick)
+    summary = make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+    bad = [row for row in summary["not_ok"] if row["status"] == "failed"]
+    assert [row["target"] for row in bad] == [f"block1_conv1:{unit}" for unit in range(12, 16)]
+    assert "its worker died 3 times" in bad[0]["reason"]
+    assert len(read_index(memory)) == 64
+
+
+def test_workers_that_cannot_start(cluster, memory, monkeypatch):
+    """Workers that die as they start end the run with the reason, instead of being hired for ever."""
+
+    class Unfit(ray_run.Worker):
+        def __init__(self, job):
+            raise WorkError("no such file on this machine")
+
+    monkeypatch.setattr(ray_run, "Worker", Unfit)
+    with pytest.raises(WorkError, match=r"die as soon as they start: .*no such file on this machine"):
+        make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+
+
+def job(**changes) -> ray_run.Job:
+    """A job for one layer of the embedded network."""
+    recipe = get_recipe().model_dump_json()
+    plain = ray_run.Job("tiny-vgg16", None, "ab" * 32, recipe, "float32", "cpu", ("block1_conv1",), {})
+    return dataclasses.replace(plain, **changes)
+
+
+def test_other_weights_on_a_worker():
+    """A worker that finds other weights than the driver's refuses to draw."""
+    with pytest.raises(WorkError, match="has other weights for tiny-vgg16"):
+        ray_run.Worker(job())
+
+
+def test_files_travel(tiny_file, tmp_path):
+    """A weights file that a worker's machine lacks is written there from the driver's bytes."""
+    files = ray_run.given_files("tiny-vgg16", str(tiny_file))
+    assert set(files) == {str(tiny_file)}
+    away = str(tmp_path / "gone.safetensors")
+    there = job(weights=away, sha256=sha256_file(tiny_file), files={away: files[str(tiny_file)]})
+    assert ray_run.Worker(there).ready() == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("resources", "asked", "shares"),
+    [
+        ({"CPU": 8.0}, None, (8, 1, 0)),
+        ({"CPU": 8.0}, 3, (3, 2, 0)),
+        ({"CPU": 2.0}, 99, (2, 1, 0)),
+        ({"CPU": 64.0, "memory": 6e9}, None, (4, 16, 0)),
+        ({"CPU": 64.0, "GPU": 4.0}, None, (4, 16, 4)),
+        ({"CPU": 64.0, "GPU": 4.0}, 2, (2, 32, 4)),
+        ({"CPU": 1.0, "memory": 1e6}, None, (1, 1, 0)),
+        ({"CPU": 2.0, "GPU": 8.0}, None, (2, 1, 8)),
+    ],
+)
+def test_shares(resources, asked, shares):
+    """Workers times threads never exceed the processors; with GPUs one worker each; memory bounds them."""
+    assert ray_run.shares(resources, asked) == shares
+
+
+def test_no_such_cluster():
+    """An address where no cluster answers: the work failed, exit status 1, no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "filterscope", "atlas", "tiny-vgg16", "--out", "memory://x", "--on", "ray",
+         "--address", "127.0.0.1:1", "--steps", "1"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot reach the Ray cluster at '127.0.0.1:1'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_ray(monkeypatch):
+    """Where Ray is not installed the message names the extra."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ArgumentError, match=r"pip install 'filterscope\[ray\]'"):
+        ray_run.import_ray()

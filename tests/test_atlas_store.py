@@ -1,0 +1,187 @@
+"""store, index, likeness: whole files at every kind of address, hand-computed cosines, a format that pandas reads."""
+
+import errno
+import sys
+
+import numpy as np
+import pandas
+import pytest
+
+from filterscope.atlas.index import INDEX, read_index, schema, table_of, write_table
+from filterscope.atlas.layer import most_alike, unit_ranks, unit_scales
+from filterscope.atlas.store import open_store
+from filterscope.errors import ArgumentError, OutputError
+
+
+@pytest.fixture(params=["local", "file", "memory"])
+def store(request, tmp_path):
+    """A store of each kind that a test reaches without a network."""
+    memory = f"memory://{tmp_path.name}-{request.node.name}"
+    address = {"local": str(tmp_path / "a"), "file": f"file://{tmp_path}/b", "memory": memory}[request.param]
+    return open_store(address)
+
+
+def test_store(store):
+    """Written, read, listed, replaced, removed: the same at every address."""
+    store.check()
+    assert store.sizes() == {}
+    assert store.read_json("n/none.json") is None
+    assert not store.exists("n/l/x.png")
+    store.write("n/l/x.png", b"12345")
+    store.write("n/l/y.png", b"")
+    store.write_json("n/network.json", {"a": 1})
+    assert store.sizes("n/l") == {"x.png": 5, "y.png": 0}
+    assert store.folders("n") == ["l"]
+    assert store.folders() == ["n"]
+    assert set(store.sizes("n")) == {"network.json"}
+    assert store.read_json("n/network.json") == {"a": 1}
+    store.write("n/l/x.png", b"678")
+    assert store.read("n/l/x.png") == b"678"
+    assert store.read_many(["n/l/x.png", "n/l/y.png"]) == [b"678", b""]
+    assert store.read_many(["n/l/x.png"]) == [b"678"]
+    with store.open("n/l/x.png") as file:
+        file.seek(1)
+        assert file.read() == b"78"
+    store.remove("n/l/x.png")
+    store.remove("n/l/x.png")
+    assert store.sizes("n/l") == {"y.png": 0}
+    store.remove("n")
+    assert store.sizes("n/l") == {}
+    with pytest.raises(FileNotFoundError):
+        store.read("n/l/y.png")
+
+
+def test_a_write_that_fails_leaves_what_was_there(store):
+    """An error while a file is written keeps the old one and leaves nothing beside it."""
+    store.write("a/x", b"old")
+
+    def cut_short():
+        with store.writing("a/x") as spare:
+            spare.write_bytes(b"ne")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        cut_short()
+    assert store.read("a/x") == b"old"
+    assert store.sizes("a") == {"x": 3}
+
+
+def test_damaged_json_is_told(store):
+    """A file that is no JSON is named."""
+    store.write("atlas.json", b"{")
+    with pytest.raises(OutputError, match=r"atlas\.json is damaged"):
+        store.read_json("atlas.json")
+
+
+def test_shared():
+    """Workers elsewhere see an object store's files, not this machine's nor this process's."""
+    assert not open_store("here").shared
+    assert not open_store("memory://x").shared
+    s3fs = pytest.importorskip("s3fs")
+    assert s3fs
+    assert open_store("s3://bucket/atlas").shared
+
+
+def test_an_object_store_that_fails_for_a_moment(monkeypatch):
+    """A put is tried three times, then told."""
+    store = open_store("memory://flaky")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    fails = [2]
+
+    def pipe_file(path, data):
+        fails[0] -= 1
+        if fails[0] >= 0:
+            raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr(store.system, "pipe_file", pipe_file, raising=False)
+    store.write("a", b"")
+    fails[0] = 3
+    with pytest.raises(OutputError, match="cannot write memory://flaky/a: reset by peer"):
+        store.write("a", b"")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [(" ", "needs a folder"), ("nosuch://x", "nosuch"), ("sftp://h/x", "another package")],
+)
+def test_addresses_that_cannot_be(address, message):
+    """What is wrong with an address, and what to install."""
+    if address.startswith("sftp"):
+        pytest.importorskip("fsspec")
+        if "paramiko" in sys.modules:
+            pytest.skip("paramiko is here")
+    with pytest.raises(ArgumentError, match=message):
+        open_store(address)
+
+
+@pytest.mark.parametrize("package", ["fsspec", "pyarrow"])
+def test_a_missing_package_names_the_extra(monkeypatch, package):
+    """Without the extra the message says how to get it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ArgumentError, match=r"pip install 'filterscope\[atlas\]'"):
+        open_store("x") if package == "fsspec" else schema()
+
+
+# --- the index -----------------------------------------------------------------------------------------------
+
+
+def test_index_survives_parquet(store):
+    """Rows come back as they were, by read_index and by pandas; what a row lacks is null."""
+    row = {
+        "network": "n", "layer": "a/b", "unit": 3, "facet": 0, "status": "ok", "seed": 2**40, "file": "n/a.b/x.png",
+        "curve": [1.0, 2.5], "alike": [{"unit": 1, "likeness": 0.5}],
+        "examples": [{"image": "i.jpg", "file": None, "activation": 2.0, "row": 0.5, "column": None}],
+    }  # fmt: skip
+    write_table(store, INDEX, iter([table_of([row]), table_of([]), table_of([{**row, "unit": 4}])]))
+    table = read_index(store)
+    assert table.column_names == schema().names
+    first = table.to_pylist()[0]
+    assert first == {**dict.fromkeys(schema().names), **row}
+    with store.open(INDEX) as file:
+        frame = pandas.read_parquet(file)
+    assert list(frame.unit) == [3, 4]
+
+
+def test_no_index(tmp_path):
+    """A folder without an atlas, and one whose index is damaged."""
+    with pytest.raises(ArgumentError, match="holds no atlas"):
+        read_index(tmp_path)
+    (tmp_path / INDEX).write_bytes(b"PAR1 no")
+    with pytest.raises(ArgumentError, match="damaged"):
+        read_index(tmp_path)
+
+
+# --- likeness ------------------------------------------------------------------------------------------------
+
+
+def test_likeness_by_hand():
+    """Columns (1,2,3), (2,4,6), (3,2,1), (1,0,1), minus their means: cosines 1, -1 and 0."""
+    responses = np.array([[1, 2, 3, 1], [2, 4, 2, 0], [3, 6, 1, 1]], float)
+    order, likeness = most_alike(responses)
+    assert order.tolist() == [[1, 3, 2], [0, 3, 2], [3, 0, 1], [0, 1, 2]]
+    assert likeness == pytest.approx(np.array([[1, 0, -1], [1, 0, -1], [0, -1, -1], [0, 0, 0]]), abs=1e-12)
+
+
+def test_likeness_of_a_unit_that_never_answers():
+    """A column of one value is like no other, and nothing is NaN."""
+    order, likeness = most_alike(np.array([[5.0, 1, 2], [5, 2, 4], [5, 3, 6]]))
+    assert likeness[0].tolist() == [0, 0]
+    assert order[1].tolist() == [2, 0]
+
+
+def test_likeness_names_ten():
+    """Ten others at most, never the unit itself."""
+    order, likeness = most_alike(np.random.default_rng(0).normal(size=(40, 30)))
+    assert order.shape == likeness.shape == (30, 10)
+    assert not any(unit in row for unit, row in enumerate(order.tolist()))
+    assert (np.diff(likeness, axis=1) <= 0).all()
+
+
+def test_scales_and_ranks_by_hand():
+    """A unit with a natural best is divided by it, one without by its spread, one that never changes by 1."""
+    responses = np.array([[4.0, 1, 7], [2, 3, 7]])
+    scales = unit_scales(responses, np.array([2.0, 0, -1]))
+    assert scales.tolist() == [2, 1, 1]
+    ranks, tops = unit_ranks(responses / scales, [0, 1])
+    assert ranks.tolist() == [2, 2]  # 2, 1, 7 and 1, 3, 7
+    assert tops.tolist() == [2, 2]
