@@ -1,0 +1,163 @@
+"""Where an atlas lies: a local folder or any fsspec address, read and written through one small class.
+
+    store = open_store("out/vgg16")              # or "s3://bucket/vgg16", "gs://...", "memory://vgg16"
+    store.write("tiny-vgg16/network.json", b"{}")
+    store.sizes("tiny-vgg16")                    # {"network.json": 2}
+
+Every file is whole or absent: locally it is written beside its place and renamed, and an object store's put is
+so by itself. Paths are relative to the address, with forward slashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from filterscope.errors import ArgumentError, OutputError
+from filterscope.files import check_writable, writing
+
+EXTRA = "pip install 'filterscope[atlas]'"
+TRIES = 3  # of a write to an object store, whose network may fail for a moment
+
+
+def open_store(address: str | os.PathLike[str]) -> Store:
+    """The store at a folder's path or an fsspec address; nothing is made or asked of it yet.
+
+    ArgumentError where the address cannot be understood, or the package for it is missing.
+    """
+    text = os.fspath(address)
+    if not text.strip():
+        raise ArgumentError("an atlas needs a folder or an address to lie at (got an empty one)")
+    try:
+        import fsspec
+    except ImportError:
+        raise ArgumentError(f"an atlas needs fsspec: {EXTRA}") from None
+    if "://" not in text and "::" not in text:
+        text = Path(text).expanduser().absolute().as_posix()
+    try:
+        system, root = fsspec.url_to_fs(text)
+    except ImportError as error:
+        raise ArgumentError(
+            f"{text!r} needs another package ({error}), beside those of the extra: {EXTRA}"
+        ) from None
+    except ValueError as error:
+        raise ArgumentError(f"{text!r} is no address that fsspec knows: {error}") from None
+    return Store(text, system, root.rstrip("/"))
+
+
+class Store:
+    """Files under one address. Reading a file that is absent raises FileNotFoundError; a write that fails,
+    OutputError."""
+
+    def __init__(self, address: str, system: Any, root: str):
+        self.address = address
+        self.system = system
+        self.root = root
+        protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+        self.local = bool(protocols & {"file", "local"})
+        # whether another process, on another machine too, sees the same files at this address
+        self.shared = not self.local and "memory" not in protocols
+
+    def __repr__(self) -> str:
+        return f"<Store {self.address}>"
+
+    def path(self, name: str = "") -> str:
+        """Where a file lies in the file system: for a local store, a path."""
+        return f"{self.root}/{name}".rstrip("/") if name else self.root
+
+    def check(self) -> None:
+        """OutputError where nothing can be written, before long work begins."""
+        if self.local:
+            check_writable(self.path())
+        else:
+            self.write(".filterscope", b"")
+            self.remove(".filterscope")
+
+    def read(self, name: str) -> bytes:
+        data: bytes = self.system.cat_file(self.path(name))
+        return data
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file's value, None where it is absent; OutputError where it is damaged."""
+        try:
+            return json.loads(self.read(name))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise OutputError(
+                f"{self.address}: {name} is damaged ({error}); remove it and run again"
+            ) from None
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read from, that can seek."""
+        file: IO[bytes] = self.system.open(self.path(name), "rb")
+        return file
+
+    def exists(self, name: str) -> bool:
+        self.system.invalidate_cache()
+        return bool(self.system.isfile(self.path(name)))
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """The files of a folder with their sizes in bytes; empty where there is no such folder."""
+        return {name: size for name, kind, size in self._list(folder) if kind == "file"}
+
+    def folders(self, folder: str = "") -> list[str]:
+        """The folders of a folder, sorted."""
+        return sorted(name for name, kind, _ in self._list(folder) if kind == "directory")
+
+    def _list(self, folder: str) -> list[tuple[str, str, int]]:
+        self.system.invalidate_cache()
+        try:
+            rows = self.system.ls(self.path(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = [(r["name"].rstrip("/").rpartition("/")[2], r["type"], int(r["size"] or 0)) for r in rows]
+        return [row for row in found if not row[0].startswith(".")]
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        with self.writing(name) as spare:
+            spare.write_bytes(data)
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A local path to write to; it becomes the file when the block ends well."""
+        if self.local:
+            with writing(self.path(name)) as spare:
+                yield spare
+            return
+        with tempfile.TemporaryDirectory(prefix="filterscope.") as folder:
+            spare = Path(folder) / "file"
+            try:
+                yield spare
+            except OSError as error:
+                raise OutputError(f"cannot write {spare}: {error.strerror or error}") from error
+            self._put(name, spare.read_bytes())
+
+    def _put(self, name: str, data: bytes) -> None:
+        for attempt in range(TRIES):
+            try:
+                self.system.pipe_file(self.path(name), data)
+                return
+            except Exception as error:  # whatever the client of an object store raises
+                if attempt + 1 == TRIES:
+                    raise OutputError(f"cannot write {self.address}/{name}: {error}") from error
+                time.sleep(2.0**attempt)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all in it; no error where it is absent."""
+        try:
+            self.system.rm(self.path(name), recursive=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise OutputError(f"cannot remove {self.address}/{name}: {error.strerror or error}") from error
