@@ -389,6 +389,7 @@ WRONG = [
     (QUICK | {"size": 513}, "at most 512 size"),
     (QUICK | {"recipe": {"name": "x", "transforms": [{"kind": "pad", "pixels": 10**8}]}}, "at most 128 pad"),
     (QUICK | {"recipe": {"name": "x", "transforms": [{"kind": "jitter", "pixels": 1}] * 17}}, "at most 16 transforms"),
+    (QUICK | {"recipe": {"name": "x", "facets": {"count": 8}, "transforms": [{"kind": "crop", "count": 5}]}}, "crops"),
     (QUICK | {"settings": "x=1"}, "settings are a list"),
     (QUICK | {"settings": ["x"]}, "KEY=VALUE"),
 ]  # fmt: skip

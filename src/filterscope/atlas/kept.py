@@ -33,7 +33,7 @@ def keep(store: Store, network_folder: str, picture: Picture) -> str:
     data = encode_png(picture.to_pil(), picture.metadata())
     digest = hashlib.sha256(data).hexdigest()[:8]
     recipe = re.sub(r"[^\w.+-]", ".", picture.recipe.name)[:40]
-    path = f"{network_folder}/{FOLDER}/{picture.target.stem}--{recipe}-{picture.seed}-{digest}.png"
+    path = f"{network_folder}/{FOLDER}/{picture.stem}--{recipe}-{picture.seed}-{digest}.png"
     store.write(path, data)
     return path
 

@@ -278,7 +278,7 @@ def _state(job: Job, ahead: int) -> tuple[str, dict[str, Any]]:
                 "size": p.image.shape[0],
                 "seconds": round(p.seconds, 2),
                 "curve": thinned(p.curve),
-                **{k: number(v) for k, v in asdict(p.scores).items()},
+                **{k: number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},
             }
             for i, p in enumerate(job.pictures)
         ]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WAITING = 32  # drawings in the queue: ten people with three each
 KEPT = 64  # finished jobs whose pictures are still at hand
 OPEN = 2  # networks held in memory
-STEPS, SIDE, PAD, FACETS = 2048, 512, 128, 8  # the most a visitor may ask for
+STEPS, SIDE, PAD, TOGETHER = 2048, 512, 128, 32  # the most a visitor may ask for
 SECONDS = 600.0  # the longest that one drawing may take
 UNWATCHED = 30.0  # seconds after which a drawing that nobody watches is given up
 PREVIEWS = 0.2  # seconds between previews, at least
@@ -322,16 +322,22 @@ def _bounded(recipe: Recipe) -> Recipe:
     allowed: list[tuple[str, Callable[[Recipe], float], int]] = [
         ("steps", lambda r: r.steps, STEPS),
         ("size", lambda r: max(r.size or 0, r.usual_size or 0), SIDE),
-        ("pad", lambda r: sum(getattr(t, "pixels", 0) for t in r.transforms if t.kind == "pad"), PAD),
+        ("pad", lambda r: sum(t.pixels for t in r.transforms if t.kind == "pad"), PAD),
         ("transforms", lambda r: len(r.transforms), 16),
         ("regularizers", lambda r: len(r.regularizers), 16),
         ("stages", lambda r: len(r.stages), 16),
-        ("facets", lambda r: int(getattr(r, "facets", 1) or 1), FACETS),
+        ("facets times crops", _together, TOGETHER),
     ]
     for name, value, most in allowed:
         if value(recipe) > most:
             raise RecipeError(f"the viewer draws with at most {most} {name} (got {value(recipe):g})")
     return recipe
+
+
+def _together(recipe: Recipe) -> int:
+    """How many pictures go through the network at once."""
+    crops = sum(t.count for t in recipe.transforms if t.kind == "crop")
+    return (recipe.facets.count if recipe.facets else 1) * max(1, crops)
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ import click
 from filterscope._version import __version__
 from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.looking import classify, examples, kernels, layers, models
-from filterscope.cli.viewing import view
+from filterscope.cli.viewing import compare, view
 from filterscope.errors import FilterscopeError
 
 
@@ -31,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo, view):
+for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo, view, compare):
     cli.add_command(command)
 
 
