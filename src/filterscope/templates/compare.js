@@ -63,7 +63,7 @@
     $("next").disabled = at === shown.length - 1;
     $("panel-body").replaceChildren(
       h("dl", { class: "scores below" }, h("div", {}, h("dt", {}, "Change"), h("dd", {}, percent(pair.change))),
-        h("div", {}, h("dt", {}, "Difference of the pictures"), h("dd", {}, percent(pair.difference), h("small", {}, "root mean square, of 255 levels")))),
+        h("div", {}, h("dt", {}, "Difference of the pictures"), h("dd", {}, percent(pair.difference), h("small", {}, "root mean square, of the full range")))),
       side(pair, 0), side(pair, 1));
     if (!panel.open) panel.showModal();
     try { history.replaceState(null, "", `#${i}`); } catch { location.hash = i; }
