@@ -215,12 +215,12 @@ def common_targets(a: Network, b: Network, *, seed: int = 0) -> list[str]:
         if other is None or not (row.parameters and other.parameters and row.trained and other.trained):
             continue
         try:
-            units = [t.unit for t in a.targets(name, seed=seed) if t.unit < other.units]
-            b.targets(name, seed=seed)
+            first, second = a.targets(name, seed=seed), b.targets(name, seed=seed)
         except TargetError:
             continue  # behind a layer without weights
+        units = [t.unit for t in (first if row.units <= other.units else second)]
         texts.append(f"{name}:{','.join(str(u) for u in units[:: max(1, len(units) // EACH)][:EACH])}")
-    return [text for text in texts if not text.endswith(":")]
+    return texts
 
 
 def activations_of(
