@@ -42,14 +42,16 @@ NOT_LIVE = "// Pages opened from a folder cannot draw; `filterscope view DIR` pu
 STRIP = 12  # thumbnails beside a layer's or a network's name
 
 
-def build_gallery(address: str | os.PathLike[str], *, on_layer: Callable[[str], object] | None = None) -> str:
+def build_gallery(
+    address: str | os.PathLike[str] | Store, *, on_layer: Callable[[str], object] | None = None
+) -> str:
     """Make, or make anew, the pages of the atlas in a folder; the address of the first page.
 
-    address: a folder or any fsspec address. `on_layer` is told each layer's name as its page is written.
+    address: a folder, any fsspec address, or a store. `on_layer` is told each layer's name as its page is written.
 
     Raises ArgumentError where there is no atlas, OutputError where a page cannot be written.
     """
-    store = open_store(address)
+    store = address if isinstance(address, Store) else open_store(address)
     index = Index(store)
     networks = read_networks(store, index)
     write_assets(store)

@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,6 +96,13 @@ class Store:
                 f"{self.address}: {name} is damaged ({error}); remove it and run again"
             ) from None
 
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several files' contents, asked for at once where the store can."""
+        if self.local or not names:
+            return [self.read(name) for name in names]
+        with ThreadPoolExecutor(32) as pool:
+            return list(pool.map(self.read, names))
+
     def open(self, name: str) -> IO[bytes]:
         """A file to read from, that can seek."""
         file: IO[bytes] = self.system.open(self.path(name), "rb")
@@ -153,10 +162,24 @@ class Store:
                     raise OutputError(f"cannot write {self.address}/{name}: {error}") from error
                 time.sleep(2.0**attempt)
 
+    def sweep(self, folder: str) -> None:
+        """Remove what a killed run left half written in a local folder; only while nobody else writes there."""
+        if self.local:
+            for spare in Path(self.path(folder)).glob(".*.part"):
+                with contextlib.suppress(OSError):
+                    spare.unlink()
+
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all in it; no error where it is absent."""
+        path = self.path(name)
+        self.system.invalidate_cache()
         try:
-            self.system.rm(self.path(name), recursive=True)
+            if self.local and Path(path).is_dir():
+                shutil.rmtree(path)
+                return
+            # one by one: a pattern of its own may lie in the address, which `rm` would expand
+            for file in [path] if self.system.isfile(path) else self.system.find(path):
+                self.system.rm_file(file)
         except FileNotFoundError:
             pass
         except OSError as error:

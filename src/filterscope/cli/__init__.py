@@ -31,7 +31,9 @@ def cli() -> None:
     """
 
 
-for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo, view, compare):
+for command in (models, layers, show, ladder, kernels, classify, examples, rerun, demo):
+    cli.add_command(command)
+for command in (view, compare):
     cli.add_command(command)
 
 
