@@ -174,10 +174,10 @@ def render(template: str, **values: Any) -> bytes:
 
 
 def script(function: str, *values: Any) -> bytes:
-    """A script that hands data to a function of the pages; read as JSON, so that no name becomes code.
+    r"""A script that hands data to a function of the pages; read as JSON, so that no name becomes code.
 
-    >>> script("kept", ["</script>"])
-    b'filterscope.kept(JSON.parse(\'["\\\\u003c/script>"]\'));\\n'
+    >>> script("kept", ["</b>"]) == rb'''filterscope.kept(JSON.parse('["\u003c/b>"]'));''' + b'\n'
+    True
     """
     texts = [json.dumps(v, ensure_ascii=True, allow_nan=False, separators=(",", ":")) for v in values]
     signs = str.maketrans({"\\": "\\\\", "'": "\\'", "<": "\\u003c"})

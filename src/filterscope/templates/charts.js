@@ -42,7 +42,7 @@ window.filterscope = window.filterscope || {};
     const steps = pairs[pairs.length - 1][0], values = pairs.map((p) => p[1]);
     const marks = best === null ? values : values.concat(best);
     const low = Math.min(0, ...marks), high = Math.max(...marks, low + 1e-9);
-    const x = (step) => LEFT + (step / Math.max(1, steps)) * (W - LEFT - RIGHT);
+    const x = (step) => LEFT + ((step - 1) / Math.max(1, steps - 1)) * (W - LEFT - RIGHT);
     const y = (value) => H - bottom - ((value - low) / (high - low)) * (H - top - bottom);
     const last = values[values.length - 1];
     const svg = frame(H, `Activation at each step, from ${fs.number(values[0])} to ${fs.number(last)} in ${steps} steps`);
