@@ -97,7 +97,7 @@ def draw_again(
         facet, facets = int(told.get("facet", 0)), recipe.facets.count if recipe.facets else 1
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
-    found = Path(weights) if weights else _find_weights(told, Path(path))
+    found = Path(weights) if weights else find_weights(told, Path(path))
     whole = found is not None and found.suffix == ".keras"
     if not found and name not in network_names():
         raise ImageError(
@@ -178,8 +178,9 @@ def _find_photograph(
     )
 
 
-def _find_weights(told: dict[str, Any], picture: Path) -> Path | None:
-    """The file the picture was drawn from: where it was then, beside the picture, or here."""
+def find_weights(told: dict[str, Any], picture: Path) -> Path | None:
+    """The weights file that a picture's (or network's) record names: where it was then, beside the picture, or
+    here. None where it names none; WeightsError where it is not to be found."""
     name, sha256 = told.get("weights_file"), told.get("weights_sha256")
     if not name:
         return None

@@ -12,6 +12,7 @@ from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.dreaming import accentuate, caricature, dream, invert, locate
 from filterscope.cli.looking import classify, examples, kernels, layers, models
+from filterscope.cli.viewing import compare, view
 from filterscope.errors import FilterscopeError
 
 
@@ -35,6 +36,8 @@ def cli() -> None:
 for command in (
     models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, atlas, rerun, demo,
 ):  # fmt: skip
+    cli.add_command(command)
+for command in (view, compare):
     cli.add_command(command)
 
 

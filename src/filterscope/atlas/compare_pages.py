@@ -1,0 +1,107 @@
+"""A comparison as pages: the pairs, most changed first, and both networks' galleries behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filterscope.atlas.compare import folders
+from filterscope.atlas.gallery import render, script, write_assets, write_network
+from filterscope.atlas.gallery_data import LayerPages, NetworkPages, group_units, thinned
+from filterscope.atlas.gallery_paths import folder_name
+from filterscope.atlas.store import open_store
+from filterscope.measure.natural import recall
+from filterscope.networks import Network
+from filterscope.pictures import Picture
+
+if TYPE_CHECKING:
+    from filterscope.atlas.compare import Comparison
+
+
+def write_pages(comparison: Comparison, folder: Path) -> None:
+    """Write index.html with the pairs, its data, and the pages of both networks."""
+    store = open_store(folder)
+    write_assets(store, ["compare.js"])
+    cards = []
+    for side, place in enumerate(folders(comparison.names)):
+        pictures = [(pair.a, pair.b)[side] for pair in comparison.pairs]
+        network = _network(comparison.networks[side], place, pictures, comparison.names[side])
+        rows = [_row(comparison.networks[side], place, p) for p in pictures]
+        layers = [
+            LayerPages(n, network.info(n), group_units([r for r in rows if r["layer"] == n]))
+            for n in network.layers()
+        ]
+        cards.append(write_network(store, network, layers))
+    pairs = [_pair(report) for report in comparison.report()]
+    for pair, found in zip(pairs, comparison.pairs, strict=True):
+        pair["curves"] = [thinned(found.a.curve), thinned(found.b.curve)]
+    store.write("pairs.js", script("pairs", pairs, list(comparison.names)))
+    page = render("compare.html", root="", names=comparison.names, cards=cards, pairs=pairs)
+    store.write("index.html", page)
+
+
+def _pair(report: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows of a pair."""
+    layer, _, unit = report["target"].partition(":")
+    return {
+        "layer": layer,
+        "unit": unit,
+        "name": report["class_name"] or "",
+        "target": report["target"],
+        "target_b": report["target_b"],
+        "change": report["change"],
+        "difference": report["difference"],
+        "reach": [report["reach_a"], report["reach_b"]],
+        "crossed": [report["activation_a_of_b"], report["activation_b_of_a"]],
+        "sides": [
+            {k: report[side][k] for k in ("file", "activation", "excitation", "probability", "status")}
+            for side in ("a", "b")
+        ],
+    }
+
+
+def _network(network: Network, place: str, pictures: Sequence[Picture], name: str) -> NetworkPages:
+    counts: dict[str, int] = {}
+    for picture in pictures:
+        counts[picture.target.layers[0]] = counts.get(picture.target.layers[0], 0) + 1
+    layers = [
+        {
+            "name": n, "folder": folder_name(n), "kind": row.kind, "units": row.units,
+            "output_shape": row.output_shape, "receptive_field": row.receptive_field,
+        }
+        for n, row in network.layers.items()
+    ]  # fmt: skip
+    record = {
+        "name": name, "input": str(network.input), "weights_sha256": pictures[0].weights_sha256,
+        "weights_file": network.weights_file, "recipe": json.loads(pictures[0].recipe.model_dump_json()),
+        "layers": layers,
+    }  # fmt: skip
+    return NetworkPages(place, record, {n: counts[n] for n in network.layers if n in counts})
+
+
+def _row(network: Network, place: str, picture: Picture) -> dict[str, Any]:
+    """A picture as a row of an atlas' index."""
+    layer, unit = picture.target.layers[0], int(getattr(picture.target, "unit", 0))
+    natural = recall(network, layer)
+    known = {}
+    if natural is not None:
+        known = {f"natural_{k}": float(getattr(natural, k)[unit]) for k in ("mean", "p99", "best")}
+    return {
+        "network": place,
+        "layer": layer,
+        "unit": unit,
+        "facet": 0,
+        "class_name": picture.class_name,
+        "status": picture.status,
+        "file": f"{place}/{folder_name(layer)}/{picture.stem}.png",
+        "seconds": picture.seconds,
+        "attempt": picture.attempt,
+        "seed": picture.seed,
+        "recipe": picture.recipe.name,
+        "curve": picture.curve,
+        **known,
+        **{k: v for k, v in asdict(picture.scores).items() if k != "top_unit"},
+    }

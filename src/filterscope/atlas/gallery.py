@@ -1,0 +1,213 @@
+"""The gallery: an atlas as pages that open in a browser from the file system, without server or internet.
+
+    DIR/index.html                   the networks
+    DIR/NETWORK/index.html           its layers, and a search over all of its units
+    DIR/NETWORK/LAYER/index.html     its units, each with a panel of its own (index.html#34)
+    DIR/_gallery/                    the style sheet and the scripts that all pages share
+
+Browsers let no page read a file beside it, so the data are scripts that call a function: `catalog.js` of a
+network (every unit's name, status and excitation), `layer.js` of a layer, `units-N.js` with what the panels of
+64 units show, loaded when one is opened. Pages are made with Jinja2, which escapes every name; scripts set
+names as text only, never as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from filterscope._version import __version__
+from filterscope.atlas.gallery_data import (
+    CHUNK,
+    STATUSES,
+    Index,
+    LayerPages,
+    NetworkPages,
+    catalog,
+    details,
+    layer_folder,
+    read_networks,
+)
+from filterscope.atlas.gallery_paths import link
+from filterscope.atlas.kept import list_kept
+from filterscope.atlas.sprites import COLUMNS, PER_SHEET, make_sprites, spot
+from filterscope.atlas.store import Store, open_store
+
+ASSETS = ("gallery.css", "theme.js", "charts.js", "grid.js", "unit.js")
+SHARED = "_gallery"
+NOT_LIVE = "// Pages opened from a folder cannot draw; `filterscope view DIR` puts the drawing script here.\n"
+STRIP = 12  # thumbnails beside a layer's or a network's name
+
+
+def build_gallery(
+    address: str | os.PathLike[str] | Store, *, on_layer: Callable[[str], object] | None = None
+) -> str:
+    """Make, or make anew, the pages of the atlas in a folder; the address of the first page.
+
+    address: a folder, any fsspec address, or a store. `on_layer` is told each layer's name as its page is written.
+
+    Raises ArgumentError where there is no atlas, OutputError where a page cannot be written.
+    """
+    store = address if isinstance(address, Store) else open_store(address)
+    index = Index(store)
+    networks = read_networks(store, index)
+    write_assets(store)
+    cards = []
+    for network in networks:
+        layers = (LayerPages(n, network.info(n), index.layer(network.folder, n)) for n in network.layers())
+        cards.append(write_network(store, network, layers, on_layer=on_layer))
+    store.write("index.html", render("start.html", root="", networks=cards))
+    return f"{store.address.rstrip('/')}/index.html"
+
+
+def write_assets(store: Store, extra: Sequence[str] = ()) -> None:
+    """The style sheet and scripts that all pages share."""
+    for name in (*ASSETS, *extra):
+        store.write(f"{SHARED}/{name}", asset(name))
+    store.write(f"{SHARED}/live.js", NOT_LIVE.encode())
+
+
+def asset(name: str) -> bytes:
+    """A style sheet or script of the package."""
+    return (resources.files("filterscope") / "templates" / name).read_bytes()
+
+
+def write_network(
+    store: Store,
+    network: NetworkPages,
+    layers: Iterable[LayerPages],
+    *,
+    on_layer: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
+    """A network's page, its layers' pages and their data; what the start page says of it.
+
+    Layers are taken and written one at a time: only their catalogues are kept.
+    """
+    rows, catalogs = [], []
+    for layer in layers:
+        found = write_layer(store, network, layer)
+        catalogs.append(found)
+        rows.append(_layer_row(layer, found))
+        if on_layer is not None:
+            on_layer(layer.name)
+    counts = {s: sum(row["counts"].get(s, 0) for row in rows) for s in STATUSES}
+    card = {
+        "name": network.name,
+        "folder": network.folder,
+        "record": network.record,
+        "layers": len(rows),
+        "units": sum(row["units"] for row in rows),
+        "counts": {s: n for s, n in counts.items() if n},
+        "strip": _spread([thumb for row in rows for thumb in row["strip"]], STRIP),
+    }
+    store.write(f"{network.folder}/catalog.js", script("catalog", catalogs))
+    write_kept(store, network.folder)
+    page = render("network.html", root="../", network=network, card=card, layers=rows)
+    store.write(f"{network.folder}/index.html", page)
+    return card
+
+
+def write_layer(store: Store, network: NetworkPages, layer: LayerPages) -> dict[str, Any]:
+    """A layer's page, its thumbnails and its units' details; its catalogue."""
+    place = f"{network.folder}/{layer.folder}"
+    sprites = make_sprites([u.file for u in layer.units], store.read)
+    for name, data in zip(sprites.names(), sprites.sheets, strict=True):
+        store.write(f"{place}/{name}", data)
+    found = catalog(
+        layer,
+        {
+            "files": sprites.names(),
+            "rows": sprites.rows,
+            "columns": COLUMNS,
+            "per": PER_SHEET,
+            "shown": "".join("1" if s else "0" for s in sprites.shown),
+        },
+    )
+    store.write(f"{place}/layer.js", script("catalog", [found]))
+    for begin in range(0, len(layer.units), CHUNK):
+        chunk = [details(u, layer, network.input_side) for u in layer.units[begin : begin + CHUNK]]
+        store.write(f"{place}/units-{begin // CHUNK}.js", script("details", chunk, begin // CHUNK))
+    page = render(
+        "layer.html",
+        root="../../",
+        network=network,
+        layer=layer,
+        chunk=CHUNK,
+        before=_neighbour(network, layer.name, -1),
+        after=_neighbour(network, layer.name, 1),
+    )
+    store.write(f"{place}/index.html", page)
+    return found
+
+
+def _neighbour(network: NetworkPages, layer: str, by: int) -> dict[str, str] | None:
+    """Name and folder of the layer before or behind, None at an end."""
+    names = network.layers()
+    place = names.index(layer) + by
+    if not 0 <= place < len(names):
+        return None
+    return {"name": names[place], "folder": layer_folder(names[place], network.info(names[place]))}
+
+
+def write_kept(store: Store, network_folder: str) -> None:
+    """The list of the pictures that people drew in the viewer and kept."""
+    store.write(f"{network_folder}/drawn/drawn.js", script("kept", list_kept(store, network_folder)))
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A page from a template; every value is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("filterscope", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters["link"] = link
+    pages.globals["version"] = __version__
+    return pages.get_template(template).render(**values).encode()
+
+
+def script(function: str, *values: Any) -> bytes:
+    r"""A script that hands data to a function of the pages; read as JSON, so that no name becomes code.
+
+    >>> script("kept", ["</b>"]) == rb'''filterscope.kept(JSON.parse('["\u003c/b>"]'));''' + b'\n'
+    True
+    """
+    texts = [json.dumps(v, ensure_ascii=True, allow_nan=False, separators=(",", ":")) for v in values]
+    signs = str.maketrans({"\\": "\\\\", "'": "\\'", "<": "\\u003c"})
+    literals = [f"JSON.parse('{text.translate(signs)}')" for text in texts]
+    return f"filterscope.{function}({', '.join(literals)});\n".encode()
+
+
+def _layer_row(layer: LayerPages, found: dict[str, Any]) -> dict[str, Any]:
+    """What a network's page says of a layer, with the thumbnails of the units that were drawn best."""
+    order = sorted(
+        (i for i, shown in enumerate(found["sheets"]["shown"]) if shown == "1"),
+        key=lambda i: -(layer.units[i].excitation or 0.0),
+    )
+    strip = []
+    for i in _spread(order[: max(STRIP, len(order) // 2)], STRIP):
+        at = spot(i)
+        file = f"{layer.folder}/{found['sheets']['files'][at.sheet]}"
+        strip.append(
+            {"file": file, "column": at.column, "row": at.row, "rows": found["sheets"]["rows"][at.sheet]}
+        )
+    return {
+        "layer": layer,
+        "counts": layer.counts,
+        "units": len(layer.units),
+        "strip": strip,
+    }
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the items, evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

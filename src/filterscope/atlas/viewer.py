@@ -1,0 +1,314 @@
+"""The viewer: the gallery's pages from a server, which can draw.
+
+    filterscope view out/atlas
+
+It serves the files of the folder as they are, but for `_gallery/`, which it takes from the package so that the
+pages find the script that draws. Drawing goes by a few addresses under `/_live/`:
+
+    GET  /_live/config               networks, recipes, bounds
+    POST /_live/jobs                 queue a drawing -> {"id": ...}; 503 where too many wait
+    GET  /_live/jobs/ID/events       server-sent events: progress, preview, then done, failed or cancelled
+    POST /_live/jobs/ID/cancel       stop it
+    GET  /_live/jobs/ID/N.png        its picture, with the recipe inside
+    POST /_live/jobs/ID/keep         keep it in the atlas: NETWORK/drawn/, beside the atlas' own pictures
+
+A job's id cannot be guessed, so that whoever has it is who asked for it, or was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filterscope.atlas.gallery import ASSETS, SHARED, asset, build_gallery, write_kept
+from filterscope.atlas.gallery_data import Index, number, read_networks, thinned
+from filterscope.atlas.kept import keep, list_kept
+from filterscope.atlas.store import Store, open_store
+from filterscope.atlas.viewer_jobs import (
+    ENDS,
+    SIDE,
+    STEPS,
+    Job,
+    QueueFullError,
+    Studio,
+    layer_units,
+    read_order,
+)
+from filterscope.errors import ArgumentError, FilterscopeError, OutputError
+from filterscope.recipe import ALIASES, PRESETS
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.routing import Mount, Route
+
+    from filterscope.atlas.viewer_guard import AtlasFiles, Guard, is_loopback, refusal
+except ImportError as error:
+    raise ArgumentError(f"the viewer needs a web server: pip install 'filterscope[view]' ({error})") from None
+
+if TYPE_CHECKING:
+    from filterscope.networks import Network
+
+PORT = 8765
+BODY = 64 * 1024  # bytes of a request's body; a recipe is about one thousand
+PATIENCE = 10.0  # seconds for a body to arrive
+WATCHERS = 128  # event streams at once
+LOOK = 0.1  # seconds between looks at a job for whoever watches it
+ALIVE = 15.0  # seconds between signs of life, so that proxies keep the stream open
+CONNECTIONS = 512
+TYPES = {".js": "text/javascript", ".css": "text/css"}
+
+
+def view(
+    address: str | os.PathLike[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    token: str | None = None,
+    networks: Mapping[str, Network] | None = None,
+    on_ready: Callable[[str], object] = print,
+) -> None:
+    """Serve an atlas until Ctrl-C.
+
+    address: the atlas' folder, on this machine. host, port: where to listen; port 0 takes any free one.
+    token: what drawing needs; made anew where `host` reaches further than this machine and none is given.
+    networks: opened networks by their folder, for an atlas of model objects. `on_ready` is given the viewer's
+    address, its token included.
+
+    Raises ArgumentError where there is no atlas, OutputError where the port is taken.
+    """
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(18)
+    app, studio = make_app(address, local=is_loopback(host), token=token, networks=networks)
+    try:
+        with listen(host, port) as own:
+            name, bound = host.strip("[]"), own.getsockname()[1]
+            shown = f"[{name}]" if ":" in name else {"0.0.0.0": socket.gethostname()}.get(name, name)
+            on_ready(f"http://{shown}:{bound}/" + (f"?token={token}" if token else ""))
+            with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
+                server(app).run(sockets=[own])
+    finally:
+        studio.close()
+
+
+def server(app: Any) -> uvicorn.Server:
+    """The web server with its bounds: connections, size of headers, time to end."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="error", access_log=False, server_header=False, http="h11", ws="none",
+            limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=16 * 1024, timeout_graceful_shutdown=2,
+        )
+    )  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; OutputError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=256)
+    except (OSError, OverflowError) as error:
+        raise OutputError(f"cannot listen on {host}, port {port}: {error}") from error
+
+
+def make_app(
+    address: str | os.PathLike[str],
+    *,
+    local: bool = True,
+    token: str | None = None,
+    networks: Mapping[str, Network] | None = None,
+) -> tuple[Guard, Studio]:
+    """The viewer as an ASGI application, and the studio that draws for it, to be closed after use."""
+    store = open_store(address)
+    if not store.local:
+        raise ArgumentError(f"the viewer serves a folder of this machine (got {store.address})")
+    found = read_networks(store, Index(store))
+    root = Path(store.path())
+    if not _has_pages(root):
+        build_gallery(address)
+    studio = Studio({n.folder: n.record for n in found}, networks)
+    live = _Live(store, studio, needs_token=token is not None)
+    routes = [
+        Route("/_live/config", live.config),
+        Route("/_live/jobs", live.draw, methods=["POST"]),
+        Route("/_live/jobs/{id}/events", live.events),
+        Route("/_live/jobs/{id}/cancel", live.cancel, methods=["POST"]),
+        Route("/_live/jobs/{id}/keep", live.keep, methods=["POST"]),
+        Route("/_live/jobs/{id}/{index:int}.png", live.picture),
+        Route(f"/{SHARED}/{{name}}", _shared),
+        Mount("/", AtlasFiles(root)),
+    ]
+    errors = {HTTPException: _http_error, FilterscopeError: _own_error}
+    return Guard(Starlette(routes=routes, exception_handlers=errors), local=local, token=token), studio  # type: ignore[arg-type]
+
+
+def _has_pages(root: Path) -> bool:
+    """Whether the pages are there and no older than the index."""
+    page, index = root / "index.html", root / "index.parquet"
+    return page.is_file() and (not index.is_file() or page.stat().st_mtime >= index.stat().st_mtime)
+
+
+async def _shared(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in (*ASSETS, "live.js", "compare.js"):
+        raise HTTPException(404)
+    return Response(asset(name), media_type=TYPES[Path(name).suffix])
+
+
+async def _http_error(_: Request, error: HTTPException) -> Response:
+    said = {404: "there is no such page", 405: "that cannot be done here"}
+    return refusal(error.status_code, said.get(error.status_code, error.detail))
+
+
+async def _own_error(_: Request, error: FilterscopeError) -> Response:
+    if isinstance(error, QueueFullError):
+        return refusal(503, str(error), **{"Retry-After": "60"})
+    return refusal(422 if isinstance(error, ArgumentError) else 500, str(error))
+
+
+class _Live:
+    """What the server adds to the pages."""
+
+    def __init__(self, store: Store, studio: Studio, *, needs_token: bool):
+        self.store, self.studio, self.needs_token = store, studio, needs_token
+        self.watchers = 0
+        self.keeping = asyncio.Lock()
+
+    async def config(self, _: Request) -> Response:
+        layers = {name: layer_units(record) for name, record in self.studio.networks.items()}
+        recipes = [*PRESETS, *ALIASES]
+        return JSONResponse(
+            {"token": self.needs_token, "networks": layers, "recipes": recipes, "steps": STEPS, "side": SIDE}
+        )
+
+    async def draw(self, request: Request) -> Response:
+        job = self.studio.submit(read_order(await _body(request), self.studio.networks))
+        return JSONResponse({"id": job.id, "ahead": self.studio.place(job)}, status_code=202)
+
+    async def events(self, request: Request) -> Response:
+        job = self._job(request)
+        if self.watchers >= WATCHERS:
+            return refusal(503, "too many drawings are being watched; try again in a minute")
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(self._told(job), media_type="text/event-stream", headers=headers)
+
+    async def _told(self, job: Job) -> AsyncIterator[str]:
+        """The job's newest state whenever it has changed, until it ends or the reader goes."""
+        self.watchers += 1
+        self.studio.watch(job, 1)
+        seen, previews, silent, ahead = -1, 0, 0.0, -1
+        try:
+            while True:
+                place = self.studio.place(job) if job.state == "queued" else 0
+                if job.version != seen or place != ahead:
+                    seen, ahead, silent = job.version, place, 0.0
+                    if job.previews != previews:
+                        previews = job.previews
+                        yield _event("preview", {"image": job.preview, "step": job.step})
+                    yield _event(*_state(job, place))
+                    if job.state in ENDS:
+                        return
+                elif silent > ALIVE:
+                    silent = 0.0
+                    yield ": still here\n\n"
+                await asyncio.sleep(LOOK)
+                silent += LOOK
+        finally:
+            self.watchers -= 1
+            self.studio.watch(job, -1)
+
+    async def cancel(self, request: Request) -> Response:
+        await _body(request)
+        job = self._job(request)
+        self.studio.cancel(job)
+        return JSONResponse({"state": job.state})
+
+    async def picture(self, request: Request) -> Response:
+        from filterscope.pictures.png import encode_png
+
+        picture = self._finished(request, request.path_params["index"])
+        return Response(encode_png(picture.to_pil(), picture.metadata()), media_type="image/png")
+
+    async def keep(self, request: Request) -> Response:
+        asked = await _body(request)
+        index = asked.get("picture", 0) if isinstance(asked, dict) else None
+        if type(index) is not int:
+            raise ArgumentError("what to keep is the number of a picture")
+        picture, folder = self._finished(request, index), self._job(request).order.network
+        async with self.keeping:
+            file = await run_in_threadpool(keep, self.store, folder, picture)
+            await run_in_threadpool(write_kept, self.store, folder)
+            rows = await run_in_threadpool(list_kept, self.store, folder)
+        return JSONResponse(next(row for row in rows if row["file"] == file))
+
+    def _job(self, request: Request) -> Job:
+        job = self.studio.find(request.path_params["id"])
+        if job is None:
+            raise HTTPException(404, "there is no such drawing (any more)")
+        return job
+
+    def _finished(self, request: Request, index: int) -> Any:
+        pictures = self._job(request).pictures
+        if not 0 <= index < len(pictures):
+            raise HTTPException(404)
+        return pictures[index]
+
+
+def _state(job: Job, ahead: int) -> tuple[str, dict[str, Any]]:
+    """The event that tells a job's state."""
+    if job.state == "done":
+        rows = [
+            {
+                "file": f"/_live/jobs/{job.id}/{i}.png",
+                "status": p.status,
+                "recipe": p.recipe.name,
+                "seed": p.seed,
+                "steps": p.recipe.steps,
+                "size": p.image.shape[0],
+                "seconds": round(p.seconds, 2),
+                "curve": thinned(p.curve),
+                **{k: number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},
+            }
+            for i, p in enumerate(job.pictures)
+        ]
+        return "done", {"pictures": rows}
+    if job.state in ENDS:
+        return job.state, {"message": job.message}
+    told = {"state": job.state, "ahead": ahead, "step": job.step, "steps": job.order.recipe.steps}
+    return "progress", {**told, "activation": number(job.activation)}
+
+
+def _event(name: str, data: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
+
+
+async def _body(request: Request) -> Any:
+    """The JSON of a request's body, which must be small and arrive soon."""
+    data = bytearray()
+
+    async def read() -> None:
+        async for part in request.stream():
+            data.extend(part)
+            if len(data) > BODY:
+                raise HTTPException(413, f"the body may have {BODY} bytes")
+
+    try:
+        await asyncio.wait_for(read(), PATIENCE)
+        return json.loads(data)
+    except TimeoutError:
+        raise HTTPException(408, "the body did not arrive") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the client has gone") from None
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is no JSON: {error}") from None

@@ -1,0 +1,119 @@
+"""Commands that show what was drawn: view, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from filterscope.cli.options import Drawing, drawing_options, json_option, out_option, quiet_option
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--token", help="What drawing needs [made anew where --host reaches beyond this machine].")
+@quiet_option
+def view(folder: Path, host: str, port: int, token: str | None, quiet: bool) -> None:
+    """Serve an atlas in the browser and draw units on demand, until Ctrl-C.
+
+    Pages open without this too, from DIR/index.html; the viewer adds drawing with any recipe, watched step by step.
+    Whoever has the token can draw; where the viewer is bound to this machine alone none is needed.
+
+    \b
+    filterscope view out/atlas
+    """
+    if token is not None and not token.strip():
+        raise click.BadParameter("a token cannot be empty", param_hint="--token")
+    from filterscope.atlas.viewer import view as serve
+
+    serve(
+        folder,
+        host=host,
+        port=port,
+        token=token,
+        on_ready=lambda url: None if quiet else click.echo(f"{folder} is at {url} (Ctrl-C ends)"),
+    )
+
+
+@click.command()
+@click.argument("net_a")
+@click.argument("net_b")
+@click.argument("targets", metavar="[TARGET...]", nargs=-1)
+@drawing_options()
+@click.option(
+    "--weights", metavar="FILE", multiple=True,
+    help="Weights of NET_B; given twice: of NET_A and of NET_B.",
+)  # fmt: skip
+@click.option("--weights-a", metavar="FILE", help="Weights of NET_A.")
+@click.option("--weights-b", metavar="FILE", help="Weights of NET_B.")
+@out_option
+@json_option
+@quiet_option
+def compare(
+    net_a: str,
+    net_b: str,
+    targets: tuple[str, ...],
+    drawing: Drawing,
+    weights: tuple[str, ...],
+    weights_a: str | None,
+    weights_b: str | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Draw the same units of two networks side by side, most changed first.
+
+    Two checkpoints of one network, before and after fine-tuning, or two networks that share layer names. Without
+    TARGET: four units of every layer with weights that both have.
+
+    \b
+    filterscope compare tiny-vgg16 tiny-vgg16 block5_conv3 --weights-b fine-tuned.safetensors
+    """
+    from filterscope.files import check_writable
+    from filterscope.progress import progress_bar
+    from filterscope.target import Selection
+
+    recipe = drawing.get_recipe()
+    for text in targets:
+        Selection.parse(text)
+    first, second = _both_weights(weights, weights_a, weights_b)
+    check_writable(out)
+    from filterscope.atlas.compare import check_out
+    from filterscope.atlas.compare import compare as compare_networks
+    from filterscope.networks import open_network
+    from filterscope.rerun import remember_weights
+
+    check_out(out)
+    networks = open_network(net_a, weights=first), open_network(net_b, weights=second)
+    for network in networks:
+        remember_weights(network)
+    with progress_bar(False if quiet else None) as on_step:
+        found = compare_networks(
+            *networks, targets, recipe=recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
+            on_step=on_step,
+        )  # fmt: skip
+    page = found.save(out)
+    if as_json:
+        click.echo(json.dumps(found.report(), indent=1))
+    elif not quiet:
+        for pair in found.pairs[:16]:
+            change = "no gain in either" if pair.change is None else f"change {pair.change:.2f}"
+            click.echo(f"{pair.name:28} {pair.a.class_name or '':16} {change}")
+        click.echo(f"{len(found.pairs)} pairs in {out}: compare.png, report.json, {page.name}")
+
+
+def _both_weights(
+    both: tuple[str, ...], first: str | None, second: str | None
+) -> tuple[str | None, str | None]:
+    if both and (first or second):
+        raise click.UsageError("give --weights, or --weights-a and --weights-b, not both kinds")
+    if len(both) > 2:
+        raise click.UsageError(
+            f"--weights is given once (of NET_B) or twice (of both), not {len(both)} times"
+        )
+    return (first, second) if not both else (both[0] if len(both) == 2 else None, both[-1])

@@ -1,0 +1,190 @@
+// The panel of one unit: its picture and facets, scores, curve, distribution, photographs, units alike.
+"use strict";
+(function (fs) {
+  const h = fs.h, root = document.body.dataset.root;
+  const panel = document.getElementById("panel"), body = document.getElementById("panel-body");
+  const chunk = +document.body.dataset.chunk;
+  const chunks = new Map(); // number of a chunk -> promise of its units
+  const waiting = new Map();
+  const WHY = {
+    "no-gain": "The picture excites the unit no more than the best photograph does, or than the noise it started from.",
+    dead: "Nothing was found that excites this unit: no photograph and no step of the ascent.",
+    failed: "The drawing failed.",
+  };
+  const SAID = { ok: "ok", "no-gain": "no gain", dead: "dead", failed: "failed" };
+  let kept = [];
+  let open = null; // the item whose panel is open
+
+  fs.panels = []; // what other scripts add: functions of (item, details, node)
+  fs.kept = (rows) => { kept = rows.filter((row) => row.layer === document.body.dataset.layer); };
+  fs.addKept = (row) => { kept.push(row); };
+  fs.details = (units, number) => waiting.get(number)(units);
+  fs.path = (file) => root + file.split("/").map(encodeURIComponent).join("/");
+
+  function load(number) {
+    if (!chunks.has(number)) chunks.set(number, new Promise((resolve, reject) => {
+      waiting.set(number, resolve);
+      const script = document.createElement("script");
+      script.src = `units-${number}.js`;
+      script.onerror = () => { chunks.delete(number); reject(new Error(`units-${number}.js cannot be read`)); };
+      document.head.append(script);
+    }));
+    return chunks.get(number);
+  }
+
+  fs.openUnit = async function (item) {
+    open = item;
+    const name = item.name ? [`Unit ${item.unit} `, h("span", { class: "class-name" }, item.name)] : [`Unit ${item.unit}`];
+    document.getElementById("panel-title").replaceChildren(...name);
+    const at = fs.shown.indexOf(item);
+    document.getElementById("previous").disabled = at <= 0;
+    document.getElementById("next").disabled = at < 0 || at === fs.shown.length - 1;
+    if (!panel.open) panel.showModal();
+    try { history.replaceState(null, "", `#${item.unit}`); } catch { location.hash = item.unit; }
+    try {
+      const units = await load(Math.floor(item.i / chunk));
+      if (open === item) fill(item, units[item.i % chunk]);
+    } catch (error) {
+      body.replaceChildren(h("p", { class: "note" }, error.message));
+    }
+  };
+
+  function fill(item, unit) {
+    const first = unit.pictures[0];
+    const big = h("div", { class: "big" });
+    const side = h("div", { class: "side" });
+    showPicture(big, item, unit, 0);
+    side.append(scores(first, item, unit));
+    if (item.status !== "ok") side.append(h("p", { class: `why ${item.status}` },
+      h("strong", {}, SAID[item.status]), " ", unit.reason || WHY[item.status]));
+    const best = unit.natural ? unit.natural.best : null;
+    if (first.curve.length > 1) side.append(section("Activation at each step", fs.curve(first.curve, best)));
+    if (unit.histogram) side.append(section("Beside natural images", fs.histogram(unit.histogram, first.activation, unit.natural),
+      h("p", { class: "muted small" }, "How many natural images reach each activation, on a logarithmic scale.")));
+    else if (unit.natural) side.append(section("Natural images", numbers(unit.natural)));
+    const below = h("div", { class: "below" });
+    if (unit.examples.length) below.append(section("Photographs that excite it most", examples(unit)));
+    if (unit.alike.length) below.append(section("Units most alike", alike(unit)));
+    const own = kept.filter((row) => row.unit === item.unit);
+    if (own.length) below.append(section("Kept drawings", keptList(own, item)));
+    body.replaceChildren(big, side, below);
+    for (const add of fs.panels) add(item, unit, body);
+    body.scrollTop = 0;
+  }
+
+  function section(title, ...nodes) {
+    return h("section", {}, h("h3", {}, title), ...nodes);
+  }
+
+  function showPicture(node, item, unit, facet) {
+    const picture = unit.pictures[facet];
+    const alt = `What excites ${document.body.dataset.layer} ${fs.title(item)} most`
+      + (unit.pictures.length > 1 ? `, facet ${facet + 1} of ${unit.pictures.length}` : "");
+    const image = picture.file ? h("img", { src: fs.path(picture.file), alt, class: "picture" })
+      : h("div", { class: "picture none", role: "img", "aria-label": "No picture" });
+    const nodes = [image];
+    if (unit.pictures.length > 1) {
+      nodes.push(h("div", { class: "facets", role: "group", "aria-label": "Facets" }, ...unit.pictures.map((p, i) =>
+        h("button", { type: "button", "aria-pressed": String(i === facet), "aria-label": `Facet ${i + 1}`,
+          onclick: () => { showPicture(node, item, unit, i); node.querySelectorAll(".facets button")[i].focus(); } },
+        p.file ? h("img", { src: fs.path(p.file), alt: "" }) : "–"))));
+    }
+    const told = [picture.recipe && `recipe ${picture.recipe}`, picture.steps && `${picture.steps} steps`,
+      picture.seed !== null && picture.seed !== undefined && `seed ${picture.seed}`,
+      picture.attempt ? `attempt ${picture.attempt + 1}` : "", picture.seconds !== null && `${picture.seconds} s`];
+    nodes.push(h("p", { class: "muted small" }, told.filter(Boolean).join(" · "),
+      picture.file ? h("a", { href: fs.path(picture.file), download: true, class: "download" }, "PNG with its recipe") : null));
+    node.replaceChildren(...nodes);
+  }
+
+  function scores(picture, item, unit) {
+    const row = (name, value, note) => h("div", {}, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, note) : null));
+    const list = h("dl", { class: "scores" });
+    if (picture.excitation !== null) list.append(row("Excitation", `×${fs.number(picture.excitation, 3)}`, "of the best photograph's"));
+    list.append(row("Activation", fs.number(picture.activation),
+      picture.start === null ? "" : `noise ${fs.number(picture.start, 3)}`));
+    if (picture.probability !== null) list.append(row("Probability", `${(100 * picture.probability).toFixed(1)} %`, "of the class"));
+    if (unit.rank) list.append(row("Rank", `${unit.rank} of ${item.layer.units.length}`,
+      unit.rank === 1 ? "the unit it excites most" : h("span", {}, "excites most: ", h("a", { href: `#${unit.top}` }, `unit ${unit.top}`))));
+    if (picture.excitation === null) list.append(row("Status", SAID[item.status]));
+    return list;
+  }
+
+  function numbers(natural) {
+    return h("dl", { class: "facts" }, ...[["Mean", "mean"], ["99th percentile", "p99"], ["Best", "best"]].map(([name, key]) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, fs.number(natural[key])))));
+  }
+
+  function examples(unit) {
+    return h("ol", { class: "examples" }, ...unit.examples.map((example, i) => {
+      const image = h("img", { src: fs.path(example.file), loading: "lazy",
+        alt: `Photograph ${i + 1}: ${example.image}, activation ${fs.number(example.activation, 3)}` });
+      const frame = h("div", { class: "photo", title: example.image }, image);
+      if (example.x !== undefined) {
+        if (example.share < 1) {
+          const low = (at) => Math.max(0, at - example.share / 2), high = (at) => Math.min(1, at + example.share / 2);
+          const box = h("span", { class: "place", "aria-hidden": "true" });
+          box.style.left = `${100 * low(example.x)}%`;
+          box.style.top = `${100 * low(example.y)}%`;
+          box.style.width = `${100 * (high(example.x) - low(example.x))}%`;
+          box.style.height = `${100 * (high(example.y) - low(example.y))}%`;
+          frame.append(box);
+        }
+        const dot = h("span", { class: "point", "aria-hidden": "true" });
+        dot.style.left = `${100 * example.x}%`;
+        dot.style.top = `${100 * example.y}%`;
+        frame.append(dot);
+      }
+      return h("li", {}, frame, h("span", { class: "muted small" }, fs.number(example.activation, 3)));
+    }));
+  }
+
+  function alike(unit) {
+    return h("ul", { class: "alike" }, ...unit.alike.map(([other, likeness]) => {
+      const found = fs.items.find((item) => item.unit === other);
+      const thumb = h("span", { class: "thumb" });
+      if (found) fs.thumb(thumb, found.layer, found.i, "");
+      return h("li", {}, h("a", { href: `#${other}`, class: "tile", "aria-label": `${found ? fs.title(found) : `unit ${other}`}, likeness ${likeness}` },
+        thumb, h("span", { class: "tile-name" }, found ? found.name || String(other) : String(other)),
+        h("span", { class: "tile-score" }, likeness === null ? "" : likeness.toFixed(2))));
+    }));
+  }
+
+  function keptList(rows, item) {
+    return h("ul", { class: "alike" }, ...rows.map((row) => h("li", {}, h("a", { href: fs.path(row.file), class: "tile" },
+      h("img", { src: fs.path(row.file), alt: `${fs.title(item)}, recipe ${row.recipe}, seed ${row.seed}`, class: "thumb" }),
+      h("span", { class: "tile-name" }, row.recipe), h("span", { class: "tile-score" },
+        row.excitation === null ? `seed ${row.seed}` : `×${fs.number(row.excitation, 3)}`)))));
+  }
+
+  function step(by) {
+    const to = fs.shown[fs.shown.indexOf(open) + by];
+    if (open && to) fs.openUnit(to);
+  }
+
+  fs.openFromHash = function () {
+    const found = /^#(\d+)$/.test(location.hash) && fs.items.find((item) => item.unit === +location.hash.slice(1));
+    if (found && found !== open) fs.openUnit(found);
+    else if (!found && panel.open) panel.close();
+  };
+
+  document.getElementById("previous").addEventListener("click", () => step(-1));
+  document.getElementById("next").addEventListener("click", () => step(1));
+  document.getElementById("close").addEventListener("click", () => panel.close());
+  window.addEventListener("hashchange", fs.openFromHash);
+  panel.addEventListener("click", (event) => { if (event.target === panel) panel.close(); });
+  panel.addEventListener("keydown", (event) => {
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "ArrowRight") step(1);
+    else return;
+    event.preventDefault();
+  });
+  panel.addEventListener("close", () => {
+    const was = open;
+    open = null;
+    body.replaceChildren();
+    try { history.replaceState(null, "", location.pathname + location.search); } catch { /* the hash stays */ }
+    fs.focusUnit(was);
+  });
+})(window.filterscope);

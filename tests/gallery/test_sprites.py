@@ -1,0 +1,63 @@
+"""sprites: thumbnails in order, holes where there is no picture."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from filterscope.atlas.sprites import COLUMNS, PER_SHEET, SIDE, make_sprites, spot
+
+
+def flat(value: int, size=(40, 40)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, 255 - value, 60)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tile(sheets: list[bytes], index: int) -> np.ndarray:
+    at = spot(index)
+    with Image.open(io.BytesIO(sheets[at.sheet])) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=int)
+    return pixels[at.row * SIDE : (at.row + 1) * SIDE, at.column * SIDE : (at.column + 1) * SIDE]
+
+
+def test_every_picture_has_its_place():
+    """Each thumbnail lies where `spot` says, on as many sheets as needed, the last one short."""
+    count = PER_SHEET + COLUMNS + 1
+    sprites = make_sprites([str(i) for i in range(count)], lambda name: flat(int(name) % 200))
+    assert len(sprites.sheets) == 2
+    assert sprites.rows == [COLUMNS, 2]
+    assert sprites.shown == [True] * count
+    for i in (0, 1, COLUMNS, PER_SHEET - 1, PER_SHEET, count - 1):
+        middle = tile(sprites.sheets, i)[SIDE // 2, SIDE // 2]
+        assert abs(middle[0] - i % 200) <= 8, i
+        assert abs(middle[1] - (255 - i % 200)) <= 8, i
+
+
+def test_holes():
+    """None, a damaged and a missing picture leave their places empty and move no other."""
+    files = {"good": flat(200), "cut": flat(10)[:30], "text": b"no picture"}
+    sprites = make_sprites(
+        [None, "cut", "text", "gone", "good"], lambda n: files[n] if n in files else missing(n)
+    )
+    assert sprites.shown == [False, False, False, False, True]
+    assert abs(tile(sprites.sheets, 4)[9, 9][0] - 200) <= 8
+
+
+def missing(name: str) -> bytes:
+    raise FileNotFoundError(name)
+
+
+def test_shapes():
+    """A picture that is not square shows its middle; grey and transparent ones are shown too."""
+    buffer = io.BytesIO()
+    wide = Image.new("L", (120, 40), 0)
+    wide.paste(255, (40, 0, 80, 40))
+    wide.save(buffer, "PNG")
+    sprites = make_sprites(["wide"], lambda _: buffer.getvalue())
+    assert tile(sprites.sheets, 0)[4:-4, 4:-4].min() > 240
+
+
+def test_none():
+    """No picture, no sheet."""
+    assert make_sprites([], missing).sheets == []
