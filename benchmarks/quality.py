@@ -10,8 +10,8 @@ all. Writes into --out: quality.md and quality.json (the tables), sheet.png (all
 Every picture is measured by the same code from its 8-bit file, through the network's own preprocessing. Success: the
 unit's activation is at least that of the best natural image, as a share of the live units; top unit: it is the layer's
 most excited; spectrum distance: see quality_spectrum.py. lucent enlarges its 128 px pictures to 224 px before its
-network sees them: they are measured at both sizes, and the better one counts. Peers run with their default settings in environments of
-their own, which the first run makes.
+network sees them: they are measured at both sizes, and the better one counts. Peers run with their default settings
+in environments of their own, which the first run makes.
 """
 
 from __future__ import annotations
