@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from quality_plan import draw_all, read
+from quality_plan import check, draw_all, read
 
 # torchvision has no build for a CPU-only torch; it imports once the two operators of its binary are known
 _operators = torch.library.Library("torchvision", "FRAGMENT")
@@ -69,9 +69,23 @@ def _fill(module, kernel, bias):
     module.weight.data, module.bias.data = kernel, torch.from_numpy(bias)
 
 
+def means(model, picture, layer):
+    """(units,): means over space of a layer's output for a uint8 picture, fed as lucent feeds it."""
+    kept = {}
+    handle = getattr(model, layer).register_forward_hook(lambda _m, _i, out: kept.update(out=out))
+    normal = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        model((pixels - normal[0]) / normal[1])
+    handle.remove()
+    out = kept["out"]
+    return (out.mean((2, 3)) if out.ndim == 4 else out)[0].numpy()
+
+
 def main():
     plan, tensors = read()
     model = build(plan, tensors)
+    check(plan, lambda picture, layer: means(model, picture, layer))
 
     def draw(layer, unit):
         torch.manual_seed(plan["seed"] + unit)

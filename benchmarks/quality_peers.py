@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 import peers
 from filterscope.files import write_text
 from filterscope.networks import Network
+from quality_plan import check_picture
 from quality_store import Store, digest
 
 RUNNERS = {"lucent": "quality_lucent.py", "tf-keras-vis": "quality_tf_keras_vis.py"}
@@ -59,6 +62,11 @@ def plan_of(
     if source is None:
         raise SystemExit(f"the peers read {network.name}'s weights from a file")
     spec = network.input
+    picture = torch.from_numpy(check_picture(spec.size)).permute(2, 0, 1)[None].float()
+    looked_at = list(dict.fromkeys(str(layer) for layer, *_ in units))
+    with torch.no_grad():
+        maps = network.probe(looked_at).eval()(spec.preprocess(picture))
+    check = {n: m.flatten(2).mean(2) if m.ndim == 4 else m for n, m in zip(looked_at, maps, strict=True)}
     layers = [[name, row.kind, row.trained and row.parameters > 0] for name, row in network.layers.items()]
     return {
         "weights": str(source.resolve()),
@@ -70,6 +78,7 @@ def plan_of(
         "std": spec.std,
         "bgr": spec.bgr,
         "units": units,
+        "check": {name: values[0].tolist() for name, values in check.items()},
         "seed": seed,
         "label": mark,
     }

@@ -2,6 +2,7 @@
 
 {"weights": safetensors file, Keras layout; "layers": [[name, kind, trained], ...] in order; "size": the network's own;
 "low", "high", "mean", "std", "bgr": how pixel values become its input; "units": [[layer, unit, PNG file], ...];
+"check": {layer: its units' mean activations for `check_picture`, before the softmax, as filterscope measures them};
 "seed": of the random numbers; "label": what is written into each PNG}
 """
 
@@ -24,6 +25,20 @@ def read():
     # layers behind the last one with weights are left off: their values could only be random
     last = max(i for i, (_, _, trained) in enumerate(plan["layers"]) if trained)
     return {**plan, "layers": plan["layers"][: last + 1]}, tensors
+
+
+def check_picture(size):
+    """The same random picture for everybody, uint8 (size, size, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def check(plan, activations):
+    """Stop unless `activations(picture, layer)`, (units,) means over space, are those of filterscope's network."""
+    for layer, expected in plan["check"].items():
+        found = np.asarray(activations(check_picture(plan["size"]), layer), dtype=np.float64)
+        worst = np.abs(found - expected).max() / np.abs(expected).max()
+        if not worst < 1e-3:
+            raise SystemExit(f"{layer}: this is not the same network; its activations differ by {worst:.2g}")
 
 
 def draw_all(plan, draw):

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,11 @@ def write_report(
 
 def machine() -> str:
     """The processor's make and how many cores are ours."""
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
 
 
 def _section(title: str, rows: Sequence[Row], names: Sequence[str]) -> list[str]:

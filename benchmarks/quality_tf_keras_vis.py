@@ -11,7 +11,7 @@ from tf_keras_vis.activation_maximization import ActivationMaximization
 from tf_keras_vis.utils.model_modifiers import ExtractIntermediateLayer, ReplaceToLinear
 from tf_keras_vis.utils.scores import CategoricalScore
 
-from quality_plan import draw_all, read
+from quality_plan import check, draw_all, read
 
 
 class Preprocessing(layers.Layer):
@@ -53,8 +53,18 @@ def build(plan, tensors):
     return keras.Model(given, x)
 
 
+def means(model, picture, layer):
+    """(units,): means over space of a layer's output for a uint8 picture."""
+    out = keras.Model(model.inputs[0], model.get_layer(layer).output)(picture[None].astype(np.float32)).numpy()[
+        0
+    ]
+    return out.mean((0, 1)) if out.ndim == 3 else out
+
+
 def main():
     plan, tensors = read()
+    whole = build(plan, tensors)
+    check(plan, lambda picture, layer: means(whole, picture, layer))
 
     def draw(layer, unit):
         tf.random.set_seed(plan["seed"] + unit)
