@@ -40,6 +40,7 @@ BESIDE = Path(os.environ.get("FILTERSCOPE_SHARED", Path(__file__).resolve().pare
 WEIGHTS = BESIDE / "models" / "vgg16-imagenet-blocks1-3.safetensors"
 IMAGES = BESIDE / "data" / "imagenet-sample"
 QUICK_SIDE = 2  # of the side-by-side units of each network, in a quick run
+FEW = 3  # of them for presets that take minutes a picture
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -60,7 +61,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--few",
         default="maco",
-        help="presets drawn on the side-by-side units alone, for they take long (default: maco)",
+        help=f"presets that take minutes a picture: drawn on {FEW} units a network, not in a quick run (default: maco)",
     )
     add("--peers", default="lucent,tf-keras-vis", help="by commas, or none")
     add("--units", type=int, help="units a layer that the other presets draw (default 3; of a quick run 1)")
@@ -82,6 +83,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     _check(parser, args)
     if args.whole is None:
         args.whole = [] if args.quick else [n for n in ("sharp", "natural") if n in args.presets]
+    if args.quick:
+        args.presets = [n for n in args.presets if n not in args.few]
     args.units = args.units or (1 if args.quick else 3)
     args.side = args.side or (QUICK_SIDE if args.quick else 8)
     return args
@@ -113,7 +116,7 @@ def preset_units(scorer: Scorer, preset: str, args: argparse.Namespace) -> dict[
     if preset in args.whole:
         return sample(scorer, None)
     if preset in args.few:
-        return side
+        return side_by_side(scorer, min(FEW, args.side))
     return sample(scorer, args.units, first=side)
 
 

@@ -55,9 +55,9 @@ def build(plan, tensors):
 
 def means(model, picture, layer):
     """(units,): means over space of a layer's output for a uint8 picture."""
-    out = keras.Model(model.inputs[0], model.get_layer(layer).output)(picture[None].astype(np.float32)).numpy()[
-        0
-    ]
+    out = keras.Model(model.inputs[0], model.get_layer(layer).output)(
+        picture[None].astype(np.float32)
+    ).numpy()[0]
     return out.mean((0, 1)) if out.ndim == 3 else out
 
 
