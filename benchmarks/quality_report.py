@@ -187,8 +187,8 @@ def side_sheet(results: Sequence[Result], store: Store, args: argparse.Namespace
             for unit in some:
                 photograph = photographs.get((layer, unit))
                 name = first.scorer.network.class_name(first.scorer.network.targets(f"{layer}:{unit}")[0])
-                label = f"{network} {layer}:{unit}" + (f" {name}" if name else "")
-                tiles.append(Tile(blank if photograph is None else photograph, "", label))
+                caption = name or f"{layer}:{unit}"
+                tiles.append(Tile(blank if photograph is None else photograph, network, caption))
                 for program in programs:
                     tiles.append(_tile(here.get(program), store, layer, unit) or Tile(blank))
     return compose(tiles, columns=len(programs) + 1, titles=["best photograph", *programs], side=SIDE)
