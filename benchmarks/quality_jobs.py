@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image
+
+from filterscope.files import write_text
 from filterscope.measure.examples import find_examples
-from filterscope.measure.natural import layers_with_units, recall
+from filterscope.measure.natural import layers_with_units, natural_activations, recall
 from filterscope.networks import Network, open_network
+from filterscope.pictures.png import read_image
+from filterscope.pictures.reading import list_images
 from quality_scores import Scorer
 from quality_spectrum import natural_profile
 
@@ -23,15 +29,17 @@ VGG16_LAYERS = (
 )
 # Drawn by every program. Of VGG16: the five filters whose excitation under lucent was known, and filters that
 # stayed grey in the blog's figures. Of tiny-vgg16: some of each depth and three classes.
+# Drawn by every program, the first ones in a quick run. Of VGG16: five filters whose excitation under lucent was known,
+# one that stayed grey in the blog's figures, two others. Of tiny-vgg16: three classes and some of each depth.
 SIDE_BY_SIDE = {
-    "vgg16": {"block1_conv2": [5], "block2_conv1": [13], "block3_conv1": [34, 22, 240, 86, 210], "block3_conv3": [40]},
-    "tiny-vgg16": {
-        "block2_conv2": [12],
-        "block3_conv3": [40],
-        "block4_conv3": [7, 100],
-        "block5_conv3": [52],
-        "predictions": [0, 18, 65],
-    },
+    "vgg16": [
+        ("block3_conv1", 34), ("block2_conv1", 13), ("block3_conv1", 22), ("block3_conv1", 240), ("block3_conv1", 86),
+        ("block3_conv1", 210), ("block3_conv3", 40), ("block1_conv2", 5),
+    ],
+    "tiny-vgg16": [
+        ("predictions", 65), ("block4_conv3", 7), ("predictions", 0), ("predictions", 18), ("block5_conv3", 52),
+        ("block4_conv3", 100), ("block3_conv3", 40), ("block2_conv2", 12),
+    ],
 }  # fmt: skip
 
 
@@ -55,26 +63,51 @@ def unit_layers(network: Network) -> list[str]:
     return [n for n in layers_with_units(network) if network.layer(n).parameters]
 
 
-def side_by_side(scorer: Scorer) -> dict[str, list[int]]:
-    """The few units that every program draws."""
-    return SIDE_BY_SIDE[scorer.network.name]
+def side_by_side(scorer: Scorer, count: int = 8) -> dict[str, list[int]]:
+    """The few units that every program draws, by layer; the first of the list first where fewer are asked for."""
+    chosen: dict[str, list[int]] = {}
+    for layer, unit in SIDE_BY_SIDE[scorer.network.name][:count]:
+        chosen.setdefault(layer, []).append(unit)
+    return {layer: chosen[layer] for layer in scorer.best if layer in chosen}
 
 
-def sample(scorer: Scorer, count: int | None) -> dict[str, list[int]]:
-    """By layer `count` units, or all: those of the side-by-side first, the rest by chance, the same each time."""
+def sample(
+    scorer: Scorer, count: int | None, *, first: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, list[int]]:
+    """By layer `count` units, or all: those of `first`, then others by chance, the same each time."""
     chosen = {}
     for layer in scorer.best:
         units = scorer.network.layer(layer).units
-        if count is None or count >= units:
-            chosen[layer] = list(range(units))
-            continue
-        first = SIDE_BY_SIDE.get(scorer.network.name, {}).get(layer, [])
-        rest = [u for u in range(units) if u not in first]
+        begin = list((first or {}).get(layer, []))
+        rest = [u for u in range(units) if u not in begin]
         random.Random(f"quality/{layer}").shuffle(rest)
-        chosen[layer] = sorted([*first, *rest][: max(count, len(first))])
+        chosen[layer] = sorted(begin + rest[: max(0, units if count is None else count - len(begin))])
     return chosen
 
 
-def texts(units: dict[str, Sequence[int]]) -> list[str]:
+def texts(units: Mapping[str, Sequence[int]]) -> list[str]:
     """Target texts, one a layer."""
     return [f"{layer}:{','.join(map(str, some))}" for layer, some in units.items() if some]
+
+
+def best_photographs(
+    scorer: Scorer, units: Mapping[str, Sequence[int]], folder: Path | None, out: Path
+) -> dict[tuple[str, int], Image.Image]:
+    """For each unit the photograph of the folder that excites it most; found once, kept in `out`."""
+    if folder is None:
+        return {}
+    known = out / f"photographs-{scorer.network.name}.json"
+    names: dict[str, str] = json.loads(known.read_text()) if known.is_file() else {}
+    missing = [layer for layer, some in units.items() if any(f"{layer}:{u}" not in names for u in some)]
+    if missing:
+        paths = list_images(folder)
+        found = natural_activations(scorer.network, missing, paths)
+        for layer in missing:
+            for unit in units[layer]:
+                names[f"{layer}:{unit}"] = str(paths[found[layer].top[unit][0]].relative_to(folder))
+        write_text(known, json.dumps(names))
+    return {
+        (layer, unit): read_image(folder / names[f"{layer}:{unit}"]).convert("RGB")
+        for layer, some in units.items()
+        for unit in some
+    }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from filterscope.networks import Network
 from quality_spectrum import distance
@@ -55,44 +56,49 @@ class Scorer:
     best: Mapping[str, np.ndarray]
     natural: np.ndarray  # the photographs' profile
 
-    def activations(self, layer: str, images: Sequence[np.ndarray]) -> np.ndarray:
-        """(pictures, units): means over space, classes before their softmax. Pictures may differ in size."""
-        probe, rows = self.network.probe([layer]).eval(), []
-        for image in images:
-            pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
-            with torch.no_grad():
-                (found,) = probe(self.network.input.preprocess(pixels).to(memory_format=torch.channels_last))
-            rows.append((found.flatten(2).mean(2) if found.ndim == 4 else found)[0].double().numpy())
-        return np.stack(rows)
+    def activations(self, layer: str, image: np.ndarray, fed: int | None = None) -> np.ndarray:
+        """(units,): means over space, classes before their softmax; of the picture enlarged to `fed` pixels if given."""
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+        if fed is not None:
+            pixels = F.interpolate(pixels, (fed, fed), mode="bilinear", align_corners=True)
+        with torch.no_grad():
+            (found,) = self.network.probe([layer]).eval()(self.network.input.preprocess(pixels))
+        return (found.flatten(2).mean(2) if found.ndim == 4 else found)[0].double().numpy()
 
-    def scores(
-        self,
-        layer: str,
-        units: Sequence[int],
-        images: Sequence[np.ndarray],
-        seconds: Sequence[float],
-        judged: Sequence[int | None] | None = None,
-    ) -> list[Score]:
-        """The scores of one picture for each of the units."""
-        values, best = self.activations(layer, images), self.best[layer].astype(np.float64)
-        relative = np.where(best > 0, values / np.where(best > 0, best, 1), -np.inf)
-        is_class = self.network.layer(layer).softmax is not None
-        return [
-            Score(
-                layer,
-                unit,
-                float(row[unit]),
-                float(best[unit]),
-                bool(best[unit] > 0 and unit == ratios.argmax()),
-                distance(image, self.natural),
-                time,
-                float(np.exp(row[unit] - np.logaddexp.reduce(row))) if is_class else None,
-                rank,
-            )
-            for unit, row, ratios, image, time, rank in zip(
-                units, values, relative, images, seconds, judged or [None] * len(units), strict=True
-            )
-        ]
+    def top(self, layer: str, row: np.ndarray) -> int:
+        """The layer's most excited unit, each relative to its best natural image; of classes, whose values are all
+        on one scale, the largest."""
+        if self.is_class(layer):
+            return int(row.argmax())
+        best = self.best[layer].astype(np.float64)
+        return int(np.where(best > 0, row / np.where(best > 0, best, 1), -np.inf).argmax())
+
+    def is_class(self, layer: str) -> bool:
+        return self.network.layer(layer).softmax is not None
+
+    def score(
+        self, layer: str, unit: int, image: np.ndarray, seconds: float, *, fed: int | None = None
+    ) -> Score:
+        """The score of one 8-bit picture (H, W, 3).
+
+        fed: the side to which its program enlarges pictures before its network sees them; such a picture is
+        measured at both sizes, and the one that excites its unit more counts.
+        """
+        rows = [self.activations(layer, image, side) for side in dict.fromkeys([None, fed])]
+        row = max(rows, key=lambda values: values[unit])
+        probability = float(np.exp(row[unit] - np.logaddexp.reduce(row))) if self.is_class(layer) else None
+        top = self.best[layer][unit] > 0 and unit == self.top(layer, row)
+        best = float(self.best[layer][unit])
+        return Score(
+            layer,
+            unit,
+            float(row[unit]),
+            best,
+            bool(top),
+            distance(image, self.natural),
+            seconds,
+            probability,
+        )
 
 
 def dead_units(scores: Iterable[Score]) -> set[tuple[str, int]]:

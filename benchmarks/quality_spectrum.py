@@ -60,6 +60,11 @@ def natural_profile(network_size: int) -> np.ndarray:
     return np.array(known[str(side)])
 
 
+def own_distance(side: int = LARGEST) -> float:
+    """The photographs' own mean distance from their mean profile."""
+    return float(json.loads(MEASURED.read_text())["own_distance"][str(side)])
+
+
 def measure(paths: Sequence[Path], side: int) -> tuple[np.ndarray, float]:
     """The mean profile of photographs, and their own mean distance from it."""
     profiles = [profile(np.asarray(Image.open(path).convert("RGB")), side) for path in paths]

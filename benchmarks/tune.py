@@ -69,8 +69,7 @@ def try_recipe(
         targets = scorer.network.targets(f"{layer}:{','.join(map(str, some))}")
         pictures = list(draw(scorer.network, targets, recipe, seed=args.seed, precision=args.precision))
         kept += pictures
-        images, seconds = [p.image for p in pictures], [p.seconds for p in pictures]
-        scores += scorer.scores(layer, [p.target.unit for p in pictures], images, seconds)
+        scores += [scorer.score(layer, p.target.unit, p.image, p.seconds) for p in pictures]
     return scores, kept
 
 

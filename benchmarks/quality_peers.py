@@ -1,0 +1,84 @@
+"""Pictures of the peer programs, each drawn in an interpreter of its own with its defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import peers
+from filterscope.files import write_text
+from filterscope.networks import Network
+from quality_plan import check_picture
+from quality_store import Store, digest
+
+RUNNERS = {"lucent": "quality_lucent.py", "tf-keras-vis": "quality_tf_keras_vis.py"}
+FED = {"lucent": 224}  # pictures below 224 px are enlarged to it before the network sees them (render_vis)
+HERE = Path(__file__).parent
+
+
+def label(peer: str, network: Network, seed: int) -> str:
+    """What a peer's pictures depend on."""
+    runner = (HERE / RUNNERS[peer]).read_text()
+    return digest(peer, peers.REQUIREMENTS[peer], runner, network.weights.sha256, seed)
+
+
+def draw(
+    peer: str,
+    network: Network,
+    units: Sequence[tuple[str, int]],
+    store: Store,
+    *,
+    seed: int,
+    venvs: Path | None = None,
+) -> str | None:
+    """Draw what is missing into the store; None, or why the peer did not run."""
+    mark = label(peer, network, seed)
+    missing = [u for u in units if store.read(network.name, peer, *u, mark) is None]
+    if not missing:
+        return None
+    files = [[*u, str(store.place(network.name, peer, *u).resolve())] for u in missing]
+    plan = store.out / "plans" / f"{network.name}-{peer}.json"
+    write_text(plan, json.dumps(plan_of(network, files, seed=seed, mark=mark)))
+    quiet = {"PYTHONPATH": "", "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        python = peers.make(peer, venvs)
+        command = [str(python), str(HERE / RUNNERS[peer]), str(plan.resolve())]
+        subprocess.run(command, check=True, env={**os.environ, **quiet, "CUDA_VISIBLE_DEVICES": "-1"})
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"{peer} did not run on {network.name}: {error}"
+    return None
+
+
+def plan_of(
+    network: Network, units: Sequence[Sequence[object]], *, seed: int, mark: str
+) -> dict[str, object]:
+    """The plan that quality_plan describes."""
+    source = network.weights.path
+    if source is None:
+        raise SystemExit(f"the peers read {network.name}'s weights from a file")
+    spec = network.input
+    picture = torch.from_numpy(check_picture(spec.size)).permute(2, 0, 1)[None].float()
+    looked_at = list(dict.fromkeys(str(layer) for layer, *_ in units))
+    with torch.no_grad():
+        maps = network.probe(looked_at).eval()(spec.preprocess(picture))
+    check = {n: m.flatten(2).mean(2) if m.ndim == 4 else m for n, m in zip(looked_at, maps, strict=True)}
+    layers = [[name, row.kind, row.trained and row.parameters > 0] for name, row in network.layers.items()]
+    return {
+        "weights": str(source.resolve()),
+        "layers": layers,
+        "size": spec.size,
+        "low": spec.low,
+        "high": spec.high,
+        "mean": spec.mean,
+        "std": spec.std,
+        "bgr": spec.bgr,
+        "units": units,
+        "check": {name: values[0].tolist() for name, values in check.items()},
+        "seed": seed,
+        "label": mark,
+    }
