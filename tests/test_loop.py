@@ -318,9 +318,7 @@ def test_every_preset_is_finite_on_every_layer(tiny, name):
     """No preset on any layer gives NaN or inf."""
     for layer, row in tiny.layers.items():
         if row.kind != "InputLayer":
-            ascent = run(
-                tiny, [f"{layer}:0,1"], preset(name, 2), size=16, smallest=tiny.smallest_size(layer)
-            )
+            ascent = run(tiny, [f"{layer}:0,1"], preset(name, 2), size=16, smallest=tiny.smallest_size(layer))
             assert ascent.pixels.isfinite().all(), layer
 
 
