@@ -11,7 +11,7 @@ from PIL import Image
 
 from filterscope.errors import ImageError, TargetError
 from filterscope.measure.examples import example_sheet, find_examples, unit_rows
-from filterscope.measure.natural import layers_with_units, natural_best, recall
+from filterscope.measure.natural import layers_with_units, natural_activations, natural_best, recall
 from filterscope.pictures.reading import list_images, load_pixels
 
 LAYER = "block2_conv1"
@@ -71,13 +71,87 @@ def test_the_cache_answers_for_these_images_only(tiny, photographs, tmp_path, mo
     assert len(calls) == 3
 
 
-def test_excitation_uses_what_was_measured_last(tiny, photographs):
-    """What `examples` found is the divisor of excitation from then on; before, the shipped one is."""
+def test_what_was_measured_divides_excitation(small, photographs):
+    """What `examples` found of a network that ships with none is the divisor from then on."""
+    target = small.targets("conv1:3")
+    assert natural_best(small, target) == [None]
+    found = find_examples(small, ["conv1"], photographs, shown=False)["conv1"]
+    assert natural_best(small, target) == [pytest.approx(float(found.best[3]))]
+
+
+def test_the_shipped_measure_stays(tiny, photographs):
+    """A person's own twelve pictures do not replace the ten thousand that the shipped measure is of."""
     target = tiny.targets(f"{LAYER}:3")
-    shipped = natural_best(tiny, target)[0]
+    before = natural_best(tiny, target)
     found = find_examples(tiny, [LAYER], photographs, shown=False)[LAYER]
-    assert natural_best(tiny, target)[0] == pytest.approx(float(found.best[3]))
-    assert shipped != pytest.approx(float(found.best[3]))
+    assert natural_best(tiny, target) == before != [pytest.approx(float(found.best[3]))]
+
+
+def test_places_and_histograms(tiny, photographs):
+    """The place is where the map of that picture is largest; the histogram counts each picture once."""
+    found = find_examples(tiny, [LAYER], photographs, shown=False, fresh=True)[LAYER]
+    part = tiny.part(LAYER)
+    for unit in (0, 7, 40):
+        for number, (row, column) in zip(found.top[unit], found.top_places[unit], strict=True):
+            pixels = load_pixels(photographs / found.images[number], tiny.input)[None]
+            one = part(tiny.input.preprocess(pixels)).output[0, unit]
+            assert one[row, column].item() == pytest.approx(one.max().item(), rel=1e-4, abs=1e-6)
+    assert (found.histogram.sum(1) == 12).all()
+    assert found.edges.shape == (64, 33)
+    np.testing.assert_allclose(found.edges[:, [0, -1]], np.stack([found.least, found.best], 1), rtol=1e-6)
+    alive = found.best > found.least
+    assert (found.histogram[alive, 0] > 0).all()
+    assert (found.histogram[alive, -1] > 0).all()
+
+
+def test_a_batch_of_any_size_gives_the_same(tiny, photographs):
+    """The nine best, their places and the histogram are put together from batches."""
+    images = list_images(photographs)
+    whole = natural_activations(tiny, [LAYER, "predictions"], images)
+    parts = natural_activations(tiny, [LAYER, "predictions"], images, batch=5)
+    for layer, found in whole.items():
+        np.testing.assert_array_equal(found.top, parts[layer].top)
+        np.testing.assert_array_equal(found.top_places, parts[layer].top_places)
+        np.testing.assert_allclose(found.top_values, parts[layer].top_values, rtol=1e-4, atol=1e-6)
+    assert (whole["predictions"].top_places == 0).all()
+
+
+def test_a_file_of_an_older_version_is_read(tiny, photographs, monkeypatch):
+    """Without the arrays that came later they are None, and so are the edges."""
+    import filterscope.measure.natural as module
+
+    monkeypatch.setattr(module, "LATER_ARRAYS", ())
+    find_examples(tiny, [LAYER], photographs, shown=False)
+    old = find_examples(tiny, [LAYER], photographs, shown=False)[LAYER]
+    assert (old.top_places, old.histogram, old.edges) == (None, None, None)
+    assert old.best.shape == (64,)
+
+
+def test_files_in_folders_are_named_with_them(tiny, photographs, tmp_path):
+    """Two files of one name in two folders stay apart, in rows and on the sheet."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (64, 64), "red" if name == "a" else "blue").save(tmp_path / name / "one.png")
+    found = find_examples(tiny, [LAYER], tmp_path, shown=False)[LAYER]
+    assert found.images == ("a/one.png", "b/one.png")
+    assert set(unit_rows(found)[0]["top"]) == {"a/one.png", "b/one.png"}
+    assert example_sheet(tiny, found, [0], tmp_path).width > 2 * 112
+
+
+def test_a_file_that_is_no_picture_is_left_out(tiny, photographs, tmp_path):
+    """It is named, the others are measured and keep their own names; without a listener there is a warning."""
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    for path in list_images(photographs)[:3]:
+        (tmp_path / f"b{path.name}").write_bytes(path.read_bytes())
+    left: list[str] = []
+    found = find_examples(
+        tiny, [LAYER], tmp_path, shown=False, on_skip=lambda path, why: left.append(path.name)
+    )[LAYER]
+    assert left == ["a.png"]
+    assert found.images == ("bp00.png", "bp01.png", "bp02.png")
+    assert example_sheet(tiny, found, [0], tmp_path).height > 112
+    with pytest.warns(UserWarning, match="left out: .*a.png"):
+        find_examples(tiny, [LAYER], tmp_path, shown=False, fresh=True)
 
 
 def test_a_neuron_is_compared_with_the_largest_value_at_any_place(tiny):
@@ -131,7 +205,7 @@ def test_folders_that_hold_no_pictures_are_refused(tiny, tmp_path, make):
     if make == "broken":
         (folder / "a.png").write_bytes(b"no picture")
     with pytest.raises(ImageError):
-        find_examples(tiny, [LAYER], folder, shown=False)
+        find_examples(tiny, [LAYER], folder, shown=False, on_skip=lambda path, why: None)
 
 
 def test_an_unknown_layer_is_refused(tiny, photographs):

@@ -18,8 +18,6 @@ from training.data import open_data
 from training.errors import TrainingError
 from training.progress import progress
 
-ARRAYS = ("mean", "p99", "best", "peak", "top", "top_values")
-
 
 def unpack(data: Path, folder: Path) -> None:
     """Write the validation pictures as FOLDER/val-NNNNN.png, lossless, in the data set's order."""
@@ -32,12 +30,15 @@ def unpack(data: Path, folder: Path) -> None:
 def pack(folder: Path, dest: Path) -> None:
     """Write every layer's natural activations over FOLDER into one compressed file."""
     from filterscope.measure.examples import find_examples
+    from filterscope.measure.natural import ARRAYS, LATER_ARRAYS
     from filterscope.networks import open_network
 
     network = open_network("tiny-vgg16")
     found = find_examples(network, ["*"], folder)
     arrays = {
-        f"{layer}/{name}": _small(getattr(rows, name)) for layer, rows in found.items() for name in ARRAYS
+        f"{layer}/{name}": _small(getattr(rows, name))
+        for layer, rows in found.items()
+        for name in (*ARRAYS, *LATER_ARRAYS)
     }
     count = len(next(iter(found.values())).images)
     np.savez_compressed(

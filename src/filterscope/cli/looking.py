@@ -203,7 +203,8 @@ def examples(
 
     For every unit: mean, 99th percentile and best activation, and the nine best pictures. The answer is kept
     by the weights' hash, and from then on `show` reports each picture's excitation: its activation over the
-    best of these.
+    best of these. (tiny-vgg16 keeps the measure that ships with it.) A file that is no picture is left out,
+    with a line that names it.
 
     LAYER is a layer, or '*' for all; LAYER:3,7 prints these units only.
 
@@ -219,7 +220,10 @@ def examples(
     from filterscope.pictures.sheet import save_image
 
     network = open_network(net, weights=weights)
-    found = find_examples(network, layer, images, size=size, fresh=fresh, shown=False if quiet else None)
+    found = find_examples(
+        network, layer, images, size=size, fresh=fresh, shown=False if quiet else None,
+        on_skip=lambda path, why: click.echo(f"left out: {why}", err=True),
+    )  # fmt: skip
     targets = [t for text in layer if text != "*" for t in network.targets(text)]
     if out is not None:
         for name in dict.fromkeys(t.layer for t in targets):

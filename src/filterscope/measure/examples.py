@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from PIL import Image
 
 from filterscope.measure.natural import (
     NaturalActivations,
+    OnSkip,
     check_layers,
     images_digest,
     natural_activations,
@@ -30,14 +32,18 @@ def find_examples(
     size: int | None = None,
     fresh: bool = False,
     shown: bool | None = None,
+    on_skip: OnSkip | None = None,
 ) -> dict[str, NaturalActivations]:
     """Each layer's natural activations over a folder of pictures, from the cache where it has them.
 
     layers: layer names, or "*" for all. shown: whether to show a progress bar (None: on a terminal).
+    on_skip: told of each file that cannot be read, which is left out; None gives a warning. ImageError where
+    none can be read.
     """
     from tqdm.auto import tqdm
 
     names = check_layers(network, layers)
+    folder = folder.absolute()
     images = list_images(folder)
     digest, side = images_digest(images), size or network.input.size
     known = {} if fresh else {n: recall(network, n, images=digest, size=side) for n in names}
@@ -48,11 +54,21 @@ def find_examples(
             total=len(images), unit="picture", disable=None if shown is None else not shown, leave=False
         ) as bar:
             computed = natural_activations(
-                network, missing, images, size=side, on_batch=lambda done: bar.update(done - bar.n)
+                network,
+                missing,
+                images,
+                folder=folder,
+                size=side,
+                on_batch=lambda done: bar.update(done - bar.n),
+                on_skip=on_skip or _warn,
             )
         for found in computed.values():
             remember(network, found, images=digest, size=side)
     return {n: computed.get(n) or known[n] for n in names}  # type: ignore[misc]
+
+
+def _warn(path: Path, why: str) -> None:
+    warnings.warn(f"left out: {why}", stacklevel=4)
 
 
 def unit_rows(found: NaturalActivations) -> list[dict[str, Any]]:
@@ -74,12 +90,11 @@ def unit_rows(found: NaturalActivations) -> list[dict[str, Any]]:
 def example_sheet(
     network: Network, found: NaturalActivations, units: Sequence[int], folder: Path
 ) -> Image.Image:
-    """A row of its best nine pictures for each unit."""
-    paths = list_images(folder)
+    """A row of its best nine pictures for each unit, from the folder in which they were found."""
     names = network.class_names(found.layer)
     tiles = [
         Tile(
-            _square(read_image(paths[i])),
+            _square(read_image(folder / found.images[i])),
             (names[unit][0] if names else f"filter: {unit}") if place == 0 else "",
         )
         for unit in units

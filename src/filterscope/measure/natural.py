@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from platformdirs import user_cache_path
 
-from filterscope.errors import ArgumentError, OutputError
+from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import writing
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
@@ -27,7 +28,10 @@ from filterscope.pictures.reading import load_batch
 from filterscope.target import Selection, Target
 
 BEST = 9
-BATCH = 50
+BINS = 32
+MAPS = 256 * 2**20  # bytes of a batch's maps, of all layers that are measured together
+
+OnSkip = Callable[[Path, str], object]  # a file that could not be read, and why
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,11 @@ class NaturalActivations:
 
     mean, p99, best: (units,) of the unit's activation (a channel's mean over space). peak: (units,), the
     largest value at any place of any image. top: (units, 9) numbers of the images with the largest
-    activations, best first; top_values: their activations. images: the files' names, by number.
+    activations, best first; top_values: their activations. images: the files' names within `folder`, by number.
+
+    None where an older file lacks them: top_places (units, 9, 2), row and column of the largest value on the
+    map of each of the nine (0, 0 of a dense layer); least (units,), the smallest activation; histogram
+    (units, 32), how many images have an activation in each of 32 equal steps from least to best.
     """
 
     layer: str
@@ -48,9 +56,21 @@ class NaturalActivations:
     top_values: np.ndarray
     images: tuple[str, ...]
     folder: str = ""
+    top_places: np.ndarray | None = None
+    least: np.ndarray | None = None
+    histogram: np.ndarray | None = None
+
+    @property
+    def edges(self) -> np.ndarray | None:
+        """Where the steps of the histogram begin and end, (units, 33), or None where there is none."""
+        if self.least is None or self.histogram is None:
+            return None
+        return np.linspace(self.least, self.best, self.histogram.shape[1] + 1, axis=1)
 
 
-_ARRAYS = ("mean", "p99", "best", "peak", "top", "top_values")
+ARRAYS = ("mean", "p99", "best", "peak", "top", "top_values")
+LATER_ARRAYS = ("top_places", "least", "histogram")  # that older files lack
+FORM = 2  # of a file in the cache: images' names within their folder
 
 
 def natural_activations(
@@ -58,41 +78,123 @@ def natural_activations(
     layers: Sequence[str],
     images: Sequence[Path],
     *,
+    folder: Path | None = None,
     size: int | None = None,
+    batch: int | None = None,
     on_batch: Callable[[int], object] | None = None,
+    on_skip: OnSkip | None = None,
 ) -> dict[str, NaturalActivations]:
     """Run the network over the images, once for all layers, in batches, in float32.
 
-    `on_batch` is told how many images are done. Raises ImageError for a file that is no picture.
+    folder: what the images' names are told from; the first one's own folder where it is None.
+    batch: images at a time; as many as keep the maps of the layers within 256 MiB where it is None.
+    on_batch: told how many images are done. on_skip: told of each file that is no picture, which is left out;
+    without it such a file raises ImageError, as does a set that has no picture at all.
     """
     probe = network.probe(layers).eval()
-    values: dict[str, list[torch.Tensor]] = {layer: [] for layer in layers}
-    peaks: dict[str, torch.Tensor] = {}
-    for begin in range(0, len(images), BATCH):
-        pixels = load_batch(images[begin : begin + BATCH], network.input, size=size)
-        with torch.no_grad():
-            maps = probe(network.input.preprocess(pixels).to(memory_format=torch.channels_last))
-        for layer, found in zip(layers, maps, strict=True):
-            flat = found.flatten(2) if found.ndim == 4 else found[..., None]  # (B, units, places)
-            values[layer].append(flat.mean(2))
-            peak = flat.amax((0, 2))
-            peaks[layer] = torch.maximum(peaks[layer], peak) if layer in peaks else peak
+    place = images[0].parent if folder is None else folder
+    gathered = {layer: _Gathered() for layer in layers}
+    names: list[str] = []
+    batch = batch or _batch(network, layers, size or network.input.size)
+    for begin in range(0, len(images), batch):
+        some = images[begin : begin + batch]
+        read = _load(some, network, size, on_skip)
+        names += [_name(path, place) for path, _ in read]
+        if read:
+            pixels = torch.stack([values for _, values in read])
+            with torch.no_grad():
+                maps = probe(network.input.preprocess(pixels).to(memory_format=torch.channels_last))
+            for layer, found in zip(layers, maps, strict=True):
+                gathered[layer].add(found)
         if on_batch is not None:
-            on_batch(min(begin + BATCH, len(images)))
-    names = tuple(p.name for p in images)
-    folder = str(images[0].parent)
-    return {layer: _summed(layer, torch.cat(values[layer]), peaks[layer], names, folder) for layer in layers}
+            on_batch(begin + len(some))
+    if not names:
+        raise ImageError(f"none of the {len(images)} files in {str(place)!r} can be read as a picture")
+    return {layer: rows.summed(layer, tuple(names), str(place)) for layer, rows in gathered.items()}
 
 
-def _summed(
-    layer: str, values: torch.Tensor, peak: torch.Tensor, names: tuple[str, ...], folder: str
-) -> NaturalActivations:
-    top = values.topk(min(BEST, len(values)), dim=0)
-    p99 = np.quantile(values.numpy(), 0.99, axis=0).astype(np.float32)
-    return NaturalActivations(
-        layer, values.mean(0).numpy(), p99, top.values[0].numpy(), peak.numpy(), top.indices.T.numpy().astype(np.int32),
-        top.values.T.contiguous().numpy(), names, folder,
-    )  # fmt: skip
+class _Gathered:
+    """One layer's activations while the network runs: all values, and the nine best images with their places."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = []  # of each batch, (B, units)
+        self.count = 0
+        self.peak = self.top = self.top_values = self.top_places = torch.empty(0)
+
+    def add(self, maps: torch.Tensor) -> None:
+        """Take the next batch of maps, (B, units, H, W) or (B, units)."""
+        flat = maps.flatten(2) if maps.ndim == 4 else maps[..., None]  # (B, units, places)
+        largest, at = flat.max(2)
+        width = maps.shape[3] if maps.ndim == 4 else 1
+        places = torch.stack([at // width, at % width], 2)  # (B, units, 2)
+        values = flat.mean(2)
+        numbers = torch.arange(self.count, self.count + len(values))[:, None].expand(-1, values.shape[1])
+        peak = largest.amax(0)
+        if self.values:
+            peak = torch.maximum(self.peak, peak)
+            numbers = torch.cat([self.top, numbers])
+            places = torch.cat([self.top_places, places])
+        seen = torch.cat([self.top_values, values]) if self.values else values
+        self.top_values, order = seen.sort(dim=0, descending=True, stable=True)  # of equals the first image
+        self.top_values, order = self.top_values[:BEST], order[:BEST]
+        self.top = numbers.gather(0, order)
+        self.top_places = places.gather(0, order[..., None].expand(-1, -1, 2))
+        self.peak = peak
+        self.values.append(values)
+        self.count += len(values)
+
+    def summed(self, layer: str, names: tuple[str, ...], folder: str) -> NaturalActivations:
+        """What is kept of it."""
+        values = torch.cat(self.values).numpy()  # (images, units)
+        least, best = values.min(0), self.top_values[0].numpy()
+        return NaturalActivations(
+            layer=layer,
+            mean=values.mean(0),
+            p99=np.quantile(values, 0.99, axis=0).astype(np.float32),
+            best=best,
+            peak=self.peak.numpy(),
+            top=self.top.T.numpy().astype(np.int32),
+            top_values=self.top_values.T.contiguous().numpy(),
+            images=names,
+            folder=folder,
+            top_places=self.top_places.transpose(0, 1).numpy().astype(np.int32),
+            least=least,
+            histogram=_histogram(values, least, best),
+        )
+
+
+def _histogram(values: np.ndarray, least: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """How many of the values (images, units) lie in each step from least to best: (units, 32) int32."""
+    span = np.where(best > least, best - least, 1)
+    step = np.clip((values - least) / span * BINS, 0, BINS - 1).astype(np.int64)
+    counts = np.bincount((step + BINS * np.arange(values.shape[1])).ravel(), minlength=BINS * values.shape[1])
+    return counts.reshape(-1, BINS).astype(np.int32)
+
+
+def _batch(network: Network, layers: Sequence[str], size: int) -> int:
+    """How many images go through the network together."""
+    numbers = sum(math.prod(network.layer(layer).output_shape) for layer in layers)
+    return max(1, min(100, int(MAPS / (4 * numbers * (size / network.input.size) ** 2))))
+
+
+def _load(
+    paths: Sequence[Path], network: Network, size: int | None, on_skip: OnSkip | None
+) -> list[tuple[Path, torch.Tensor]]:
+    """The pictures' pixel values beside their paths; the unreadable are left out where `on_skip` hears of them."""
+    read = []
+    for path in paths:
+        try:
+            read.append((path, load_batch([path], network.input, size=size)[0]))
+        except ImageError as error:
+            if on_skip is None:
+                raise
+            on_skip(path, str(error))
+    return read
+
+
+def _name(path: Path, folder: Path) -> str:
+    """A file's name within the folder, with `/` on every machine; its whole path where it lies elsewhere."""
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def layers_with_units(network: Network) -> list[str]:
@@ -114,36 +216,44 @@ def images_digest(images: Sequence[Path]) -> str:
 def remember(network: Network, found: NaturalActivations, *, images: str, size: int) -> None:
     """Keep a layer's activations in the cache; a cache that cannot be written is no error."""
     meta = {
+        "form": FORM,
         "images": images,
         "size": size,
         "layer": found.layer,
         "folder": found.folder,
         "names": list(found.images),
     }
+    arrays = {n: getattr(found, n) for n in (*ARRAYS, *LATER_ARRAYS)}
     with (
         contextlib.suppress(OutputError),
         writing(_cached(network, found.layer)) as spare,
         spare.open("wb") as file,
     ):
-        np.savez(file, meta=np.array(json.dumps(meta)), **{n: getattr(found, n) for n in _ARRAYS})
+        known = {name: array for name, array in arrays.items() if array is not None}
+        np.savez(file, meta=np.array(json.dumps(meta)), **known)
 
 
 def recall(
     network: Network, layer: str, *, images: str | None = None, size: int | None = None
 ) -> NaturalActivations | None:
-    """A layer's activations from the cache, or those shipped with the embedded network, or None.
+    """A layer's natural activations: those shipped with the embedded network, else from the cache, else None.
 
-    With `images` and `size` only those computed from that very set at that size.
+    With `images` and `size` only those computed from that very set at that size. A set that is shipped stays
+    the measure of excitation whatever a person looks up in a folder of their own.
     """
+    if images is None and (known := shipped(network, layer)) is not None:
+        return known
     try:
         with _cached(network, layer).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
-            arrays = {name: file[name] for name in _ARRAYS}
-        if images is not None and (meta["images"], meta["size"]) != (images, size):
+            arrays = _arrays(file)
+        if meta["layer"] != layer:
+            return None
+        if images is not None and (meta["images"], meta["size"], meta.get("form")) != (images, size, FORM):
             return None
         return NaturalActivations(layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None if images is not None else shipped(network, layer)
+        return None
 
 
 def shipped(network: Network, layer: str) -> NaturalActivations | None:
@@ -154,9 +264,15 @@ def shipped(network: Network, layer: str) -> NaturalActivations | None:
     with resources.as_file(place) as path, np.load(path, allow_pickle=False) as file:
         if str(file["weights_sha256"]) != network.weights.sha256 or f"{layer}/best" not in file:
             return None
-        arrays = {name: file[f"{layer}/{name}"] for name in _ARRAYS}
+        arrays = _arrays(file, f"{layer}/")
         count = int(file["images"])
     return NaturalActivations(layer, **arrays, images=tuple(f"val-{i:05d}" for i in range(count)))
+
+
+def _arrays(file: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+    """One layer's arrays in a file, those of LATER_ARRAYS where it has them."""
+    later = [name for name in LATER_ARRAYS if f"{prefix}{name}" in file]
+    return {name: file[f"{prefix}{name}"] for name in (*ARRAYS, *later)}
 
 
 def natural_best(network: Network, goals: Sequence[Objective]) -> list[float | None]:
