@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from filterscope._version import __version__
-from filterscope.api import batch_size
+from filterscope.ascent.batch import batch_size
 from filterscope.atlas.index import FORMAT, INDEX, network_folders
 from filterscope.atlas.plan import PlannedLayer, differences, folder_names
 from filterscope.atlas.store import Store

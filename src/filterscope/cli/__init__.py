@@ -34,10 +34,9 @@ def cli() -> None:
 
 
 for command in (
-    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, atlas, rerun, demo,
+    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, atlas, view,
+    compare, rerun, demo,
 ):  # fmt: skip
-    cli.add_command(command)
-for command in (view, compare):
     cli.add_command(command)
 
 
