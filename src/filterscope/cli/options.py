@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
+    """Print what filterscope's modules log, from INFO on, to standard error."""
+    import logging
+
+    class Echo(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(f"filterscope: {record.getMessage()}", err=True)
+
+    logger = logging.getLogger("filterscope")
+    logger.handlers = [Echo()] if on else []
+    logger.setLevel(logging.INFO if on else logging.NOTSET)
+
+
+verbose_option = click.option(
+    "--verbose", "-v", is_flag=True, expose_value=False, callback=_tell,
+    help="Say how NET was opened and prepared, and what ran slower than it might.",
+)  # fmt: skip
+
+
 def weights_option(function: F) -> F:
     """--weights, --verbose, and what NET's input is where that was found wrong: these join NET as `NET?size=32`."""
     import functools
@@ -23,8 +42,6 @@ def weights_option(function: F) -> F:
     def wrapped(*args: Any, **kw: Any) -> Any:
         told = {name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")}
         told["size"] = told.pop("size_of_input")
-        if kw.pop("verbose"):
-            _be_verbose()
         text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
         if text and "net" in kw:
             kw["net"] = f"{kw['net']}{'&' if '?' in kw['net'] else '?'}{text}"
@@ -45,44 +62,16 @@ def weights_option(function: F) -> F:
             "--show-channels", "shown", metavar="R,G,B",
             help="Channels shown as red, green, blue where there are neither 1 nor 3 [0,1,2].",
         ),
-        click.option("--verbose", "-v", is_flag=True, help="Say how NET was opened, and show the cause of errors."),
+        verbose_option,
     ]  # fmt: skip
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]
 
 
-def _be_verbose() -> None:
-    import logging
-
-    log = logging.getLogger("filterscope")
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("filterscope: %(message)s"))
-        log.addHandler(handler)
-
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
-    """Print what filterscope's modules log, from INFO on, to standard error."""
-    import logging
-
-    class Echo(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            click.echo(f"filterscope: {record.getMessage()}", err=True)
-
-    logger = logging.getLogger("filterscope")
-    logger.handlers = [Echo()] if on else []
-    logger.setLevel(logging.INFO if on else logging.NOTSET)
-
-
-verbose_option = click.option(
-    "--verbose", "-v", is_flag=True, expose_value=False, callback=_tell,
-    help="Say how the network was prepared, and what ran slower than it might.",
-)  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors; no progress bar.")
 out_option = click.option(
     "--out",
@@ -167,7 +156,6 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
                 help="Of the network; auto takes bfloat16 where the processor has it.",
             ),
             device_option,
-            verbose_option,
         ]  # fmt: skip
         options.insert(
             0,
