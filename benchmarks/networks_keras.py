@@ -49,6 +49,8 @@ def fill(model: Any, seed: int = 0) -> Any:
             else:  # moving means, betas, biases
                 values = rng.normal(0, 0.2, shape)
             variable.assign(values.astype(np.float32))
+        if hasattr(layer, "finalize_state"):  # Normalization works with copies of its weights
+            layer.finalize_state()
     return model
 
 
@@ -69,6 +71,7 @@ def application(name: str, size: int | None = None) -> tuple[Any, int]:
 
 def keras_outputs(model: Any, fed: np.ndarray) -> dict[str, np.ndarray]:
     """What Keras itself computes at every layer and operation; `fed` is what the model takes, (B, H, W, C)."""
+    model = getattr(model, "_functional", None) or model  # of a Sequential
     own = [op for op in model.operations if not isinstance(op, keras.layers.InputLayer)]
     # of a shared layer the first call; `op.output` of an inner model would be its own, within it
     ends = [_nodes_in(model, op)[0].output_tensors for op in own]

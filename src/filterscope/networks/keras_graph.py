@@ -37,6 +37,7 @@ from filterscope.networks.weights import Slot, Slots
 
 LARGEST = 2**31  # values of one layer's output for one picture, or of one tensor of weights: 8 GB
 MOST_EXTRA = 16  # tokens in front of those of a picture's patches: of its class, registers
+MOST_CHANNELS = 4096  # of a picture
 OTHER = 128  # added to the sides to see which layers run at another size: halved seven times, it stays whole
 
 
@@ -148,6 +149,10 @@ class Reader:
             raise NetworkError(
                 f"the input {name!r} is no picture: its shape is {shape}, expected (batch, h, w, channels)"
             )
+        if not 1 <= int(shape[3]) <= MOST_CHANNELS:
+            raise NetworkError(
+                f"the input {name!r} has {shape[3]} channels; 1 to {MOST_CHANNELS} are a picture's"
+            )
         whole = (int(shape[3]), int(shape[1] or self.size), int(shape[2] or self.size))
         _require_sane(name, whole, "its pictures")
         row, attribute = self._row_name(name), self._attribute(name)
@@ -174,6 +179,12 @@ class Reader:
             values = self._add(row, name if built.slots else row, built, inputs)
         except NetworkError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
+        except KeyError as error:
+            raise NetworkError(f"layer {name!r} ({call.kind}): its config lacks {error}") from error
+        except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise NetworkError(
+                f"layer {name!r} ({call.kind}): its config does not fit: {_brief(error)}"
+            ) from error
         linear = self._linear(built, values[0], inputs)
         values[0] = replace(
             values[0], before=linear if built.pools or built.acts or built.joins else values[0].before
@@ -381,6 +392,11 @@ def _require_plain(call: Call, name: str, count: int) -> None:
     """NetworkError for a class that is not known, or that needs what is never done."""
     if call.kind == "Lambda":
         raise NetworkError(f"layer {name!r} is a Lambda: it holds code, and code of a model is never run")
+    activation = call.config.get("activation")
+    if isinstance(activation, dict) and activation.get("class_name") == "__lambda__":
+        raise NetworkError(
+            f"layer {name!r} ({call.kind}) has a lambda for its activation: it holds code, which is never run"
+        )
     policy = call.config.get("dtype")
     if isinstance(policy, dict):
         policy = policy.get("config", {}).get("mode") or policy.get("config", {}).get("name")

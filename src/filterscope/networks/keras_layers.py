@@ -42,7 +42,7 @@ def _conv(count: int) -> Builder:
         kernel, stride, dilation = (
             sides(config.get(k, 1), count) for k in ("kernel_size", "strides", "dilation_rate")
         )
-        groups, filters, bias = int(config.get("groups") or 1), int(config["filters"]), config["use_bias"]
+        groups, filters, bias = int(config.get("groups", 1)), int(config["filters"]), config["use_bias"]
         if config["padding"] == "causal":
             pad: nn.Module | None = keras_shapes.Pad([(kernel[0] - 1) * dilation[0], 0])
             padding: tuple[int, ...] = (0,)

@@ -148,7 +148,7 @@ def _layer_scale(config: Config, shape: Shape) -> Built:
 
 def _rescaling(config: Config, shape: Shape) -> Built:
     scale, offset = (torch.as_tensor(config[k], dtype=torch.float32).flatten() for k in ("scale", "offset"))
-    return Built(Affine(scale.expand(shape[0]).clone(), offset.expand(shape[0]).clone()))
+    return Built(Affine(scale.expand(shape[0]), offset.expand(shape[0])))
 
 
 class Standardize(nn.Module):
@@ -196,7 +196,7 @@ def _per_channel(value: Any, channels: int) -> Tensor:
     numbers = torch.as_tensor(value, dtype=torch.float32).flatten()
     if len(numbers) not in (1, channels):
         raise NetworkError(f"{len(numbers)} numbers for {channels} channels")
-    return numbers.expand(channels).clone()
+    return numbers.expand(channels)
 
 
 BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {

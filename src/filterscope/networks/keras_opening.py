@@ -20,12 +20,11 @@ from filterscope.networks.keras_applications import (
     EFFICIENTNET_STD,
     application_called,
 )
+from filterscope.networks.keras_archive import archived_config, archived_weights
 from filterscope.networks.keras_graph import KerasGraph, read_graph
 from filterscope.networks.keras_preprocessing import lift_preprocessing
 from filterscope.networks.keras_source import (
     application_config,
-    archived_config,
-    archived_weights,
     downloaded_weights,
     model_weights,
 )

@@ -19,6 +19,7 @@ from filterscope.errors import NetworkError
 from filterscope.networks.weights import Slot
 
 Config = dict[str, Any]
+FARTHEST = 2**16  # pixels that a kernel may reach
 Shape = tuple[int, ...]
 
 
@@ -130,8 +131,11 @@ def sides(value: Any, count: int = 2) -> tuple[int, ...]:
 
 
 def same_window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[int, int]:
-    """(kernel, stride) of what one value sees, the largest over the sides."""
-    return max((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)), max(stride)
+    """(kernel, stride) of what one value sees, the largest over the sides; NetworkError where that is absurd."""
+    reach = max((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    if not 1 <= reach <= FARTHEST or min(*stride, *dilation) < 1:
+        raise NetworkError(f"a kernel of {kernel}, strides {stride}, dilation {dilation} is no picture's")
+    return reach, max(stride)
 
 
 def padding_of(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import io
 import json
 import os
 import sys
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +19,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from filterscope.errors import DownloadError, NetworkError, WeightsError
-from filterscope.networks.hdf5 import hdf5_table
+from filterscope.errors import DownloadError
 from filterscope.networks.keras_applications import (
     APPLICATIONS,
     EFFICIENTNET_MEAN,
@@ -33,7 +30,7 @@ from filterscope.networks.keras_applications import (
     renamed,
 )
 from filterscope.networks.keras_graph import read_graph
-from filterscope.networks.weights import Slots, WeightTable, sha256_arrays, sha256_file
+from filterscope.networks.weights import Slots, WeightTable, sha256_arrays
 
 
 def import_keras() -> ModuleType:
@@ -200,29 +197,6 @@ def _titles(variables: Sequence[Any]) -> list[str]:
 
 def _float32(value: Any) -> np.ndarray:
     return np.array(value, dtype=np.float32)  # also from bfloat16, as Keras' mixed precision keeps some
-
-
-def archived_config(path: Path) -> Any:
-    """The config inside a `.keras` file: plain data, of which nothing is run."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, RecursionError) as error:
-        raise NetworkError(f"{path.name} is no whole .keras file (cut short?): {error}") from error
-
-
-def archived_weights(path: Path, slots: Slots) -> WeightTable:
-    """The weights inside a `.keras` file, read from its HDF5 member; no code in the file is ever run."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = io.BytesIO(archive.read("model.weights.h5"))
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise WeightsError(f"{path.name} holds no whole model.weights.h5: {error}") from error
-    weights = WeightTable(
-        path.name, slots, hdf5_table(content, path.name, slots), lambda: sha256_file(path), path
-    )
-    weights.check()
-    return weights
 
 
 def _first_line(error: BaseException) -> str:
