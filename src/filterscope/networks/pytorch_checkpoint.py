@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -101,12 +104,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _pickled(path: Path) -> Any:
     check_archive(path)
     try:
-        with _harmless():
+        with _harmless(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickles fail in every way there is
-        asked = re.search(r"GLOBAL (\S+)|[Uu]nsupported (?:class|global|operand)[^\w]*([\w.]+)", str(error))
-        if asked:
-            name = asked[1] or asked[2]
+        if name := _asked_for(path):
             raise WeightsError(
                 f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
                 f"If it is a whole pickled model: {HOW_TO_SAVE}"
@@ -114,6 +116,45 @@ def _pickled(path: Path) -> Any:
         raise WeightsError(
             f"{path.name} is no whole PyTorch checkpoint (cut short?): {_first_line(error)}"
         ) from error
+
+
+def _asked_for(path: Path) -> str | None:
+    """The first thing that a pickle would import beside what tensors are made of; read, never run."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content = archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
+        else:
+            content = path.read_bytes()
+    except (OSError, StopIteration, zipfile.BadZipFile, RuntimeError):
+        return None
+    stream = io.BytesIO(content)
+    words: list[str] = []
+    with contextlib.suppress(Exception):  # where the pickle ends, or is damaged
+        while stream.tell() < len(content):  # the older format is several pickles in a row
+            for operation, argument, _ in pickletools.genops(stream):
+                if isinstance(argument, str):
+                    words.append(argument)
+                if operation.name in ("GLOBAL", "STACK_GLOBAL"):
+                    name = words[-1].replace(" ", ".") if operation.name == "GLOBAL" else ".".join(words[-2:])
+                    if not _makes_tensors(name):
+                        return name
+    return None
+
+
+def _makes_tensors(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    if module in (
+        "torch",
+        "torch._utils",
+        "torch.nn.parameter",
+        "torch.storage",
+        "collections",
+        "argparse",
+        "_codecs",
+    ):
+        return True
+    return module.startswith("numpy") and attribute in ("scalar", "dtype")
 
 
 def check_archive(path: Path) -> None:
@@ -245,7 +286,7 @@ def _covered(module: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> fr
         if not lacking:
             trained.add(path)
     holes = [p for p, part in module.named_modules() if p not in trained]
-    return frozenset(p for p in trained if not any(h.startswith(f"{p}.") for h in holes))
+    return frozenset(p for p in trained if not any(not p or h.startswith(f"{p}.") for h in holes))
 
 
 def _listed(names: list[str]) -> str:
