@@ -97,10 +97,10 @@ class Bench:
 
     def limits(self) -> dict[str, float]:
         """The machine's own limits now, measured in a process of its own."""
-        threads = (
-            f"import torch; torch.set_num_threads({self.options.threads});" if self.options.threads else ""
-        )
-        code = f"{threads} import json, speed_machine; print(json.dumps(speed_machine.limits()))"
+        code = "import json, speed_machine, torch\n"
+        if self.options.threads:
+            code += f"torch.set_num_threads({self.options.threads})\n"
+        code += "print(json.dumps(speed_machine.limits()))"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=HERE, check=True, capture_output=True, text=True
         )
