@@ -66,7 +66,7 @@ class Bench:
         """A plan with the usual settings."""
         usual = {
             "weights": str(self.random), "model": None, "layer": layer, "units": list(units), "size": 224,
-            "steps": 6 if self.options.quick else 12, "warm": 2, "threads": self.options.threads, "recipe": "blog",
+            "steps": 6 if self.options.quick else 10, "warm": 2, "threads": self.options.threads, "recipe": "blog",
             "what": "rate", "precision": "bfloat16",
         }  # fmt: skip
         return {**usual, **more}
@@ -114,9 +114,9 @@ def deep(bench: Bench) -> list[Row]:
     rates: list[dict[str, float]] = []
     answers: dict[str, list[dict[str, Any]]] = {}
     runs = {
-        "blog on TensorFlow": ("tensorflow", bench.plan("block5_conv3", few)),
+        "blog on TensorFlow": ("tensorflow", bench.plan("block5_conv3", few[:2])),
         "tf-keras-vis": ("tf-keras-vis", bench.plan("block5_conv3", few)),
-        "lucent": ("lucent", bench.plan("block5_conv3", few[:2])),
+        "lucent": ("lucent", bench.plan("block5_conv3", few[:1])),
         "ours, float32": ("ours", bench.plan("block5_conv3", many[:4], precision="float32")),
         "ours, bfloat16": ("ours", bench.plan("block5_conv3", many)),
     }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.ascent.capture import Captured
 from filterscope.ascent.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.passes import expanded, folded, fused, is_untraced, narrowed
 from filterscope.networks.network import Network, Parts, Taps
@@ -39,11 +40,11 @@ class Prepared(nn.Module):
         self.dtype = dtype
         self.device = device
         self.features = parts.layers[-1]
+        self.captured = Captured(parts.graph)
 
     def forward(self, pixels: Tensor, *, raw: bool = False) -> dict[str, Taps]:
         x = pixels if raw else self.input.preprocess(pixels)
-        taps: dict[str, Taps] = self.parts(x.to(self.dtype, memory_format=torch.channels_last))
-        return taps
+        return self.parts.named(self.captured(x.to(self.dtype, memory_format=torch.channels_last)))
 
 
 def prepare(
