@@ -66,7 +66,7 @@ class Bench:
         """A plan with the usual settings."""
         usual = {
             "weights": str(self.random), "model": None, "layer": layer, "units": list(units), "size": 224,
-            "steps": 6 if self.options.quick else 12, "warm": 2, "threads": self.options.threads, "recipe": "blog",
+            "steps": 6 if self.options.quick else 10, "warm": 2, "threads": self.options.threads, "recipe": "blog",
             "what": "rate", "precision": "bfloat16",
         }  # fmt: skip
         return {**usual, **more}
@@ -97,10 +97,10 @@ class Bench:
 
     def limits(self) -> dict[str, float]:
         """The machine's own limits now, measured in a process of its own."""
-        threads = (
-            f"import torch; torch.set_num_threads({self.options.threads});" if self.options.threads else ""
-        )
-        code = f"{threads} import json, speed_machine; print(json.dumps(speed_machine.limits()))"
+        code = "import json, speed_machine, torch\n"
+        if self.options.threads:
+            code += f"torch.set_num_threads({self.options.threads})\n"
+        code += "print(json.dumps(speed_machine.limits()))"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=HERE, check=True, capture_output=True, text=True
         )
@@ -114,9 +114,9 @@ def deep(bench: Bench) -> list[Row]:
     rates: list[dict[str, float]] = []
     answers: dict[str, list[dict[str, Any]]] = {}
     runs = {
-        "blog on TensorFlow": ("tensorflow", bench.plan("block5_conv3", few)),
+        "blog on TensorFlow": ("tensorflow", bench.plan("block5_conv3", few[:2])),
         "tf-keras-vis": ("tf-keras-vis", bench.plan("block5_conv3", few)),
-        "lucent": ("lucent", bench.plan("block5_conv3", few[:2])),
+        "lucent": ("lucent", bench.plan("block5_conv3", few[:1])),
         "ours, float32": ("ours", bench.plan("block5_conv3", many[:4], precision="float32")),
         "ours, bfloat16": ("ours", bench.plan("block5_conv3", many)),
     }

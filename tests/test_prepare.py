@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from filterscope.ascent import prepare as prepare_module
 from filterscope.ascent.prepare import PRECISIONS, choose_device, choose_precision, prepare
 from filterscope.errors import ArgumentError
+from filterscope.networks import open_network
 from filterscope.target import Target
 
 CPU = torch.device("cpu")
@@ -178,3 +180,85 @@ def test_no_cuda():
     """cuda on a machine without is refused."""
     with pytest.raises(ArgumentError, match="device 'cuda' is not to be had here"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    "layer", ["block1_conv1", "block2_pool", "block3_conv3", "block4_conv2", "predictions"]
+)
+def test_prepared_is_the_network(tiny, layer):
+    """Values and gradients are those of the network as it stands, within rounding of float32."""
+    prepared, part = prepare(tiny, [Target(layer, 3), Target(layer, 8)]), tiny.part(layer)
+    x = pictures(2).requires_grad_()
+    found = own(taps_of(prepared, x), prepared)
+    expected = part(tiny.input.preprocess(x)).output[[0, 1], [3, 8]]
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+    (ours,) = torch.autograd.grad(found.sum(), x)
+    (theirs,) = torch.autograd.grad(expected.sum(), x)
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("layer", ["block3_conv1", "predictions"])
+def test_batch_equals_its_members(tiny, layer):
+    """A picture's value and gradient are the same whoever else is drawn with it."""
+    x, units = pictures(4), [3, 8, 1, 8]
+    prepared = prepare(tiny, [Target(layer, u) for u in units])
+    together = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(own(taps_of(prepared, together), prepared).sum(), together)
+    for i, unit in enumerate(units):
+        alone = x[i : i + 1].clone().requires_grad_()
+        single = prepare(tiny, [Target(layer, unit)])
+        (found,) = torch.autograd.grad(own(taps_of(single, alone), single).sum(), alone)
+        assert torch.allclose(found[0], gradient[i], rtol=1e-4, atol=1e-5 * gradient[i].abs().max().item())
+
+
+@pytest.mark.parametrize("layer", ["block3_conv1", "predictions"])
+def test_narrowed_pictures_are_kept_apart(tiny, layer):
+    """Nor has picture 0 a gradient from picture 1 where each has only its own unit."""
+    prepared = prepare(tiny, [Target(layer, 2), Target(layer, 5)])
+    x = pictures(2).requires_grad_()
+    (gradient,) = torch.autograd.grad(own(taps_of(prepared, x), prepared)[1].sum(), x)
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+class Moody(nn.Module):
+    """A network that no graph can hold: what it does depends on what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.head = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(8, 5)
+        self.parts = [self.conv, self.act]
+
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+        return self.head(x.mean((2, 3)) * (2 if float(x.sum()) > 0 else 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_untraced_runs_unprepared(dtype, caplog):
+    """What cannot be traced runs as it is, in any number type, and the log says so."""
+    torch.manual_seed(0)
+    net = open_network(Moody().eval(), size=32)
+    caplog.set_level("INFO", logger="filterscope")
+    prepare_module._said.clear()
+    prepared = prepare(net, [Target("conv", 1), Target("conv", 4)], dtype=dtype)
+    x = pictures(2).requires_grad_()
+    found = own(taps_of(prepared, x), prepared).float()
+    expected = net.part("conv")(net.input.preprocess(x)).output[[0, 1], [1, 4]]
+    assert torch.allclose(found, expected, atol=1e-5 if dtype == torch.float32 else 0.05)
+    assert torch.autograd.grad(found.sum(), x)[0].any()
+    assert "cannot be traced, so it runs unprepared" in caplog.text
+
+
+def test_log_says_what_was_prepared(tiny, caplog):
+    """The log names what the network was made of, once."""
+    caplog.set_level("INFO", logger="filterscope")
+    prepare_module._said.clear()
+    for _ in range(2):
+        prepare(tiny, [Target("block2_conv2", 1)])
+    (line,) = caplog.messages
+    assert (
+        line
+        == "tiny-vgg16, block2_conv2: prepared as 3 Convolution, 1 MaxPool, 1 OwnConvolution, 1 ReLU (float32 on cpu)"
+    )

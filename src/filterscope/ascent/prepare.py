@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.ascent.capture import Captured
 from filterscope.ascent.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.passes import expanded, folded, fused, is_untraced, narrowed
 from filterscope.networks.network import Network, Parts, Taps
+from filterscope.networks.pytorch_copy import duplicate
 from filterscope.objective import Objective
 from filterscope.target import Target
 
@@ -38,11 +40,11 @@ class Prepared(nn.Module):
         self.dtype = dtype
         self.device = device
         self.features = parts.layers[-1]
+        self.captured = Captured(parts.graph)
 
     def forward(self, pixels: Tensor, *, raw: bool = False) -> dict[str, Taps]:
         x = pixels if raw else self.input.preprocess(pixels)
-        taps: dict[str, Taps] = self.parts(x.to(self.dtype, memory_format=torch.channels_last))
-        return taps
+        return self.parts.named(self.captured(x.to(self.dtype, memory_format=torch.channels_last)))
 
 
 def prepare(
@@ -69,7 +71,7 @@ def prepare(
     parts = network.parts(heard, softmax=softmax)
     graph = expanded(parts.graph)
     untraced = is_untraced(graph)
-    graph = _converted(folded(graph), dtype, device)
+    graph = _as_it_is(graph, dtype, device) if untraced else _converted(folded(graph), dtype, device)
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
@@ -94,7 +96,8 @@ def _say_once(
     if untraced:
         message = f"{whose}: this network cannot be traced, so it runs unprepared: right but slower ({where})"
     else:
-        counts = Counter(type(m).__name__ for m in graph.children())
+        called = [graph.get_submodule(str(n.target)) for n in graph.graph.nodes if n.op == "call_module"]
+        counts = Counter(type(module).__name__ for module in called)
         message = f"{whose}: prepared as {', '.join(f'{n} {kind}' for kind, n in counts.items())} ({where})"
     if message not in _said:
         _said.add(message)
@@ -104,6 +107,14 @@ def _say_once(
 def _converted(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) -> fx.GraphModule:
     """The same graph over copies of its modules whose tensors are shared where nothing changes."""
     return fx.GraphModule(_copied(graph, dtype, device), graph.graph)
+
+
+def _as_it_is(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) -> fx.GraphModule:
+    """The same for a network that is one module, whose parts may know one another by other ways than by name."""
+    root = nn.Module()
+    for name, module in graph.named_children():
+        root.add_module(name, duplicate(module, lambda t: _tensor(t, dtype, device)))
+    return fx.GraphModule(root, graph.graph)
 
 
 def _copied(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:

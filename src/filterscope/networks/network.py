@@ -92,7 +92,11 @@ class Parts(nn.Module):
         self.with_softmax = tuple(with_softmax)
 
     def forward(self, x: Tensor) -> dict[str, Taps]:
-        values = iter(self.graph(x))
+        return self.named(self.graph(x))
+
+    def named(self, outputs: Sequence[Tensor]) -> dict[str, Taps]:
+        """What the graph gives, by layer."""
+        values = iter(outputs)
         taps = {}
         for layer in self.layers:
             linear, output = next(values), next(values)
