@@ -63,8 +63,8 @@ class Location:
         pixels = np.asarray(image, np.float32)
         grey = pixels.mean(2, keepdims=True).repeat(3, 2)
         share = heat[..., None]
-        base = grey * (1 - share) + pixels * share
-        mixed = base * (1 - 0.6 * share**0.7) + colours * 0.6 * share**0.7
+        base = 0.4 * grey * (1 - share) + pixels * share  # dark where nothing is seen, however light it is there
+        mixed = base * (1 - 0.5 * share) + colours * 0.5 * share
         overlay = Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
         if self.largest > 0:
             _ring(overlay, (self.peak[1] + 0.5) * scale, (self.peak[0] + 0.5) * scale)
