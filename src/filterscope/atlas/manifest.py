@@ -106,6 +106,7 @@ def layer_entries(
     """The `layers` of network.json: those that are there and the named ones, in the network's order."""
     known = {row["name"]: row for row in told["layers"]} if told else {}
     folders = folder_names(network.layers)
+    facets = recipe.facets.count if recipe.facets else 1
     rows = []
     for name, layer in network.layers.items():
         if name in known:
@@ -123,7 +124,7 @@ def layer_entries(
                     "output_shape": list(layer.output_shape),
                     "receptive_field": layer.receptive_field,
                     "size": size,
-                    "batch": batch_size(size),
+                    "batch": max(1, batch_size(size) // facets),
                     "classes": classes or None,
                     "natural": False,
                 }
