@@ -70,13 +70,9 @@ class LayerJournal:
 
     def commit(self, chunk: Chunk, drawn: Drawn) -> None:
         """Write a chunk's pictures, then its journal. OutputError where the store takes no more."""
-        name = chunk.journal.rpartition("/")[2]
-        for file, data in drawn.files.items():
-            if not self._keeps(chunk, file, data):
-                self.store.write(f"{self.network}/{file}", data)
-        text = json.dumps({"chunk": chunk.number, "rows": drawn.rows}, allow_nan=False)
-        self.store.write(f"{self.network}/{self.folder}/{name}", text.encode())
-        self.done.add(name)
+        files = {n: data for n, data in drawn.files.items() if not self._keeps(chunk, n, data)}
+        write_files(self.store, self.network, files)
+        self.done.add(chunk.journal.rpartition("/")[2])
 
     def _keeps(self, chunk: Chunk, file: str, data: bytes) -> bool:
         """Whether a file is to stay as it is: drawn already, or again by `--retry`."""
@@ -94,7 +90,15 @@ class LayerJournal:
 
     def _drop(self, name: str) -> None:
         self.store.remove(f"{self.network}/{self.folder}/{name}")
-        del self.rows[name]
+        del self.rows[name], self.sizes[name]
+
+
+def write_files(store: Store, network: str, files: dict[str, bytes]) -> None:
+    """Write a chunk's files, the last of them, its journal, after all others."""
+    *pictures, journal = [(f"{network}/{name}", data) for name, data in files.items()] or [("", b"")]
+    store.write_many(pictures)
+    if files:
+        store.write(*journal)
 
 
 def is_journal(name: str) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import torch
+
 from filterscope._version import __version__
 from filterscope.ascent.batch import batch_size
 from filterscope.atlas.index import FORMAT, INDEX, network_folders
@@ -101,11 +103,16 @@ def add_network(store: Store, folder: str) -> None:
 
 
 def layer_entries(
-    network: Network, names: list[str], recipe: Recipe, told: Manifest | None
+    network: Network, names: list[str], recipe: Recipe, told: Manifest | None, device: torch.device
 ) -> list[dict[str, Any]]:
-    """The `layers` of network.json: those that are there and the named ones, in the network's order."""
+    """The `layers` of network.json: those that are there and the named ones, in the network's order.
+
+    A chunk is as large as is usual for the device, not as a measurement on this machine would have it: whoever draws
+    the same atlas anew draws the same batches.
+    """
     known = {row["name"]: row for row in told["layers"]} if told else {}
     folders = folder_names(network.layers)
+    facets = recipe.facets.count if recipe.facets else 1
     rows = []
     for name, layer in network.layers.items():
         if name in known:
@@ -123,7 +130,7 @@ def layer_entries(
                     "output_shape": list(layer.output_shape),
                     "receptive_field": layer.receptive_field,
                     "size": size,
-                    "batch": batch_size(size),
+                    "batch": max(1, batch_size(size, device) // facets),
                     "classes": classes or None,
                     "natural": False,
                 }

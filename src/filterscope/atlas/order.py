@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from filterscope.ascent.prepare import choose_device, choose_precision
 from filterscope.atlas.manifest import (
     Manifest,
@@ -75,7 +77,7 @@ def begin(
             say(f"removing the pictures in {store.address}/{folder}, which were drawn otherwise")
             store.remove(folder)
             told = None
-    entries = layer_entries(network, names, order.recipe, told)
+    entries = layer_entries(network, names, order.recipe, told, _device(order, ray))
     store.check()
     add_network(store, folder)  # first of all: what lies here is an atlas from now on
     for place in (folder, f"{folder}/{EXAMPLES}"):
@@ -99,6 +101,13 @@ def layer_names(network: Network, layers: Sequence[str] | None) -> list[str]:
         network.layer(name)
         network.targets(f"{name}:*")
     return list(dict.fromkeys(layers))
+
+
+def _device(order: Order, ray: Any) -> torch.device:
+    """What draws: the cluster's GPUs where it has any."""
+    if ray is None:
+        return choose_device(order.device)
+    return torch.device("cuda" if ray.cluster_resources().get("GPU", 0) >= 1 else "cpu")
 
 
 def _precision(order: Order, told: Manifest | None, ray: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,8 @@ from filterscope.pictures.png import encode_png
 from filterscope.recipe import Recipe
 from filterscope.target import Target
 
+Row = dict[str, Any]
+
 
 @dataclass
 class Painter:
@@ -40,20 +43,25 @@ class Painter:
 
     def paint(self, chunk: Chunk) -> Drawn:
         """The chunk's rows and files; where it fails each unit is tried alone, and a row says which failed."""
+        begun = time.perf_counter()
+        rows, files = self._tried(chunk)
+        return sealed(chunk, rows, files, time.perf_counter() - begun)
+
+    def _tried(self, chunk: Chunk) -> tuple[list[Row], dict[str, bytes]]:
         try:
             return self._paint(chunk)
         except (
             Exception
         ) as error:  # whatever the network or the recipe does to one unit must not stop the others
             if len(chunk.units) == 1:
-                return failed(chunk, self.recipe.name, describe(error))
-        rows: list[dict[str, Any]] = []
+                return _failed_rows(chunk, self.recipe.name, describe(error)), {}
+        rows: list[Row] = []
         files: dict[str, bytes] = {}
         for unit in chunk.units:
-            alone = self.paint(replace(chunk, units=(unit,)))
-            rows += alone.rows
-            files |= alone.files
-        return Drawn(rows, files)
+            own_rows, own_files = self._tried(replace(chunk, units=(unit,)))
+            rows += own_rows
+            files |= own_files
+        return rows, files
 
     def trial(self, chunk: Chunk, steps: int) -> float:
         """Draw a chunk for `steps` steps and throw it away; the seconds that took."""
@@ -63,11 +71,12 @@ class Painter:
             list(draw(self.network, chunk.targets, recipe, precision=self.precision, device=self.device))
         return time.perf_counter() - begun
 
-    def _paint(self, chunk: Chunk) -> Drawn:
+    def _paint(self, chunk: Chunk) -> tuple[list[Row], dict[str, bytes]]:
+        facets = self.recipe.facets.count if self.recipe.facets else 1
         pictures = list(
             draw(
                 self.network, chunk.targets, self.recipe, seed=chunk.seed, precision=self.precision,
-                device=self.device, batch=len(chunk.units),
+                device=self.device, batch=len(chunk.units) * facets,
             )
         )  # fmt: skip
         pictures = [self._scored(picture) for picture in pictures]
@@ -75,10 +84,10 @@ class Painter:
         rows, files = [], {}
         for picture, response in zip(pictures, responses, strict=True):
             data = encode_png(picture.to_pil(), picture.metadata())
-            file = f"{chunk.folder}/{stem(picture)}.png"
+            file = f"{chunk.folder}/{picture.stem}.png"
             files[file] = data
             rows.append(_row(picture, file, len(data), response))
-        return Drawn(rows, files)
+        return rows, files
 
     def _scored(self, picture: Picture) -> Picture:
         target = target_of(picture)
@@ -107,16 +116,11 @@ def target_of(picture: Picture) -> Target:
     return picture.target
 
 
-def stem(picture: Picture) -> str:
-    """A picture's file name without its ending, as `show` gives it."""
-    return str(getattr(picture, "stem", picture.target.stem))
-
-
-def _row(picture: Picture, file: str, size: int, response: np.ndarray) -> dict[str, Any]:
+def _row(picture: Picture, file: str, size: int, response: np.ndarray) -> Row:
     scores = {key: _finite(value) for key, value in asdict(picture.scores).items()}
     return {
         "unit": target_of(picture).unit,
-        "facet": getattr(picture, "facet", 0),
+        "facet": picture.facet,
         "class_name": picture.class_name,
         "status": picture.status,
         "reason": _reason(picture),
@@ -153,14 +157,23 @@ def _reason(picture: Picture) -> str | None:
 
 
 def failed(chunk: Chunk, recipe: str, reason: str) -> Drawn:
-    """Rows that say of each unit of a chunk that it failed, and why."""
-    return Drawn(
-        [
-            {"unit": unit, "facet": 0, "status": "failed", "reason": reason, "seed": chunk.seed, "recipe": recipe,
-             "class_name": None, "file": None, "curve": []}
-            for unit in chunk.units
-        ]
-    )  # fmt: skip
+    """A chunk all of whose units failed."""
+    return sealed(chunk, _failed_rows(chunk, recipe, reason), {})
+
+
+def _failed_rows(chunk: Chunk, recipe: str, reason: str) -> list[Row]:
+    return [
+        {"unit": unit, "facet": 0, "status": "failed", "reason": reason, "seed": chunk.seed, "recipe": recipe,
+         "class_name": None, "file": None, "curve": []}
+        for unit in chunk.units
+    ]  # fmt: skip
+
+
+def sealed(chunk: Chunk, rows: list[Row], files: dict[str, bytes], seconds: float = 0.0) -> Drawn:
+    """A chunk with its journal, which is written last: what it names is there."""
+    journal = json.dumps({"chunk": chunk.number, "rows": rows}, allow_nan=False).encode()
+    short = [{key: row[key] for key in ("unit", "facet", "status")} for row in rows]
+    return Drawn(short, {**files, chunk.journal: journal}, seconds)
 
 
 def describe(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from filterscope.atlas.journal import write_files
 from filterscope.atlas.plan import Chunk
 from filterscope.atlas.schedule import Drawn, Outcome
 from filterscope.atlas.store import open_store
@@ -91,9 +92,8 @@ class Worker:
         drawn = self._painter.paint(chunk)
         if self._store is None:
             return drawn
-        for name, data in drawn.files.items():
-            self._store.write(f"{self._network}/{name}", data)
-        return Drawn(drawn.rows)
+        write_files(self._store, self._network, drawn.files)
+        return replace(drawn, files={})
 
     def trial(self, chunk: Chunk, steps: int) -> float:
         """Draw a chunk for a few steps and throw it away; the seconds that took."""

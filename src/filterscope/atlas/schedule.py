@@ -18,10 +18,15 @@ DEATHS = 3  # workers that may die over a chunk before its units are given up
 
 @dataclass(frozen=True)
 class Drawn:
-    """What came of a chunk: a row a picture, and the files by name that are still to be written."""
+    """What came of a chunk.
+
+    rows: of each picture, short: what a run tells of it. files: by name, those that are still to be written, its
+    journal last; empty where the worker wrote them itself. seconds: how long it took.
+    """
 
     rows: list[dict[str, Any]]
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

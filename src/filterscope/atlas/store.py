@@ -98,7 +98,7 @@ class Store:
 
     def read_many(self, names: Sequence[str]) -> list[bytes]:
         """Several files' contents, asked for at once where the store can."""
-        if self.local or not names:
+        if not self.shared:
             return [self.read(name) for name in names]
         with ThreadPoolExecutor(32) as pool:
             return list(pool.map(self.read, names))
@@ -133,6 +133,15 @@ class Store:
         """Write a file, whole or not at all."""
         with self.writing(name) as spare:
             spare.write_bytes(data)
+
+    def write_many(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Write several files, each whole or not at all; at once where each takes a journey."""
+        if not self.shared or len(files) < 2:
+            for name, data in files:
+                self.write(name, data)
+            return
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda file: self.write(*file), files))
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
