@@ -68,7 +68,7 @@ def test_names_for_files_and_seeds(objective):
         ("cosine(conv, 3:1 3:2)", "names a channel twice"),
         ("a:1 + b", "one unit a term"),
         ("a:1 + b:2,3", "one unit a term"),
-        ("direction(conv, 3:1)@x", "after @ comes ROW,COLUMN"),
+        ("direction(conv, 3:1)@1,2,3", "after @ comes ROW,COLUMN"),
     ],
 )
 def test_refusals(text, message):

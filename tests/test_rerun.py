@@ -86,6 +86,7 @@ def test_summary(drawn):
         "mean_difference": 0.0,
         "largest_difference": 0,
         "same_weights": True,
+        "same_photographs": True,
         "activation": again.picture.scores.activation,
     }
 

@@ -16,6 +16,7 @@ from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
 from filterscope.ascent.slopes import repeated
 from filterscope.errors import TargetError
+from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
@@ -39,6 +40,7 @@ def visualize(
     precision: str = "auto",
     device: str = "auto",
     settings: Mapping[str, Any] | None = None,
+    judge: Any = None,
     progress: bool = True,
 ) -> Picture | Sheet:
     """Draw the picture that excites a unit most: a Picture for one unit, a Sheet for several.
@@ -52,6 +54,7 @@ def visualize(
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.
     settings: recipe settings by dotted key, as {"optimizer.lr": 0.1}.
+    judge: another network, as for `network`, that says what it sees in each picture (Picture.judge).
 
     Raises TargetError, RecipeError, NetworkError, WeightsError or ArgumentError for what cannot be drawn as
     asked.
@@ -65,9 +68,19 @@ def visualize(
     targets = list(dict.fromkeys(t for one in asked for t in net.objectives(one, seed=seed)))
     if not targets:
         raise TargetError("there is no target to draw; write LAYER:UNIT, as in block3_conv1:30")
+    jury = None if judge is None else open_network(judge)
     with progress_bar(progress) as on_step:
         pictures = list(
-            draw(net, targets, chosen, seed=seed, precision=precision, device=device, on_step=on_step)
+            draw(
+                net,
+                targets,
+                chosen,
+                seed=seed,
+                precision=precision,
+                device=device,
+                judge=jury,
+                on_step=on_step,
+            )
         )
     return pictures[0] if len(pictures) == 1 else Sheet(pictures)
 
@@ -89,9 +102,13 @@ def draw(
     precision: str = "auto",
     device: str = "auto",
     batch: int | None = None,
+    judge: Network | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[Picture]:
-    """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time."""
+    """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time.
+
+    judge: another network, whose opinion of each picture is kept with it.
+    """
     place = choose_device(device)
     dtype = choose_precision(precision, place)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
@@ -118,7 +135,8 @@ def draw(
                 mean = float(activations.mean())
                 on_step(Step(done + step * count, total, first, mean, step, activations, image))
 
-        yield from _draw_chunk(net, drawn, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
+        pictures = _draw_chunk(net, drawn, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
+        yield from pictures if judge is None else Judge(judge).judged(net, list(pictures))
         done += len(drawn) * recipe.steps
 
 

@@ -183,8 +183,8 @@ def _term(text: str, whole: str) -> WholeLayer | Direction | Likeness | Selectio
         raise TargetError(
             f"{whole!r}: {name}(LAYER, CHANNEL:WEIGHT ...) as in {name}({layer}, 3:1 7:-0.5) (got {text!r})"
         )
-    at = Selection.parse(f"{layer}:0@{place}").at if place else None
+    where = Selection.parse(f"{layer}:0@{place}") if place else Selection(layer)
     weights = tuple((int(p[1]), float(p[2])) for p in pairs if p)
     if len({i for i, _ in weights}) < len(weights):
         raise TargetError(f"{whole!r} names a channel twice in {text!r}")
-    return Direction(layer, weights, name == "cosine", at)
+    return Direction(where.layer, weights, name == "cosine", where.at)

@@ -13,11 +13,11 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from filterscope.api import draw
+from filterscope.catalog import EMBEDDED, network_names
 from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
-from filterscope.networks import Network, network_names, open_network
-from filterscope.networks.keras_opening import EMBEDDED
+from filterscope.networks import Network, open_network
 from filterscope.networks.weights import sha256_file
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata

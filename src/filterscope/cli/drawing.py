@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.argument("net")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @drawing_options()
+@click.option("--judge", metavar="NET", help="Another network, to say what it sees in each picture.")
 @frames_option
 @format_option
 @fps_option
@@ -44,6 +45,7 @@ def show(
     net: str,
     targets: tuple[str, ...],
     drawing: Drawing,
+    judge: str | None,
     frames: int | None,
     film: str,
     fps: float,
@@ -75,8 +77,10 @@ def show(
     from filterscope.rerun import remember_weights
 
     network = open_network(net, weights=weights)
+    jury = None if judge is None else open_network(judge)
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
+    count = len(wanted) * (recipe.facets.count if recipe.facets else 1)
     pictures: list[Picture] = []
     recorder = Recorder(frames, recipe) if frames else None
     began = time.time()
@@ -84,7 +88,7 @@ def show(
         with progress_bar(False if quiet else None, also=recorder) as on_step:
             for picture in draw(
                 network, wanted, recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
-                on_step=on_step,
+                judge=jury, on_step=on_step,
             ):  # fmt: skip
                 pictures.append(picture)
                 picture.save(out / f"{picture.stem}.png")
@@ -100,9 +104,9 @@ def show(
         if pictures:
             Sheet(pictures).save(out / "sheet.png")
             write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
-        if len(pictures) < len(wanted) and pictures:
+        if len(pictures) < count and pictures:
             click.echo(
-                f"filterscope: {len(pictures)} of {len(wanted)} pictures were finished and are kept in {out}",
+                f"filterscope: {len(pictures)} of {count} pictures were finished and are kept in {out}",
                 err=True,
             )
     if as_json:
@@ -127,6 +131,11 @@ def _summary(pictures: list[Picture], out: Path) -> None:
         line = f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
         line += "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
         line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
+        if picture.judge is not None:
+            rank = "" if picture.judge.rank is None else f", its class ranks {picture.judge.rank}"
+            line += (
+                f"  {picture.judge.network} sees {picture.judge.named} ({picture.judge.confidence:.0%}){rank}"
+            )
         click.echo(line)
     failed = [p for p in pictures if p.status != "ok"]
     word = "picture" if len(pictures) == 1 else "pictures"

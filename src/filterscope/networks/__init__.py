@@ -1,7 +1,8 @@
 """Where networks come from: every source ends in one Network."""
 
+from filterscope.catalog import network_names
 from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.network import Layer, Network
-from filterscope.networks.opening import network_names, open_network
+from filterscope.networks.opening import open_network
 
 __all__ = ["InputSpec", "Layer", "Network", "network_names", "open_network"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from filterscope.catalog import APPLICATION_FUNCTIONS
 from filterscope.networks.keras_graph import snake_case
 from filterscope.networks.network import InputSpec
 
@@ -40,20 +41,11 @@ class Application:
         return re.fullmatch(r"EfficientNetB\d", self.function) is not None
 
 
-_SPECS: dict[InputSpec | None, str] = {
-    CAFFE: "VGG16 VGG19 ResNet50 ResNet101 ResNet152",
-    SIGNED: "ResNet50V2 ResNet101V2 ResNet152V2 InceptionV3 InceptionResNetV2 Xception MobileNet MobileNetV2 "
-    "NASNetMobile NASNetLarge",
-    TORCH: "DenseNet121 DenseNet169 DenseNet201",
-    BUILT_IN: "MobileNetV3Small MobileNetV3Large EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 "
-    "EfficientNetB4 EfficientNetB5 EfficientNetB6 EfficientNetB7 EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 "
-    "EfficientNetV2B3 EfficientNetV2S EfficientNetV2M EfficientNetV2L ConvNeXtTiny ConvNeXtSmall ConvNeXtBase "
-    "ConvNeXtLarge ConvNeXtXLarge",
-}
+_SPECS = {"caffe": CAFFE, "tf": SIGNED, "torch": TORCH, "built-in": BUILT_IN}
 APPLICATIONS = {
-    function.lower(): Application(function, spec)
-    for spec, names in _SPECS.items()
-    for function in names.split()
+    function.lower(): Application(function, _SPECS[mode])
+    for mode, functions in APPLICATION_FUNCTIONS.items()
+    for function in functions.split()
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from filterscope.catalog import EMBEDDED
 from filterscope.errors import NetworkError
 from filterscope.networks.hdf5 import hdf5_config
 from filterscope.networks.keras_applications import (
@@ -31,7 +32,6 @@ from filterscope.networks.keras_source import (
 from filterscope.networks.network import Network
 from filterscope.networks.weights import WeightSource, WeightTable, open_weights
 
-EMBEDDED = "tiny-vgg16"
 _DATA = resources.files("filterscope.networks") / "data"
 Path_ = str | os.PathLike[str]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from filterscope.catalog import EMBEDDED, network_names
 from filterscope.errors import ArgumentError, NetworkError, did_you_mean
 from filterscope.networks import pytorch_sources
 from filterscope.networks.input_spec import InputOptions
 from filterscope.networks.keras_applications import APPLICATIONS
 from filterscope.networks.keras_opening import (
-    EMBEDDED,
     is_keras_model,
     open_application,
     open_embedded,
@@ -25,11 +25,6 @@ from filterscope.networks.keras_opening import (
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
-
-
-def network_names() -> list[str]:
-    """The networks that open by name."""
-    return [EMBEDDED, *APPLICATIONS]
 
 
 def open_network(

@@ -41,6 +41,18 @@ class Scores:
     top_unit: bool | None = None
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """What another network says of a picture: the class it names and its confidence in it, and for a picture of a
+    class that it knows that class's probability and rank, 1 for the first."""
+
+    network: str
+    named: str
+    confidence: float
+    probability: float | None = None
+    rank: int | None = None
+
+
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Picture:
     """One target's picture; shows itself in a notebook, saves itself with its recipe inside.
@@ -62,6 +74,7 @@ class Picture:
     curve: list[float] = field(repr=False)
     facet: int = 0
     class_name: str | None = None
+    judge: Opinion | None = None
     weights_sha256: str = ""
     weights_file: str | None = None
     precision: str = "float32"
@@ -104,6 +117,7 @@ class Picture:
             "batch": self.batch,
             "status": self.status,
             "scores": asdict(self.scores),
+            **({"judge": asdict(self.judge)} if self.judge else {}),
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
         }
@@ -120,6 +134,7 @@ class Picture:
             "steps": self.recipe.steps,
             "size": self.image.shape[0],
             **{k: v for k, v in asdict(self.scores).items() if k != "start"},
+            **({"judge": asdict(self.judge)} if self.judge else {}),
             "status": self.status,
             "seconds": round(self.seconds, 3),
         }

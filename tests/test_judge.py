@@ -1,0 +1,61 @@
+"""judge.py: what another network says of pictures, found by name or by number."""
+
+import json
+
+import numpy as np
+import pytest
+
+import filterscope as fs
+from filterscope.cli import main
+from filterscope.measure.classify import classify
+from filterscope.pictures.png import read_metadata
+
+QUICK = {"steps": 2, "size": 64, "progress": False}
+
+
+def test_the_network_itself_as_judge(tiny, tmp_path):
+    """Judged by its own network a picture's probability is what `classify` says of the file at that size."""
+    picture = fs.visualize(tiny, "predictions:goldfish", judge=tiny, **QUICK)
+    ((guess, *_),) = classify(tiny, [picture.save(tmp_path / "x.png")], top=200, size=64)
+    assert picture.judge.network == "tiny-vgg16"
+    assert picture.judge.named == guess.name
+    assert picture.judge.confidence == pytest.approx(guess.probability, rel=1e-4)
+    assert picture.judge.probability == pytest.approx(picture.scores.probability, rel=1e-3)
+    assert picture.judge.rank >= 1
+    assert (picture.judge.rank == 1) == (picture.judge.named == "goldfish")
+
+
+def test_a_judge_without_the_class(tiny, small):
+    """A judge of other classes names what it sees and ranks nothing; a filter has no class to rank."""
+    picture = fs.visualize(tiny, "predictions:goldfish", judge=small, **QUICK)
+    assert picture.judge.rank is picture.judge.probability is None
+    assert picture.judge.named.isdecimal()
+    assert fs.visualize(tiny, "block1_conv2:3", judge=tiny, **QUICK).judge.rank is None
+
+
+def test_show_judge(tmp_path, capsys):
+    """`show --judge` says it, and keeps it in report.json and in the PNG."""
+    asked = [
+        "show",
+        "tiny-vgg16",
+        "predictions:goldfish",
+        "--judge",
+        "tiny-vgg16",
+        "--steps",
+        "2",
+        "--size",
+        "64",
+    ]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    assert "tiny-vgg16 sees" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "report.json").read_text())
+    assert set(row["judge"]) == {"network", "named", "confidence", "probability", "rank"}
+    assert read_metadata(tmp_path / "predictions-0000.png")["judge"] == row["judge"]
+    assert main([*asked[:-6], "--judge", "tiny-vgg61", "--out", str(tmp_path)]) == 2
+
+
+def test_pictures_are_otherwise_the_same(tiny):
+    """A judge changes no picture."""
+    one, other = (fs.visualize(tiny, "predictions:3", judge=j, **QUICK) for j in (None, tiny))
+    assert one.judge is None
+    assert np.array_equal(one.image, other.image)
