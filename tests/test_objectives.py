@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from filterscope.ascent.objectives import activation, mean_at, objective, own_unit
+from filterscope.ascent.objectives import activation, likeness, mean_at, objective, own_unit
 from filterscope.networks.network import Taps
+from filterscope.objective import Direction, WholeLayer
 from filterscope.target import Target
 
 MAPS = torch.arange(24.0).view(2, 3, 2, 2)  # (B, C, H, W)
@@ -116,3 +117,38 @@ def test_softmax_keeps_pictures_apart():
     )
     assert not gradient[1].any()
     assert gradient[0].all()
+
+
+def test_whole_layer_direction_and_cosine_by_hand():
+    """Mean of squares; mean over space of the product with a vector; of the cosine to it."""
+    taps = {"layer": Taps(MAPS, MAPS, None)}
+    goals = [WholeLayer("layer"), WholeLayer("layer")]
+    assert activation(taps, goals).tolist() == pytest.approx([(MAPS[i] ** 2).mean().item() for i in (0, 1)])
+    along = Direction("layer", ((0, 2.0), (2, -1.0)))
+    expected = [(2 * MAPS[i, 0] - MAPS[i, 2]).mean().item() for i in (0, 1)]
+    assert activation(taps, [along, along]).tolist() == pytest.approx(expected)
+    vector = torch.tensor([2.0, 0.0, -1.0])
+    cosine = torch.nn.functional.cosine_similarity(MAPS, vector.view(1, 3, 1, 1), dim=1).mean((1, 2))
+    turned = Direction("layer", ((0, 2.0), (2, -1.0)), cosine=True)
+    assert activation(taps, [turned, turned]).tolist() == pytest.approx(cosine.tolist(), abs=1e-5)
+    at = Direction("layer", ((1, 1.0),), at=(1, 0))
+    assert activation(taps, [at, at]).tolist() == MAPS[:, 1, 1, 0].tolist()
+
+
+def test_sums_by_hand():
+    """Weighted sums over layers, image by image."""
+    other = MAPS + 1
+    taps = {"layer": Taps(MAPS, MAPS, None), "other": Taps(other, other, None)}
+    goal = 2 * Target("layer", 1) - 0.5 * Target("other", 0)
+    expected = [(2 * MAPS[i, 1].mean() - 0.5 * other[i, 0].mean()).item() for i in (0, 1)]
+    assert objective(taps, [goal, goal]).tolist() == pytest.approx(expected)
+
+
+def test_likeness_by_hand():
+    """Equal features are wholly alike, features of other channels not at all; groups do not feel each other."""
+    a, b = torch.zeros(2, 2, 2), torch.zeros(2, 2, 2)
+    a[0], b[1] = 1.0, 1.0
+    values = torch.stack([a, a, a, b])
+    assert likeness(values, [0, 0, 1, 1]).tolist() == pytest.approx([1, 1, 0, 0])
+    assert likeness(values, [0, 1, 2, 3]).tolist() == [0, 0, 0, 0]
+    assert likeness(torch.eye(2).repeat(2, 1), [0, 0, 0, 0]).tolist() == pytest.approx([1 / 3] * 4)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from filterscope.ascent.transforms import GREY, Transforms, _matrix
-from filterscope.recipe import Jitter, Pad, Rotate, Scale
+from filterscope.recipe import Crop, Jitter, Noise, Pad, Rotate, Scale
 
 GRID = torch.arange(9.0).view(1, 1, 3, 3)
 ALL = (Pad(pixels=2), Jitter(pixels=3), Scale(low=0.8, high=1.2), Rotate(degrees=20))
@@ -125,3 +125,38 @@ def test_values_stay_in_range():
         assert out(x, step).min() >= -1e-3
         assert out(x, step).max() <= 255 + 1e-3
         assert out(x, step).shape == (2, 3, 20, 20)
+
+
+def test_crops():
+    """Looks stand side by side, each of the model's size, a centred crop of half the side being the middle."""
+    parts = (Crop(count=3, start=0.5, end=0.5, spread=0, center=0),)
+    x = torch.arange(64.0).view(1, 1, 8, 8).repeat(2, 1, 1, 1)
+    transforms = Transforms(parts, generators(1, 2), 2, (8, 8), 4)
+    assert transforms.looks == 3
+    looks = transforms(x, 0)
+    assert looks.shape == (6, 1, 4, 4)
+    assert torch.allclose(looks, x[:1, :, 2:6, 2:6].expand(6, -1, -1, -1), atol=1e-4)
+
+
+def test_crops_shrink_and_wander():
+    """Their share goes from start to end over the steps, about which it varies, as their centres do."""
+    part = Crop(count=16, start=0.5, end=0.1, spread=0.05, center=0.15)
+    grids = Transforms((part,), generators(1, 2, 3, 4), 50, (64, 64), 8).grids
+    shares, centres = grids[:, :, 0, 0], grids[:, :, :, 2] / 2
+    assert shares[:5].mean().item() == pytest.approx(0.48, abs=0.02)
+    assert shares[-5:].mean().item() == pytest.approx(0.12, abs=0.02)
+    assert (shares - shares.mean(1, keepdim=True)).std().item() == pytest.approx(0.05, abs=0.01)
+    assert centres.std().item() == pytest.approx(0.15, abs=0.01)
+    assert shares.min() >= 0.05
+
+
+def test_noise():
+    """Of the given spread, a picture's own, another at each step, none without a spread."""
+    x = torch.zeros(2, 3, 40, 40)
+    transforms = Transforms((Noise(sd=3, uniform=6),), generators(1, 2), 2, (40, 40))
+    first, second = transforms(x, 0), transforms(x, 1)
+    assert first.std().item() == pytest.approx((9 + 36 / 12) ** 0.5, rel=0.05)
+    assert not torch.allclose(first, second)
+    alone = Transforms((Noise(sd=3, uniform=6),), generators(2), 2, (40, 40))(x[:1], 0)
+    assert torch.equal(alone, first[1:])
+    assert not Transforms((Noise(sd=0),), generators(1, 2), 1, (40, 40))(x, 0).any()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -251,7 +252,7 @@ def recall(
             return None
         if images is not None and (meta["images"], meta["size"], meta.get("form")) != (images, size, FORM):
             return None
-        return NaturalActivations(layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
+        return NaturalActivations(layer=layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
@@ -266,10 +267,10 @@ def shipped(network: Network, layer: str) -> NaturalActivations | None:
             return None
         arrays = _arrays(file, f"{layer}/")
         count = int(file["images"])
-    return NaturalActivations(layer, **arrays, images=tuple(f"val-{i:05d}" for i in range(count)))
+    return NaturalActivations(layer=layer, **arrays, images=tuple(f"val-{i:05d}" for i in range(count)))
 
 
-def _arrays(file: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+def _arrays(file: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
     """One layer's arrays in a file, those of LATER_ARRAYS where it has them."""
     later = [name for name in LATER_ARRAYS if f"{prefix}{name}" in file]
     return {name: file[f"{prefix}{name}"] for name in (*ARRAYS, *later)}
