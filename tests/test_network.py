@@ -61,7 +61,10 @@ def test_keeps_pixel_scale(spec, keeps):
             InputSpec(32, 1, 0, 1, (0.5,), (0.25,)),
             "32 x 32 px or other sizes; grey 0 to 1; minus mean 0.5; over std 0.25",
         ),
-        (InputSpec(8, 5, mean=(0.0,) * 5, std=(1.0,) * 5), "8 x 8 px or other sizes; 5 channels 0 to 255"),
+        (
+            InputSpec(8, 5, mean=(0.0,) * 5, std=(1.0,) * 5),
+            "8 x 8 px or other sizes; 5 channels 0 to 255; shown as RGB: channels 0, 1, 2",
+        ),
     ],
 )
 def test_input_spec_as_text(spec, text):

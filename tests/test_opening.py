@@ -143,7 +143,7 @@ def test_weights_with_an_opened_network(tiny, tiny_file):
     [
         (
             "vvg16",
-            r"unknown network 'vvg16'; did you mean 'vgg16'\? \(known: tiny-vgg16, vgg16, vgg19, .*or FILE.keras\)",
+            r"unknown network 'vvg16'; did you mean 'vgg16'\? \(known: tiny-vgg16, vgg16, vgg19, .*, torchvision:NAME, .*FILE.py:FACTORY\)",
         ),
         ("tiny_vgg16", "did you mean 'tiny-vgg16'"),
         ("", "unknown network ''"),
@@ -163,7 +163,7 @@ def test_unknown(name, message):
     [
         (None, "cannot open a NoneType"),
         (3, "cannot open a int"),
-        (torch.nn.ReLU(), "cannot open a ReLU: pass a name"),
+        (torch.nn.ReLU(), "cannot open a ReLU: it has no weights"),
     ],
 )
 def test_not_a_network(source, message):

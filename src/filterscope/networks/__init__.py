@@ -2,6 +2,6 @@
 
 from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.network import Layer, Network
-from filterscope.networks.opening import network_names, open_network
+from filterscope.networks.opening import network_names, open_network, opens_by_name
 
-__all__ = ["InputSpec", "Layer", "Network", "network_names", "open_network"]
+__all__ = ["InputSpec", "Layer", "Network", "network_names", "open_network", "opens_by_name"]
