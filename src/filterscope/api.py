@@ -201,6 +201,7 @@ def _draw_chunk(
             batch=len(drawn),
             attempt=attempts[i],
             seconds=seconds,
+            shown=net.input.as_colours,
         )
 
 

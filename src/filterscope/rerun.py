@@ -13,11 +13,12 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from filterscope.api import draw
-from filterscope.catalog import EMBEDDED, network_names
+from filterscope.catalog import EMBEDDED
 from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
-from filterscope.networks import Network, open_network
+from filterscope.networks import Network, open_network, opens_by_name
+from filterscope.networks.pytorch_sources import RANDOM, is_factory
 from filterscope.networks.weights import sha256_file
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
@@ -77,11 +78,16 @@ def draw_again(
     weights: str | os.PathLike[str] | None = None,
     image: str | os.PathLike[str] | None = None,
     guide: str | os.PathLike[str] | None = None,
+    net: str | None = None,
     device: str = "auto",
     on_step: OnStep | None = None,
 ) -> Again:
     """Draw the picture of a PNG again; ImageError where the file carries no recipe or the photograph that it was
-    drawn from (`image`, and of a guided dream `guide`) is not to be found, WeightsError where its weights are not."""
+    drawn from (`image`, and of a guided dream `guide`) is not to be found, WeightsError where its weights are not.
+
+    `net` names the network where the picture's own record does not open it: it was drawn from a model object or
+    from a person's own file, whose code no picture can have run.
+    """
     told = read_metadata(path)
     if told is None:
         raise ImageError(f"{os.fspath(path)!r} carries no recipe of filterscope")
@@ -97,14 +103,7 @@ def draw_again(
         facet, facets = int(told.get("facet", 0)), recipe.facets.count if recipe.facets else 1
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
-    found = Path(weights) if weights else find_weights(told, Path(path))
-    whole = found is not None and found.suffix == ".keras"
-    if not found and name not in network_names():
-        raise ImageError(
-            f"{os.fspath(path)!r} was drawn from a model object {name!r}, which a command cannot open; draw it again in "
-            f"Python: visualize(model, {target!r}, recipe=..., seed={seed})"
-        )
-    network = open_network(found) if whole else open_network(name, weights=found)
+    network = _opened(told, name, Path(path), net, weights)
     targets = network.objectives(target, seed=seed)
     photographs = _find_photographs(told, Path(path), {"image": image, "guide": guide})
     how: dict[str, Any] = {"seed": seed, "precision": precision, "device": device, "on_step": on_step}
@@ -116,15 +115,33 @@ def draw_again(
     return _compared(path, next(p for p in pictures if p.facet == facet), told)
 
 
+def _opened(
+    told: dict[str, Any], name: str, picture: Path, net: str | None, weights: str | os.PathLike[str] | None
+) -> Network:
+    """The network that a picture was drawn from; only what a person names with `net` may run code of theirs."""
+    found = Path(weights) if weights else find_weights(told, picture)
+    if net is not None:
+        return open_network(net, weights=found)
+    if found is not None and found.suffix in (".keras", ".pt2"):
+        _, sign, options = name.partition("?")
+        return open_network(f"{found}{sign}{options}")
+    if is_factory(name.partition("?")[0]) or (found is None and not opens_by_name(name)):
+        raise ImageError(
+            f"{str(picture)!r} was drawn from {name!r}, a model or file of a person's own, which is not opened by its "
+            f"record; name it with --net path/to/file.py:factory, or draw it again in Python: visualize(model, "
+            f"{str(told['target'])!r}, recipe=..., seed={told['seed']})"
+        )
+    return open_network(name, weights=found)
+
+
 def _compared(path: str | os.PathLike[str], picture: Picture, told: dict[str, Any]) -> Again:
-    before = np.asarray(
-        read_image(path).convert("RGB" if picture.image.shape[-1] == 3 else "L"), dtype=np.int16
-    )
+    again = picture.to_pil()
+    before = np.asarray(read_image(path).convert(again.mode), dtype=np.int16)
     if before.shape[:2] != picture.image.shape[:2]:
         raise ImageError(
             f"{os.fspath(path)!r} is {before.shape[1]} x {before.shape[0]} px, its recipe says {picture.recipe.size}"
         )
-    difference = np.abs(before.reshape(picture.image.shape) - picture.image)
+    difference = np.abs(before - np.asarray(again, dtype=np.int16))
     return Again(picture, told, float(difference.mean()), int(difference.max()))
 
 
@@ -184,6 +201,8 @@ def find_weights(told: dict[str, Any], picture: Path) -> Path | None:
     name, sha256 = told.get("weights_file"), told.get("weights_sha256")
     if not name:
         return None
+    if name == RANDOM:  # no file: the bare architecture's own numbers, the same every time
+        return Path(RANDOM)
     name = Path(str(name)).name
     for place in (_known().get(str(sha256)), picture.parent / name, Path(name)):
         if place and Path(place).is_file() and sha256_file(Path(place)) == sha256:

@@ -176,8 +176,10 @@ def likeness(values: Tensor, groups: Sequence[int]) -> Tensor:
     x = values.float()
     grams = torch.einsum("bip,bjp->bij", x.flatten(2), x.flatten(2)) if x.ndim == 4 else x[:, :, None]
     unit = torch.nn.functional.normalize(grams.flatten(1), dim=1)
-    cosines = unit @ unit.T
-    same = torch.tensor([[a == b for b in groups] for a in groups], device=x.device)
-    same.fill_diagonal_(False)
-    others = same.sum(1).clamp(min=1)
-    return (cosines * same).sum(1) / others
+    alike = [x.new_zeros(())] * len(x)
+    for group in dict.fromkeys(groups):  # each by itself: a batch's size must not change rounding
+        rows = [i for i, own in enumerate(groups) if own == group]
+        cosines = (unit[rows] @ unit[rows].T).sum(1) - 1
+        for i, value in zip(rows, cosines / max(1, len(rows) - 1), strict=True):
+            alike[i] = value
+    return torch.stack(alike)

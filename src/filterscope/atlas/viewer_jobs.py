@@ -246,6 +246,7 @@ def _data_url(pixels: Any, recipe: Recipe) -> str:
 def open_recorded(record: Record) -> Network:
     """The network that an atlas was drawn from, opened by its record; ArgumentError where it cannot be."""
     from filterscope.networks import open_network
+    from filterscope.networks.pytorch_sources import is_factory
     from filterscope.rerun import find_weights
 
     source, weights = record.get("source"), record.get("weights")
@@ -253,6 +254,11 @@ def open_recorded(record: Record) -> Network:
         raise ArgumentError(
             f"{record.get('name')} was drawn from a model object, which the viewer cannot open by itself; "
             "in Python: filterscope.atlas.viewer.view(DIR, networks={NAME: model})"
+        )
+    if is_factory(str(source).partition("?")[0]):
+        raise ArgumentError(
+            f"{record.get('name')} was drawn from {source}: code that an atlas names is never run by itself; in Python: "
+            "filterscope.atlas.viewer.view(DIR, networks={NAME: module})"
         )
     if weights and not Path(str(weights)).is_file():
         weights = find_weights(dict(record), Path())

@@ -155,12 +155,15 @@ def _summary(pictures: list[Picture], out: Path) -> None:
     "--image", type=click.Path(path_type=Path), metavar="FILE", help="The photograph that it was drawn from."
 )
 @click.option("--guide", type=click.Path(path_type=Path), metavar="FILE", help="The guide of a guided dream.")
+@click.option(
+    "--net", metavar="NET", help="The network, where it is a file of your own: path/to/file.py:factory."
+)
 @device_option
 @json_option
 @quiet_option
 def rerun(
-    picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None, device: str,
-    as_json: bool, quiet: bool,
+    picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None, net: str | None,
+    device: str, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw a picture again from the recipe inside its PNG, and say how far the two differ.
 
@@ -175,7 +178,9 @@ def rerun(
     from filterscope.rerun import draw_again
 
     with progress_bar(False if quiet else None) as on_step:
-        again = draw_again(picture, weights=weights, image=image, guide=guide, device=device, on_step=on_step)
+        again = draw_again(
+            picture, weights=weights, image=image, guide=guide, net=net, device=device, on_step=on_step
+        )
     path = out / f"{picture.stem}.png" if out else None
     if path and path.resolve() == picture.resolve():
         path = path.with_suffix(".rerun.png")  # never over what it was drawn from

@@ -43,7 +43,7 @@ def weights_option(function: F) -> F:
         told = {name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")}
         told["size"] = told.pop("size_of_input")
         text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
-        if text and "net" in kw:
+        if text and kw.get("net"):
             kw["net"] = f"{kw['net']}{'&' if '?' in kw['net'] else '?'}{text}"
         return function(*args, **kw)
 

@@ -130,7 +130,10 @@ class Network:
 
     @property
     def weights_file(self) -> str | None:
-        """The name of the file that the weights were read from, without its folder; None for other sources."""
+        """The name of the file that the weights were read from, without its folder; "random" where nothing trained
+        them; None for other sources."""
+        if self.random:
+            return "random"
         return self.weights.path.name if self.weights.path else None
 
     def layer(self, name: str) -> Layer:

@@ -25,6 +25,13 @@ from filterscope.networks.keras_opening import (
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
+from filterscope.networks.pytorch_sources import is_factory
+
+
+def opens_by_name(name: str) -> bool:
+    """Whether a name alone, as a picture records it, is enough to open the network, and runs nobody's code."""
+    bare = name.partition("?")[0]
+    return bare in network_names() or (bare.startswith(("torchvision:", "timm:")) and not is_factory(bare))
 
 
 def open_network(
@@ -37,6 +44,7 @@ def open_network(
     channels: int | None = None,
     size: int | None = None,
     show_channels: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Network:
     """Open a trained network.
 
@@ -50,6 +58,7 @@ def open_network(
         values of `range`, which are those of black and white; size is the side it was trained on. They may stand
         behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1".
     show_channels: of a network that takes neither 1 nor 3 channels, which are shown as red, green and blue.
+    classes: the classes' names, in the order of the network's outputs.
 
     Raises NetworkError for an unknown name or a network that cannot be rebuilt, WeightsError for a weights
     file that is missing, damaged, unsafe or of another architecture, DownloadError where weights cannot be fetched.
@@ -64,11 +73,20 @@ def open_network(
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
     net = _open(source, weights, options)
+    if classes is not None:
+        net = _with_classes(net, classes)
     return (
         net
         if options == InputOptions()
         else dataclasses.replace(net, name=f"{net.name.partition('?')[0]}?{options}")
     )
+
+
+def _with_classes(net: Network, classes: Sequence[str]) -> Network:
+    units = {row.units for row in net.layers.values() if row.softmax is not None} or {len(classes)}
+    if len(classes) not in units:
+        raise ArgumentError(f"{net.name} tells {min(units)} classes apart (got {len(classes)} names)")
+    return dataclasses.replace(net, classes=[(str(name),) for name in classes])
 
 
 def _open(source: Any, weights: str | os.PathLike[str] | None, options: InputOptions) -> Network:
@@ -88,7 +106,7 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
         is_torch = isinstance(source, torch.nn.Module) and not _is_keras(source)
         return pytorch_sources.open_live(source, weights, options) if is_torch else None
     name = os.fspath(source)
-    if pytorch_sources.is_factory(name):
+    if is_factory(name):
         return pytorch_sources.open_factory(name, weights, options)
     if name.endswith(".pt2"):
         return open_exported(Path(name), weights, options)

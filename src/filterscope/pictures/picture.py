@@ -57,7 +57,7 @@ class Opinion:
 class Picture:
     """One target's picture; shows itself in a notebook, saves itself with its recipe inside.
 
-    image: uint8 (H, W, 3), RGB (or (H, W, 1), grey).
+    image: uint8 (H, W, 3), RGB (or (H, W, 1), grey; of other channels, those `shown` as red, green and blue).
     facet: which of the unit's pictures it is, where a recipe draws several.
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
@@ -83,6 +83,7 @@ class Picture:
     attempt: int = 0
     seconds: float = 0.0
     photographs: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    shown: tuple[int, int, int] = (0, 1, 2)
 
     @property
     def label(self) -> str:
@@ -141,7 +142,15 @@ class Picture:
 
     def to_pil(self) -> PILImage.Image:
         """The picture as a Pillow image."""
-        return PILImage.fromarray(self.image[..., 0] if self.image.shape[-1] == 1 else self.image)
+        channels = self.image.shape[-1]
+        colours = (
+            self.image
+            if channels == 3
+            else self.image[..., list(self.shown)]
+            if channels > 1
+            else self.image[..., 0]
+        )
+        return PILImage.fromarray(colours)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a PNG with the recipe inside, whole or not at all; a folder gets LAYER-UNIT.png."""
