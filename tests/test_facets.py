@@ -28,7 +28,7 @@ def alike(tiny, pictures):
 
 def test_facets_differ(tiny):
     """With the penalty they are less alike than without; each excites the unit more than its noise did."""
-    free, apart = facets(tiny, 0.0), facets(tiny, 4.0)
+    free, apart = facets(tiny, 0.0), facets(tiny, 1.0)
     assert [p.facet for p in apart] == [0, 1, 2]
     assert [p.stem for p in apart] == ["block4_conv2-0005", "block4_conv2-0005~1", "block4_conv2-0005~2"]
     assert alike(tiny, apart) < alike(tiny, free) - 0.02

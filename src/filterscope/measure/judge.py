@@ -17,7 +17,8 @@ from filterscope.target import Target
 
 @dataclass(frozen=True)
 class Judge:
-    """A network that had no part in the ascent and is shown its pictures, as photographs of its own size."""
+    """A network that had no part in the ascent and is shown its pictures, as they are where it takes any size, else
+    resized to its own."""
 
     network: Network
 
@@ -29,9 +30,10 @@ class Judge:
         """
         layer = class_layer(self.network)
         part = self.network.part(layer, softmax=True).eval()
-        pixels = torch.stack([pixels_of(p.to_pil(), self.network.input) for p in pictures])
+        spec = self.network.input
+        pixels = torch.stack([pixels_of(p.to_pil(), spec, keep=not spec.fixed) for p in pictures])
         with torch.no_grad():
-            rows = part(self.network.input.preprocess(pixels)).softmax
+            rows = part(spec.preprocess(pixels)).softmax
         return [
             replace(picture, judge=self._opinion(row, self._place(network, picture)))
             for picture, row in zip(pictures, rows, strict=True)
