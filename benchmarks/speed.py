@@ -1,7 +1,7 @@
 """How fast filterscope is, beside other programs doing the same work in the same run, and beside what the machine can do.
 
 usage: python benchmarks/speed.py [--jobs NAME,...] [--weights FILE] [--venvs DIR] [--repeats N] [--quick]
-                                  [--threads N] [--out DIR]
+                                  [--threads N] [--clock wall|cpu] [--out DIR]
 
 Every program runs in a process of its own, all of them in turn, several times over; a step's time is the median over the
 steps of a run, and the table gives the median over the runs, ratios being taken run by run. The peers' virtual
@@ -11,369 +11,13 @@ later runs with other --jobs are added, and DIR/speed.md, the table of all that 
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
-import peers
 import speed_report
-from speed_plan import random_vgg16
-
-HERE = Path(__file__).parent
-BLOG = [
-    34,
-    22,
-    240,
-    86,
-    210,
-    123,
-    37,
-    0,
-    236,
-    243,
-    32,
-    88,
-    31,
-    92,
-    148,
-    221,
-]  # the blog's filters of block3_conv1
-MODELS = {  # torchvision's name: the layer of classes
-    "resnet50": "fc", "efficientnet_b0": "classifier.1", "convnext_tiny": "classifier.2", "vit_b_16": "heads.head",
-}  # fmt: skip
-Row = dict[str, Any]
-
-
-class Bench:
-    """How to run one program on one plan."""
-
-    def __init__(self, options: argparse.Namespace, folder: Path):
-        self.options, self.folder = options, folder
-        self.repeats = 1 if options.quick else options.repeats
-        self.random = folder / "vgg16-random.safetensors"
-        save_file(random_vgg16(), self.random)
-
-    def plan(self, layer: str, units: Sequence[int], **more: Any) -> dict[str, Any]:
-        """A plan with the usual settings."""
-        usual = {
-            "weights": str(self.random), "model": None, "layer": layer, "units": list(units), "size": 224,
-            "steps": 6 if self.options.quick else 10, "warm": 2, "threads": self.options.threads, "recipe": "blog",
-            "what": "rate", "precision": "bfloat16",
-        }  # fmt: skip
-        return {**usual, **more}
-
-    def run(self, program: str, plan: dict[str, Any]) -> dict[str, Any]:
-        """One program's answer, with `step`: the median seconds of a step of one picture."""
-        file = self.folder / "plan.json"
-        file.write_text(json.dumps(plan))
-        script = HERE / f"speed_{program.replace('-', '_')}.py"
-        ours = program == "ours"
-        python = Path(sys.executable) if ours else peers.make(program, self.options.venvs)
-        environment = {"PYTHONPATH": str(HERE.parent / "src"), "KERAS_BACKEND": "torch"} if ours else None
-        answer: dict[str, Any] = peers.run_json(python, [str(script), str(file)], environment=environment)
-        if answer.get("seconds"):
-            answer["step"] = statistics.median(answer["seconds"])
-        print(
-            f"  {program} {plan['precision'] if ours else ''}: {_short(answer)}", file=sys.stderr, flush=True
-        )
-        return answer
-
-    def in_turn(self, runs: dict[str, tuple[str, dict[str, Any]]], key: str = "step") -> dict[str, list[Any]]:
-        """{label: one answer's `key` for each repeat}, the programs taking turns."""
-        found: dict[str, list[Any]] = {label: [] for label in runs}
-        for _ in range(self.repeats):
-            for label, (program, plan) in runs.items():
-                found[label].append(self.run(program, plan)[key])
-        return found
-
-    def limits(self) -> dict[str, float]:
-        """The machine's own limits now, measured in a process of its own."""
-        code = "import json, speed_machine, torch\n"
-        if self.options.threads:
-            code += f"torch.set_num_threads({self.options.threads})\n"
-        code += "print(json.dumps(speed_machine.limits()))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=HERE, check=True, capture_output=True, text=True
-        )
-        found: dict[str, float] = json.loads(done.stdout)
-        return found
-
-
-def deep(bench: Bench) -> list[Row]:
-    """VGG16, random weights, filters of block5_conv3: all programs, and the share of the matrix rate."""
-    few, many = range(4), range(4 if bench.options.quick else 16)
-    rates: list[dict[str, float]] = []
-    answers: dict[str, list[dict[str, Any]]] = {}
-    runs = {
-        "blog on TensorFlow": ("tensorflow", bench.plan("block5_conv3", few[:2])),
-        "tf-keras-vis": ("tf-keras-vis", bench.plan("block5_conv3", few)),
-        "lucent": ("lucent", bench.plan("block5_conv3", few[:1])),
-        "ours, float32": ("ours", bench.plan("block5_conv3", many[:4], precision="float32")),
-        "ours, bfloat16": ("ours", bench.plan("block5_conv3", many)),
-    }
-    for _ in range(bench.repeats):
-        rates.append(bench.limits())
-        for label, (program, plan) in runs.items():
-            answers.setdefault(label, []).append(bench.run(program, plan))
-    steps = {label: [a["step"] for a in found] for label, found in answers.items()}
-    rows = [_seconds("block5_conv3, 224 px: a step of one picture", label, s) for label, s in steps.items()]
-    ours = steps["ours, bfloat16"]
-    for label, aim in (("blog on TensorFlow", 6), ("tf-keras-vis", 8), ("lucent", 8)):
-        rows.append(_ratio(f"block5_conv3: {label} / ours in bfloat16", steps[label], ours, aim))
-    rows.append(
-        _ratio(
-            "block5_conv3: blog on TensorFlow / ours in float32",
-            steps["blog on TensorFlow"],
-            steps["ours, float32"],
-            1.5,
-        )
-    )
-    for kind, label in (("float32", "ours, float32"), ("bfloat16", "ours, bfloat16")):
-        limit = [r[f"matrix_{kind}"] for r in rates]
-        rows.append(
-            {
-                "what": f"matrix rate, {kind}",
-                "value": statistics.median(limit),
-                "unit": "TFLOP/s",
-                "all": limit,
-            }
-        )
-        for part, name in (("step", "a whole step"), ("network", "the network alone")):
-            shares = [a["gflop"] / a[part] / 1e3 / r for a, r in zip(answers[label], limit, strict=True)]
-            aim = ">= 0.8" if kind == "bfloat16" else ""
-            rows.append(_plain(f"block5_conv3, {kind}: share of the matrix rate, {name}", shares, aim))
-    copies = [r["copy"] for r in rates]
-    return [
-        *rows,
-        {
-            "what": "copy rate, read and written",
-            "value": statistics.median(copies),
-            "unit": "GB/s",
-            "all": copies,
-        },
-    ]
-
-
-def own(bench: Bench) -> list[Row]:
-    """One filter of block1_conv2 against all channels of that layer computed."""
-    plan = bench.plan("block1_conv2", range(4), steps=10 if bench.options.quick else 30, recipe="linear")
-    runs = {"own": ("ours", plan), "all": ("ours", {**plan, "narrow": False})}
-    rows = []
-    for key, name in (("network", "the network alone"), ("step", "a whole step")):
-        found = bench.in_turn(runs, key)
-        rows.append(
-            _ratio(
-                f"block1_conv2: own channel / all channels computed, {name}",
-                found["own"],
-                found["all"],
-                "<= 0.2",
-            )
-        )
-    return rows
-
-
-def many(bench: Bench) -> list[Row]:
-    """All 512 filters of block5_conv3 against 16 of them: seconds a picture and peak memory."""
-    steps = 2 if bench.options.quick else 4
-    plan = bench.plan("block5_conv3", range(16), what="memory", steps=steps)
-    whole = {**plan, "units": list(range(64 if bench.options.quick else 512))}
-    few, all_of_them = bench.run("ours", plan), bench.run("ours", whole)
-    count = len(whole["units"])
-    return [
-        _plain(
-            f"{count} filters / 16: seconds a picture", [all_of_them["whole"] / few["whole"]], "0.95 to 1.05"
-        ),
-        _plain(f"{count} filters / 16: peak memory", [all_of_them["peak"] / few["peak"]], "<= 1.2"),
-        {
-            "what": f"peak memory, {count} filters",
-            "value": all_of_them["peak"],
-            "unit": "MB",
-            "all": [all_of_them["peak"]],
-        },
-    ]
-
-
-def blog(bench: Bench) -> list[Row]:
-    """Real VGG16, block3_conv1: the blog's 1,000 steps on TensorFlow against our default recipe reaching as much."""
-    units = BLOG[:4] if bench.options.quick else BLOG
-    plan = _real(bench, units)
-    wanted = bench.run("ours", {**plan, "what": "excitation", "steps": 1000})["activations"]
-    theirs = bench.in_turn({"tensorflow": ("tensorflow", {**plan, "units": units[:2]})})["tensorflow"]
-    whole = [step * 1000 * len(units) for step in theirs]
-    rows, seconds = _reached(bench, plan, wanted, "the blog's at 1,000 steps")
-    rows.append(
-        _seconds(
-            f"block3_conv1: 1,000 steps of {len(units)} pictures, from the time of a step",
-            "blog on TensorFlow",
-            whole,
-        )
-    )
-    rows.append(
-        _ratio("block3_conv1: blog on TensorFlow, 1,000 steps / ours as exciting", whole, seconds, 100)
-    )
-    return rows
-
-
-def lucent(bench: Bench) -> list[Row]:
-    """Real VGG16, block3_conv1: lucent's default to its end against ours reaching what lucent ends with."""
-    units = BLOG[:1] if bench.options.quick else BLOG[:4]
-    images = str(bench.folder / "lucent.npy")
-    plan = _real(bench, units)
-    theirs = bench.run("lucent", {**plan, "finish": images})
-    wanted = bench.run("ours", {**plan, "what": "measure", "images": images})["activations"]
-    rows, seconds = _reached(bench, plan, wanted, "lucent's at its end")
-    whole = [sum(theirs["whole"])] * len(seconds)
-    rows.append(_seconds(f"block3_conv1: lucent's default, {len(units)} pictures", "lucent", whole[:1]))
-    rows.append(_ratio("block3_conv1: lucent to its end / ours as exciting", whole, seconds, 40))
-    return rows
-
-
-def _real(bench: Bench, units: Sequence[int]) -> dict[str, Any]:
-    tries = [1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 256, 512]
-    return bench.plan("block3_conv1", units, weights=str(Path(bench.options.weights).resolve()), tries=tries)
-
-
-def _reached(
-    bench: Bench, plan: dict[str, Any], wanted: Sequence[float], whose: str
-) -> tuple[list[Row], list[float]]:
-    """How many steps of our default recipe it takes until every picture is as exciting, and the seconds of that."""
-    found = [
-        bench.run("ours", {**plan, "what": "reach", "wanted": wanted})["tried"][-1]
-        for _ in range(bench.repeats)
-    ]
-    what = f"block3_conv1: our default recipe until {found[0]['reached']} of {found[0]['of']} pictures reach {whose}"
-    seconds = [f["seconds"] for f in found]
-    steps = {
-        "what": f"{what}: steps",
-        "value": found[0]["steps"],
-        "unit": "steps",
-        "all": [f["steps"] for f in found],
-    }
-    return [steps, _seconds(what, "ours", seconds)], seconds
-
-
-def networks(bench: Bench) -> list[Row]:
-    """ResNet50, EfficientNetB0, ConvNeXt-Tiny, ViT-B/16 with random weights: lucent on the same torch model."""
-    rows = []
-    for model, layer in MODELS.items():
-        plan = bench.plan(layer, range(4), model=model, recipe="sharp")
-        try:
-            steps = bench.in_turn({"lucent": ("lucent", {**plan, "units": [0]}), "ours": ("ours", plan)})
-        except RuntimeError as error:
-            rows.append(
-                {
-                    "what": f"{model}: lucent / ours",
-                    "value": None,
-                    "unit": "",
-                    "note": str(error).splitlines()[-1],
-                }
-            )
-            continue
-        rows += [
-            _seconds(f"{model}, {layer}, 224 px: a step of one picture", who, s) for who, s in steps.items()
-        ]
-        rows.append(_ratio(f"{model}: lucent / ours in bfloat16", steps["lucent"], steps["ours"], 3))
-    return rows
-
-
-def precision(bench: Bench) -> list[Row]:
-    """bfloat16 against float32 pictures of the same units: mean activation."""
-    count = 16 if bench.options.quick else 128
-    base = {"weights": None, "net": "tiny-vgg16", "what": "excitation", "recipe": "sharp"}
-    cases = {
-        "tiny-vgg16, block3_conv1": bench.plan("block3_conv1", range(count), **base, size=None, steps=None)
-    }
-    if bench.options.weights:
-        real = {
-            **base,
-            "net": None,
-            "weights": str(Path(bench.options.weights).resolve()),
-            "size": None,
-            "steps": None,
-        }
-        cases["vgg16, block3_conv1"] = bench.plan("block3_conv1", range(count), **real)
-    rows = []
-    for name, plan in cases.items():
-        half, single = (
-            bench.run("ours", {**plan, "precision": p})["activations"] for p in ("bfloat16", "float32")
-        )
-        quotients = [a / b for a, b in zip(half, single, strict=True) if b > 0]
-        what = f"{name}: activation in bfloat16 / float32, mean of {len(quotients)} units"
-        rows.append(_plain(what, [statistics.mean(quotients)], "0.98 to 1.02"))
-    return rows
-
-
-def start(bench: Bench) -> list[Row]:
-    """`import filterscope`, `filterscope --help`, and the first sheet from cold."""
-    sheet = [
-        "-m",
-        "filterscope",
-        "show",
-        "tiny-vgg16",
-        "block3_conv1",
-        "--quiet",
-        "--out",
-        str(bench.folder / "sheet"),
-    ]
-    cases = {
-        "import filterscope": (["-c", "import filterscope"], 0.1),
-        "filterscope --help": (["-m", "filterscope", "--help"], 0.3),
-        "first sheet of tiny-vgg16 from cold": (sheet, 10),
-    }  # fmt: skip
-    spans: dict[str, list[float]] = {"nothing": []}
-    for _ in range(1 if bench.options.quick else 5):
-        spans["nothing"].append(_process(["-c", "pass"]))
-        for name, (arguments, _) in cases.items():
-            spans.setdefault(name, []).append(_process(arguments))
-    rows = [
-        {
-            "what": "python -c pass",
-            "value": statistics.median(spans["nothing"]),
-            "unit": "s",
-            "all": spans["nothing"],
-        }
-    ]
-    for name, (_, aim) in cases.items():
-        rows.append({**_seconds(name, "", spans[name]), "what": name, "aim": f"< {aim} s"})
-    return rows
-
-
-def _process(arguments: Sequence[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    return time.perf_counter() - began
-
-
-JOBS: dict[str, Callable[[Bench], list[Row]]] = {
-    job.__name__: job for job in (deep, own, many, blog, lucent, networks, precision, start)
-}
-
-
-def _seconds(what: str, who: str, spans: Sequence[float]) -> Row:
-    return {"what": f"{what}, {who}", "value": statistics.median(spans), "unit": "s", "all": list(spans)}
-
-
-def _ratio(what: str, theirs: Sequence[float], ours: Sequence[float], aim: float | str) -> Row:
-    quotients = [a / b for a, b in zip(theirs, ours, strict=False)]
-    return _plain(what, quotients, aim if isinstance(aim, str) else f">= {aim:g}")
-
-
-def _plain(what: str, values: Sequence[float], aim: str) -> Row:
-    return {"what": what, "value": statistics.median(values), "unit": "", "aim": aim, "all": list(values)}
-
-
-def _short(answer: dict[str, Any]) -> str:
-    short = {k: v for k, v in answer.items() if not isinstance(v, list) or len(v) <= 4}
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in short.items())
+from speed_bench import Bench
+from speed_jobs import JOBS
 
 
 def main() -> None:
@@ -386,6 +30,12 @@ def main() -> None:
     parser.add_argument("--venvs", help="folder of the peers' virtual environments")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="of every program; 0 leaves it to each")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: the processor time of each program, for a machine that others use too; with --threads 1",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer filters, steps and repeats")
     parser.add_argument("--out", type=Path, default=Path("out/speed"))
     options = parser.parse_args()
@@ -402,5 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    np.seterr(all="raise")
     main()

@@ -4,7 +4,6 @@ time; run by speed.py in its own interpreter, with a plan (speed_plan). With "fi
 """
 
 import contextlib
-import time
 
 import numpy as np
 import torch
@@ -63,7 +62,7 @@ def main():
     else:
         model, layer = vgg16(plan)
     model.eval()
-    clock, pictures, whole = Clock(plan["warm"]), [], []
+    clock, pictures, whole = Clock(plan), [], []
 
     class Ticking(torch.optim.Adam):
         def step(self, closure=None):
@@ -73,16 +72,17 @@ def main():
     for unit in plan["units"]:
         torch.manual_seed(unit)
         np.random.seed(unit)
-        began = time.perf_counter()
+        began = clock.now()
         clock.begin()
         (images,) = render.render_vis(
             model, f"{layer}:{unit}", show_image=False, progress=False,
             param_f=None if plan.get("finish") else lambda: param.image(plan["size"]),
             optimizer=lambda parameters: Ticking(parameters, lr=5e-2),
+            fixed_image_size=plan["size"] if plan["model"] else None,
             thresholds=(512 if plan.get("finish") else plan["steps"] + plan["warm"],),
         )  # fmt: skip
         clock.end()
-        whole.append(time.perf_counter() - began)
+        whole.append(clock.now() - began)
         pictures.append(np.rint(images[0] * 255).clip(0, 255).astype(np.uint8))
     if plan.get("finish"):
         np.save(plan["finish"], np.stack(pictures))

@@ -3,37 +3,39 @@
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from speed_plan import now_of
+
 SIDE = 2048
 
 
-def seconds(function: Callable[[], object], budget: float = 0.7) -> float:
+def seconds(function: Callable[[], object], now: Callable[[], float], budget: float = 0.7) -> float:
     """The median of a function's time, after two runs that do not count."""
     function(), function()
     spans: list[float] = []
-    end = time.perf_counter() + budget
-    while len(spans) < 5 or time.perf_counter() < end:
-        began = time.perf_counter()
+    end = now() + budget
+    while len(spans) < 5 or now() < end:
+        began = now()
         function()
-        spans.append(time.perf_counter() - began)
+        spans.append(now() - began)
     return statistics.median(spans)
 
 
-def limits() -> dict[str, float]:
+def limits(clock: str) -> dict[str, float]:
     """TFLOP/s of a product of two 2048 x 2048 matrices, and GB/s read plus written of a copy beyond the caches."""
+    now = now_of({"clock": clock})
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.randn(SIDE, SIDE).to(dtype), torch.randn(SIDE, SIDE).to(dtype)
-        rate = 2 * SIDE**3 / seconds(lambda a=a, b=b: a @ b)  # type: ignore[misc]
+        rate = 2 * SIDE**3 / seconds(lambda a=a, b=b: a @ b, now)  # type: ignore[misc]
         found[f"matrix_{str(dtype).removeprefix('torch.')}"] = rate / 1e12
     source = torch.randn(48 * 2**20)
     target = torch.empty_like(source)
-    found["copy"] = 2 * source.numel() * 4 / seconds(lambda: target.copy_(source)) / 1e9
+    found["copy"] = 2 * source.numel() * 4 / seconds(lambda: target.copy_(source), now) / 1e9
     return found
 
 

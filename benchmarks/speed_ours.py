@@ -6,7 +6,6 @@
 
 import resource
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from filterscope.measure.scores import Measurer
 from filterscope.networks import Network, open_network
 from filterscope.recipe import Recipe, get_recipe
 from filterscope.target import Target
-from speed_plan import Clock, read, say
+from speed_plan import Clock, now_of, read, say
 
 Plan = dict[str, Any]
 
@@ -54,7 +53,7 @@ def recipe_of(plan: Plan) -> Recipe:
 
 def rate(plan: Plan) -> None:
     """Seconds of each step, and the arithmetic of one picture's step."""
-    net, clock = network(plan), Clock(plan["warm"])
+    net, clock = network(plan), Clock(plan)
     dtype = getattr(torch, plan["precision"])
     for targets in chunks(net, plan):
         goals = targets * 2 if len(targets) == 1 and plan["precision"] == "float32" else targets
@@ -70,11 +69,11 @@ def network_only(net: Network, plan: Plan) -> float:
     targets = chunks(net, plan)[0]
     prepared = prepare(net, targets, dtype=getattr(torch, plan["precision"]), narrow=plan.get("narrow", True))
     pixels = (torch.rand(len(targets), 3, plan["size"], plan["size"]) * 20 + 118).requires_grad_()
-    spans = []
+    spans, now = [], now_of(plan)
     for _ in range(plan["steps"] + plan["warm"]):
-        began = time.perf_counter()
+        began = now()
         gradient_of(prepared, targets, pixels)
-        spans.append((time.perf_counter() - began) / len(targets))
+        spans.append((now() - began) / len(targets))
     return float(np.median(spans[plan["warm"] :]))
 
 
@@ -106,10 +105,11 @@ def arithmetic(net: Network, plan: Plan) -> float:
 
 def drawn(net: Network, plan: Plan, recipe: Recipe) -> tuple[list[float], float]:
     """Each picture's activation as saved, and the seconds of all, preparing and measuring included."""
-    began = time.perf_counter()
+    now = now_of(plan)
+    began = now()
     targets = [Target(plan["layer"], unit) for unit in plan["units"]]
     pictures = list(draw(net, targets, recipe, precision=plan["precision"]))
-    return [p.scores.activation for p in pictures], time.perf_counter() - began
+    return [p.scores.activation for p in pictures], now() - began
 
 
 def excitation(plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """What every program of the speed benchmark is told and says; read in its own interpreter. Free of filterscope.
 
 A plan is one JSON file: {"weights": safetensors file in Keras' layout or null, "model": a torchvision model's name or
-null, "layer", "units", "size", "steps", "warm": steps left out of the timing, "threads", and more for filterscope}.
+null, "layer", "units", "size", "steps", "warm": steps left out of the timing, "threads", "clock": wall or cpu, and
+more for filterscope}.
 A program prints as its last line {"seconds": [of each step that counts, of one picture], ...}.
 """
 
@@ -41,17 +42,22 @@ def random_vgg16():
     return tensors
 
 
+def now_of(plan):
+    """What tells the time: the clock on the wall, or the processor time that this process was given."""
+    return time.process_time if plan["clock"] == "cpu" else time.perf_counter
+
+
 class Clock:
     """Times between ticks, each divided by the pictures that a step works on."""
 
-    def __init__(self, warm):
-        self.warm, self.marks, self.spans = warm, [], []
+    def __init__(self, plan):
+        self.warm, self.marks, self.spans, self.now = plan["warm"], [], [], now_of(plan)
 
     def begin(self):
-        self.marks = [time.perf_counter()]
+        self.marks = [self.now()]
 
     def tick(self, *_, **__):
-        self.marks.append(time.perf_counter())
+        self.marks.append(self.now())
 
     def end(self, pictures=1):
         spans = [(b - a) / pictures for a, b in zip(self.marks, self.marks[1:])]  # noqa: B905

@@ -44,7 +44,8 @@ def main():
     plan = read()
     if plan["threads"]:
         tf.config.threading.set_intra_op_parallelism_threads(plan["threads"])
-    gradient, clock = gradient_of(network(plan)), Clock(plan["warm"])
+        tf.config.threading.set_inter_op_parallelism_threads(plan["threads"])
+    gradient, clock = gradient_of(network(plan)), Clock(plan)
     generator = np.random.default_rng(0)
     for unit in plan["units"]:
         x = ((generator.random((1, plan["size"], plan["size"], 3)) - 0.5) * 20 + 128).astype(np.float32)

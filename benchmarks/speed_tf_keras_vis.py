@@ -23,7 +23,7 @@ class Tick(Callback):
 def main():
     plan = read()
     units, size = plan["units"][:4], plan["size"]
-    clock = Clock(plan["warm"])
+    clock = Clock(plan)
     maximization = ActivationMaximization(network(plan), ReplaceToLinear(), clone=False)
     seeds = np.random.default_rng(0).uniform(0, 255, (len(units), size, size, 3))
     clock.begin()
