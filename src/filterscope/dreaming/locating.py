@@ -63,7 +63,9 @@ class Location:
         pixels = np.asarray(image, np.float32)
         grey = pixels.mean(2, keepdims=True).repeat(3, 2)
         share = heat[..., None]
-        base = 0.4 * grey * (1 - share) + pixels * share  # dark where nothing is seen, however light it is there
+        base = (
+            0.4 * grey * (1 - share) + pixels * share
+        )  # dark where nothing is seen, however light it is there
         mixed = base * (1 - 0.5 * share) + colours * 0.5 * share
         overlay = Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
         if self.largest > 0:
