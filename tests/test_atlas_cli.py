@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from filterscope.atlas.index import read_index
+from filterscope.atlas.run import make_atlas
 from filterscope.cli import main
+from filterscope.recipe import get_recipe
+from filterscope.recipe.parts import Facets
 
 QUICK = ["--steps", "2", "--size", "16", "--precision", "float32"]
 
@@ -91,9 +94,10 @@ def test_wrong_arguments_need_no_torch():
 
 def test_facets(tmp_path):
     """A recipe with several pictures a unit: a file and a row each, and as many in a chunk as fit."""
-    arguments = ["--layers", "block1_conv1", "--set", "facets.count=2"]
-    if atlas("--out", tmp_path, *arguments, "-q") == 2:
-        assert atlas("--out", tmp_path, "--layers", "block1_conv1", "--recipe", "diverse", "-q") == 0
+    recipe = get_recipe("sharp", steps=2, size=16).model_copy(update={"facets": Facets(count=2)})
+    make_atlas(
+        "tiny-vgg16", tmp_path, layers=["block1_conv1"], recipe=recipe, precision="float32", progress=False
+    )
     rows = read_index(tmp_path).to_pylist()
     facets = len({row["facet"] for row in rows})
     assert facets > 1

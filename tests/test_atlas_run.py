@@ -353,6 +353,7 @@ def test_foreign_files_are_left_alone(small, tmp_path):
     (tmp_path / "report.json").write_text("[]")
     with pytest.raises(ArgumentError, match=r"holds report\.json"):
         make_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
     assert (tmp_path / "report.json").read_text() == "[]"
     make_atlas(small, tmp_path, layers=["conv1"], overwrite=True, **QUICK)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -154,18 +155,39 @@ def locked(store: Store, folder: str) -> Iterator[None]:
         yield
         return
     place = Path(store.path(f".{folder}.lock"))
+    made = not place.parent.exists()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        file: IO[str] = place.open("a")
+        file = _locked_file(place)
+    except BlockingIOError:
+        raise OutputError(
+            f"another run is drawing {folder} into {store.address}; wait for it, or choose another --out"
+        ) from None
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
     with file:
         try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                place.unlink()
+                if made:  # nothing came of it
+                    place.parent.rmdir()
+
+
+def _locked_file(place: Path) -> IO[str]:
+    """The lock file, held; anew where another run removed the one that was opened before it was ours."""
+    while True:
+        file = place.open("a")
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if place.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        except FileNotFoundError:
+            pass
         except BlockingIOError:
-            raise OutputError(
-                f"another run is drawing {folder} into {store.address}; wait for it, or choose another --out"
-            ) from None
+            file.close()
+            raise
         except OSError:
-            pass  # a file system without locks
-        yield
+            return file  # a file system without locks
+        file.close()

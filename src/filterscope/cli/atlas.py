@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from filterscope.cli.options import Drawing, drawing_options, json_option, quiet_option, weights_option
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, WorkError
 
 SHOWN = 20  # units that are not ok, printed at the end; the report has all
 
@@ -85,11 +85,7 @@ def atlas(
     elif not quiet:
         _tell(summary)
     if summary["failed"]:
-        click.echo(
-            f"filterscope: {summary['failed']} units failed; the same command with --retry draws them again",
-            err=True,
-        )
-        raise click.exceptions.Exit(1)
+        raise WorkError(f"{summary['failed']} units failed; the same command with --retry draws them again")
 
 
 def _tell(summary: dict[str, Any]) -> None:
