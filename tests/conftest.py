@@ -270,7 +270,9 @@ def descendants(pid: int) -> dict[int, str]:
 @pytest.fixture(scope="session")
 def ray_workers() -> Callable[[int], list[int]]:
     """A function that gives the processes of Ray's workers below a driver, those that are drawing."""
-    return lambda pid: sorted(p for p, name in descendants(pid).items() if name.startswith("ray::Worker.paint"))
+    return lambda pid: sorted(
+        p for p, name in descendants(pid).items() if name.startswith("ray::Worker.paint")
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (64, 64), (20 * i, 100, 200)).save(place / "DIR" / f"{i}.png")
     for name in ("photo.jpg", "other.jpg"):
         Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(place / name)
+    weights = resources.files("filterscope.networks") / "data" / "tiny-vgg16.safetensors"
+    (place / "fine-tuned.safetensors").write_bytes(weights.read_bytes())
     return place
 
 
@@ -46,6 +49,10 @@ def test_commands_run(
         words += ["--weights", str(request.getfixturevalue("real_weights"))]
     if words[0] in ("show", "ladder", "dream", "invert", "caricature", "accentuate"):
         words += ["--steps", "2", "--size", "128" if "@" in line else "32"]
+    if words[0] == "atlas":
+        words += ["--layers", "block1_conv1", "--steps", "2", "--size", "32"]
+    if words[0] == "compare":
+        words += ["--steps", "2", "--size", "32"]
     if words[0] == "show" and "predictions" in line:
         words[2] = "predictions:0,goldfish,monarch"  # so that the file named further down exists
     if words[0] == "rerun":

@@ -10,9 +10,35 @@ from pydantic import ValidationError
 
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import (
+    Crop,
+    Fourier,
+    Jitter,
     LpNorm,
+    NaturalSpectrum,
+    Noise,
+    Pad,
+    Phase,
+    Pixels,
+    Rotate,
+    Scale,
+    TotalVariation,
 )
 from filterscope.recipe.recipe import Recipe
+
+_KINDS = (
+    Pixels,
+    Fourier,
+    Phase,
+    LpNorm,
+    TotalVariation,
+    NaturalSpectrum,
+    Pad,
+    Jitter,
+    Scale,
+    Rotate,
+    Crop,
+    Noise,
+)
 
 
 def apply_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -88,10 +114,21 @@ def _put(place: Any, index: Any, value: Any) -> None:
     """Set a value; another kind of image, regularizer or transform begins at its own defaults."""
     if index == "kind" and place.get("kind", value) != value:
         place.clear()
+        place.update(_defaults(value))
+        return
     old = place.get(index) if isinstance(place, dict) else place[index]
     if isinstance(value, str) and isinstance(old, dict) and "kind" in old:
-        value = {"kind": value}  # image=pixels
+        value = _defaults(value)  # image=pixels
     place[index] = value
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """A part of that kind at its defaults, or the kind alone where there is none or it has values to be given."""
+    found = next((k for k in _KINDS if k.model_fields["kind"].default == kind), None)
+    try:
+        return {"kind": kind} if found is None else json.loads(found().model_dump_json())
+    except ValidationError:
+        return {"kind": kind}
 
 
 def _validated(data: dict[str, Any]) -> Recipe:
