@@ -14,6 +14,7 @@ import torch
 from benchmarks.networks_keras import differences, fill, keras_outputs, torch_outputs
 from keras import layers
 
+import filterscope as fs
 from filterscope.errors import NetworkError, TargetError
 from filterscope.networks import open_network
 from filterscope.networks.keras_config import Constant, Ref, describe
@@ -241,6 +242,36 @@ def test_quantized_models_are_refused():
     dense.quantize("int8")
     with pytest.raises(NetworkError, match=r"layer 'small' \(Dense\) is quantized"):
         open_network(model)
+
+
+def test_tokens_of_a_vision_transformer():
+    """Patches of a picture as a map; the token in front of them, of the class, by name; one patch by its place."""
+    entry = keras.Input((16, 16, 3))
+    x = layers.Reshape((16, 8))(layers.Conv2D(8, 4, strides=4, name="patches")(entry))
+    front = layers.Reshape((1, 8))(layers.Dense(8, name="class")(layers.GlobalAveragePooling1D()(x)))
+    x = layers.Concatenate(axis=1, name="tokens")([front, x])
+    x = x + np.random.default_rng(0).normal(size=(1, 17, 8)).astype(np.float32)
+    y = layers.LayerNormalization(name="norm")(x)
+    x = layers.Add(name="block")([x, layers.MultiHeadAttention(2, 4, name="attention")(y, y)])
+    x = layers.Dense(6, activation="gelu", name="mlp")(x)
+    model = fill(keras.Model(entry, layers.Dense(3, name="end")(x[:, 0])))
+    net = open_network(model)
+    assert_same(model, net)
+    assert net.layers["block"].output_shape == (8, 4, 4)
+    assert net.layer("block@cls").output_shape == (8,)
+    pixels = torch.rand(1, 3, 16, 16)
+    found = torch.from_numpy(torch_outputs(net, pixels)["block"])  # (1, 17, 8)
+    assert torch.allclose(
+        net.part("block")(pixels).output, found[:, 1:].reshape(1, 4, 4, 8).permute(0, 3, 1, 2)
+    )
+    assert torch.allclose(net.part("block@cls")(pixels).output, found[:, 0])
+    assert net.layers["mlp"].linear != net.layers["mlp"].output
+    for target in ("block:2", "block:2@1,3", "block@cls:2", "mlp:1", "attention:0", "end:1"):
+        picture = fs.visualize(
+            net, target, steps=12, size=16, recipe="linear", progress=False, precision="float32"
+        )
+        assert picture.scores.activation > picture.scores.start, target
+    assert not net.layer("end").spatial
 
 
 # --- older Keras --------------------------------------------------------------------------------------------

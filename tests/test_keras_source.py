@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from benchmarks.networks_keras import fill
 
 from filterscope.errors import DownloadError
 from filterscope.networks import open_network
-from filterscope.networks.keras_source import _configured_backend, application_config
+from filterscope.networks.keras_applications import APPLICATIONS
+from filterscope.networks.keras_source import _configured_backend, _make, application_config
 
 
 class Published:
@@ -57,6 +59,40 @@ def test_hidden_layers_need_the_small_file(publish):
     assert published.fetched == [False]
     assert all(np.isfinite(p.numpy()).all() for p in net.part("block1_conv2").parameters())
     assert len(net.weights.sha256) == 64
+
+
+DOWNLOADED = ["convnexttiny", "efficientnetb0", "mobilenet", "mobilenetv3small", "inceptionv3"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in DOWNLOADED else pytest.mark.slow) for n in APPLICATIONS]
+)
+def test_every_applications_files(name, monkeypatch):
+    """Of each application the file without the classes serves its hidden layers, the whole file the others, whatever
+    Keras has counted its layers' names up to; the hash does not hang on which was fetched."""
+    fetched = []
+    made = {top: fill(_make(APPLICATIONS[name], weights=None, include_top=top)) for top in (True, False)}
+    weighty = {top: [layer for layer in model.layers if layer.weights] for top, model in made.items()}
+    for one, other in zip(weighty[False], weighty[True], strict=False):
+        if [w.shape for w in one.weights] == [w.shape for w in other.weights]:
+            one.set_weights(other.get_weights())
+
+    def fetch(self, top):
+        fetched.append(top)
+        return made[top]
+
+    monkeypatch.setattr("filterscope.networks.keras_source.DownloadedWeights._fetch", fetch)
+    net = open_network(name)
+    wanting = [n for n, (_, tensors) in net.weights.slots.items() if tensors]
+    net.part(wanting[len(wanting) // 2])
+    assert fetched == [False]
+    before = net.weights.sha256
+    net.part(list(net.layers)[-1])
+    assert fetched == [False, True]
+    assert net.loaded == set(net.layers)
+    whole = open_network(name)
+    whole.part(list(net.layers)[-1])
+    assert whole.weights.sha256 == before
 
 
 FAILURES = [

@@ -109,7 +109,7 @@ def _relu(config: Config, shape: Shape) -> Built:
 
 
 def _leaky(config: Config, shape: Shape) -> Built:
-    slope = config.get("negative_slope", config.get("alpha", 0.3))  # Keras 2 calls it alpha
+    slope: Any = config.get("negative_slope", config.get("alpha", 0.3))  # Keras 2 calls it alpha
     return Built(nn.LeakyReLU(float(slope)), acts=True)
 
 

@@ -50,7 +50,7 @@ class MultiHeadAttention(nn.Module):
                 self.slots.append(Slot(f"{part}/bias", offset, f"{part}_bias", store=f"{folder}/vars/1"))
 
     def _heads(self, x: Tensor, part: str) -> Tensor:
-        bias = getattr(self, f"{part}_bias")
+        bias: Tensor | None = getattr(self, f"{part}_bias")
         result = torch.einsum("bte,ehd->bhtd", x, self.get_parameter(part))
         return result if bias is None else result + bias[:, None]
 
@@ -67,8 +67,8 @@ class MultiHeadAttention(nn.Module):
         else:
             mixed = F.scaled_dot_product_attention(q, k, v)
         out = torch.einsum("bhtd,hde->bte", mixed, self.get_parameter("attention_output"))
-        if self.attention_output_bias is not None:
-            out = out + self.attention_output_bias
+        bias: Tensor | None = getattr(self, "attention_output_bias")  # noqa: B009
+        out = out if bias is None else out + bias
         out = out.transpose(1, 2).reshape(out.shape[0], out.shape[2], *places)
         return out if scores is None else (out, own_order(scores))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, isqrt, prod
 from typing import Any
@@ -49,6 +49,7 @@ class KerasGraph:
     layers: dict[str, Layer]
     slots: Slots
     input: InputSpec
+    tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls: tokens that stand for no patch
 
 
 @dataclass
@@ -288,9 +289,29 @@ class Reader:
             self._node(name, Places(_map_shape(shape)), [node])
         return name
 
+    def tokens(self, layers: Mapping[str, Layer]) -> Iterator[Layer]:
+        """Of layers of a square of patches, each token in front of them as a vector: `LAYER@cls`, `LAYER@reg1` ..."""
+        for name, layer in layers.items():
+            row = self.rows[name]
+            shape = row.value.shape
+            extra = shape[1] - prod(layer.output_shape[1:]) if len(shape) == 2 else 0
+            for i in range(extra):
+                own = f"{name}@{f'reg{i}' if i else 'cls'}"
+                picked = []
+                for source in (row.value.node, row.linear):
+                    fitting = source if self.shapes[source] == shape else row.value.node
+                    node = f"token_{i}_of_{fitting}"
+                    if node not in self.nodes:
+                        self._node(node, Token(i), [fitting])
+                    picked.append(node)
+                yield replace(
+                    layer, name=own, output_shape=shape[:1], parameters=0, output=picked[0], linear=picked[1]
+                )
+
     def _above(self, name: str, known: dict[str, set[str]]) -> set[str]:
         """All that a row is made of; a model's own row stands before its layers' rows."""
-        found, todo = set(), [name]
+        found: set[str] = set()
+        todo = [name]
         while todo:
             row = self.rows[todo.pop()]
             for parent in {*row.inputs, row.owner} - found:
@@ -339,7 +360,18 @@ class Places(nn.Module):
         side = isqrt(x.shape[2]) if self.square else 0
         if not self.square or x.shape[2] - side**2 > MOST_EXTRA:
             return x[:, :, None]
-        return x[:, :, x.shape[2] - side**2 :].unflatten(2, (side, side))
+        return x[:, :, x.shape[2] - side**2 :].reshape(*x.shape[:2], side, side)
+
+
+class Token(nn.Module):
+    """One token of (B, C, tokens), as (B, C)."""
+
+    def __init__(self, index: int):
+        super().__init__()
+        self.index = index
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, self.index]
 
 
 def _map_shape(shape: Shape) -> Shape:
@@ -372,6 +404,7 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
         if row.built.slots and row.owner == n
     }
     layers = {row.name: row for row in reader.layers()}
+    tokens = {token.name: token for token in reader.tokens(layers)}
     reader.graph.output(tuple(reader.nodes[n] for n in outputs))
     graph = fx.GraphModule(reader.root, reader.graph).eval()
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
@@ -379,7 +412,7 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     spec = InputSpec(
         size=first[1], channels=first[0], mean=(0.0,) * first[0], std=(1.0,) * first[0], fixed=fixed
     )
-    return KerasGraph(graph, layers, slots, spec)
+    return KerasGraph(graph, layers, slots, spec, tokens)
 
 
 def _pick(values: list[Value], position: int, name: str) -> Value:

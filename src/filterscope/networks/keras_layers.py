@@ -7,6 +7,7 @@ A joiner takes the shapes of several inputs. This module holds the products; the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import torch.nn.functional as F
@@ -33,7 +34,8 @@ from filterscope.networks.keras_parts import (
 
 __all__ = ["ACTIVATIONS", "BUILDERS", "JOINERS", "Built", "SamePad", "activation_of"]
 
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
+_CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
+_Wanted = dict[str, tuple[Shape, str, tuple[int, ...]]]  # Keras name -> shape, torch parameter, axes
 
 
 def _conv(count: int) -> Builder:
@@ -50,9 +52,9 @@ def _conv(count: int) -> Builder:
             pad, padding = padding_of(config, kernel, stride, dilation)
         conv = _CONVOLUTIONS[count](
             shape[0], filters, kernel, stride, padding, dilation, groups, bias=bias, device="meta"
-        )  # type: ignore[arg-type]
+        )
         axes = (count + 1, count, *range(count))
-        slots = {"kernel": ((*kernel, shape[0] // groups, filters), "conv.weight", axes)}
+        slots: _Wanted = {"kernel": ((*kernel, shape[0] // groups, filters), "conv.weight", axes)}
         if bias:
             slots["bias"] = ((filters,), "conv.bias", ())
         window = same_window(kernel, stride, dilation)
@@ -66,10 +68,10 @@ def _depthwise(config: Config, shape: Shape) -> Built:
     kernel, stride, dilation = (sides(config.get(k, 1)) for k in ("kernel_size", "strides", "dilation_rate"))
     channels, each, bias = shape[0], int(config.get("depth_multiplier") or 1), config["use_bias"]
     pad, padding = padding_of(config, kernel, stride, dilation)
-    conv = nn.Conv2d(
+    conv = _CONVOLUTIONS[2](
         channels, channels * each, kernel, stride, padding, dilation, channels, bias=bias, device="meta"
-    )  # type: ignore[arg-type]
-    slots = {"kernel": ((*kernel, channels, each), "conv.weight", (2, 3, 0, 1))}
+    )
+    slots: _Wanted = {"kernel": ((*kernel, channels, each), "conv.weight", (2, 3, 0, 1))}
     if bias:
         slots["bias"] = ((channels * each,), "conv.bias", ())
     window = same_window(kernel, stride, dilation)
@@ -82,11 +84,11 @@ def _separable(config: Config, shape: Shape) -> Built:
     channels, each, bias = shape[0], int(config.get("depth_multiplier") or 1), config["use_bias"]
     middle, filters = channels * each, int(config["filters"])
     pad, padding = padding_of(config, kernel, stride, dilation)
-    depthwise = nn.Conv2d(
+    depthwise = _CONVOLUTIONS[2](
         channels, middle, kernel, stride, padding, dilation, channels, bias=False, device="meta"
-    )  # type: ignore[arg-type]
+    )
     pointwise = nn.Conv2d(middle, filters, 1, bias=bias, device="meta")
-    slots = {
+    slots: _Wanted = {
         "depthwise_kernel": ((*kernel, channels, each), "depthwise.weight", (2, 3, 0, 1)),
         "pointwise_kernel": ((1, 1, middle, filters), "pointwise.weight", (3, 2, 0, 1)),
     }
@@ -132,7 +134,7 @@ def _transposed(config: Config, shape: Shape) -> Built:
     require_channels_last(config)
     kernel, stride, dilation = (sides(config.get(k, 1)) for k in ("kernel_size", "strides", "dilation_rate"))
     filters, bias = int(config["filters"]), config["use_bias"]
-    slots = {"kernel": ((*kernel, filters, shape[0]), "weight", (3, 2, 0, 1))}
+    slots: _Wanted = {"kernel": ((*kernel, filters, shape[0]), "weight", (3, 2, 0, 1))}
     if bias:
         slots["bias"] = ((filters,), "bias", ())
     module = TransposedConv(meta(shape[0], filters, *kernel), meta(filters) if bias else None, config)
@@ -154,7 +156,7 @@ class DenseOnMaps(nn.Module):
 def _dense(config: Config, shape: Shape) -> Built:
     units, bias = int(config["units"]), config["use_bias"]
     linear = nn.Linear(shape[0], units, bias=bias, device="meta")
-    slots = {"kernel": ((shape[0], units), "dense.weight", (1, 0))}
+    slots: _Wanted = {"kernel": ((shape[0], units), "dense.weight", (1, 0))}
     if bias:
         slots["bias"] = ((units,), "dense.bias", ())
     module = in_row(dense=linear) if len(shape) == 1 else DenseOnMaps(linear)

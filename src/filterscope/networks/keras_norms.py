@@ -25,6 +25,7 @@ from filterscope.networks.keras_parts import (
 )
 from filterscope.networks.weights import Slot
 
+Wanted = dict[str, tuple[Shape, str, tuple[int, ...]]]  # Keras name -> shape, torch parameter, axes
 EPSILON = 1e-7  # keras.config.epsilon()
 
 
@@ -33,7 +34,7 @@ def _batch_norm(config: Config, shape: Shape) -> Built:
     kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     norm = kind(shape[0], eps=float(config.get("epsilon", 1e-3)), device="meta")
     norm.num_batches_tracked = None
-    slots = {}
+    slots: Wanted = {}
     for used, name, parameter, usual in (("scale", "gamma", "weight", 1.0), ("center", "beta", "bias", 0.0)):
         if config.get(used, True):
             slots[name] = ((shape[0],), parameter, ())
@@ -80,7 +81,7 @@ def _layer_norm(config: Config, shape: Shape) -> Built:
     sizes = tuple(whole[a] for a in axes)
     square = bool(config.get("rms_scaling"))
     norm = LayerNorm(axes, sizes, float(config.get("epsilon", 1e-3)), "variance" if square else "layer")
-    slots = {}
+    slots: Wanted = {}
     if config.get("scale", True) or square:
         norm.weight = meta(*sizes)
         slots["gamma"] = (sizes, "weight", ())
@@ -105,7 +106,7 @@ def _group_norm(config: Config, shape: Shape) -> Built:
     groups = config.get("groups", 32)
     groups = shape[0] if groups == -1 else int(groups)
     norm = nn.GroupNorm(groups, shape[0], eps=float(config.get("epsilon", 1e-3)), device="meta")
-    slots = {}
+    slots: Wanted = {}
     for used, name, parameter, usual in (("scale", "gamma", "weight", 1.0), ("center", "beta", "bias", 0.0)):
         if config.get(used, True):
             slots[name] = ((shape[0],), parameter, ())
@@ -180,11 +181,10 @@ def standardizing(mean: Tensor, variance: Tensor, invert: bool = False) -> Affin
 def _normalization(config: Config, shape: Shape) -> Built:
     mean, variance, invert = config.get("mean"), config.get("variance"), bool(config.get("invert"))
     if mean is not None and variance is not None:
-        numbers = [_per_channel(value, shape[0]) for value in (mean, variance)]
-        return Built(standardizing(*numbers, invert))
+        return Built(standardizing(_per_channel(mean, shape[0]), _per_channel(variance, shape[0]), invert))
     if config.get("axis", -1) is None or axes_of(config, shape) != (len(shape),):
         raise NetworkError(f"axis {config.get('axis')!r} is not supported; only the last is")
-    slots = {
+    slots: Wanted = {
         "mean": ((shape[0],), "mean", ()),
         "variance": ((shape[0],), "variance", ()),
         "count": ((), "count", ()),

@@ -161,7 +161,7 @@ def _network(
     if isinstance(weights, WeightTable):
         lift_preprocessing(graph, weights.tensors)
     layers = {n: dataclasses.replace(row, trained=weights.covers(n)) for n, row in graph.layers.items()}
-    return Network(name, graph.graph, layers, graph.input, weights, classes)
+    return Network(name, graph.graph, layers, graph.input, weights, classes, tokens=graph.tokens)
 
 
 def _classes(name: str) -> Sequence[Sequence[str]]:

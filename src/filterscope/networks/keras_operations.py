@@ -104,7 +104,7 @@ def _reduced(function: Callable[..., Tensor]) -> Function:
 
 
 def _reshape(config: Config, x: Tensor, newshape: Any = None, **kwargs: Any) -> Tensor:
-    shape = newshape or kwargs.get("shape") or config.get("newshape") or config.get("shape")
+    shape = newshape or kwargs.get("shape") or config.get("newshape") or config["shape"]
     return x.reshape(x.shape[0], *[-1 if s is None else int(s) for s in shape[1:]])
 
 
@@ -117,8 +117,8 @@ def _transpose(config: Config, x: Tensor, **kwargs: Any) -> Tensor:
 
 def _concatenate(config: Config, xs: Sequence[Tensor], axis: Any = None, **kwargs: Any) -> Tensor:
     axis = int(_axis(config, {} if axis is None else {"axis": axis}, -1))
-    largest = torch.broadcast_shapes(*[x.shape[:1] for x in xs])
-    return torch.cat([x.expand(*largest, *x.shape[1:]) for x in xs], axis)
+    batch = max(len(x) for x in xs)  # an array that the model holds stands once for all pictures
+    return torch.cat([x.expand(batch, *x.shape[1:]) for x in xs], axis)
 
 
 def _split(config: Config, x: Tensor, *args: Any, **kwargs: Any) -> Sequence[Tensor]:
@@ -151,8 +151,8 @@ def _softmax(config: Config, x: Tensor, **kwargs: Any) -> Tensor:
 
 
 def _clip(config: Config, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    low, high = (*args, *(config.get(k, kwargs.get(k)) for k in ("x_min", "x_max")[len(args) :]))
-    return x.clamp(low, high)
+    given = [*args, *(config.get(k, kwargs.get(k)) for k in ("x_min", "x_max")[len(args) :])]
+    return x.clamp(given[0], given[1])
 
 
 def _pad(config: Config, x: Tensor, **kwargs: Any) -> Tensor:

@@ -57,9 +57,9 @@ class SameAverage(nn.Module):
         self.pad = pad
 
     def forward(self, x: Tensor) -> Tensor:
-        pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool1d
-        means = pool(self.pad(x), self.pad.kernel, self.pad.stride)  # type: ignore[operator]
-        shares = pool(self.pad(torch.ones_like(x[:1, :1])), self.pad.kernel, self.pad.stride)  # type: ignore[operator]
+        pool: Callable[..., Tensor] = F.avg_pool2d if x.ndim == 4 else F.avg_pool1d
+        means = pool(self.pad(x), self.pad.kernel, self.pad.stride)
+        shares = pool(self.pad(torch.ones_like(x[:1, :1])), self.pad.kernel, self.pad.stride)
         return means / shares
 
 
@@ -84,13 +84,13 @@ def _pool(kind: str, count: int) -> Builder:
         pad, native = padding_of(config, kernel, stride, ones, float("-inf") if kind == "max" else 0.0)
         module: nn.Module
         if kind == "max":
-            largest = nn.MaxPool2d if count == 2 else nn.MaxPool1d
-            module = in_row(pad=pad, pool=largest(kernel, stride, native))  # type: ignore[arg-type]
+            largest: Callable[..., nn.Module] = nn.MaxPool2d if count == 2 else nn.MaxPool1d
+            module = in_row(pad=pad, pool=largest(kernel, stride, native))
         elif pad is not None:
             module = SameAverage(pad)
         else:
-            average = nn.AvgPool2d if count == 2 else nn.AvgPool1d
-            pool = average(kernel, stride, native, count_include_pad=False)  # type: ignore[arg-type]
+            average: Callable[..., nn.Module] = nn.AvgPool2d if count == 2 else nn.AvgPool1d
+            pool = average(kernel, stride, native, count_include_pad=False)
             module = in_row(pool=pool)
         return Built(module, window=same_window(kernel, stride, ones), pools=True)
 

@@ -128,7 +128,9 @@ class DownloadedWeights:
             model = self._fetch(top)
             names = canonical_names(model.get_config())
             unhashed = [layer for layer in self.slots if layer not in self.hidden]
-            self.parts[top] = model_weights(model, self.slots, names=names, unhashed=unhashed)
+            self.parts[top] = model_weights(
+                model, self.slots, names=names, unhashed=unhashed, known_only=True
+            )
         return self.parts[top]
 
     def _fetch(self, top: bool) -> Any:
@@ -148,11 +150,17 @@ def downloaded_weights(name: str, slots: Slots) -> DownloadedWeights:
 
 
 def model_weights(
-    model: Any, slots: Slots, *, names: Mapping[str, str] | None = None, unhashed: Sequence[str] = ()
+    model: Any,
+    slots: Slots,
+    *,
+    names: Mapping[str, str] | None = None,
+    unhashed: Sequence[str] = (),
+    known_only: bool = False,
 ) -> WeightTable:
     """The tensors of a live Keras model, on whatever backend it runs; copied, never changed.
 
-    `names` renames layers. Layers named in `unhashed` are left out of the weights' sha256.
+    `names` renames layers. Layers named in `unhashed` are left out of the weights' sha256. With `known_only` layers
+    that the network does not have are passed over: ConvNeXt without its classes ends in a norm of its own.
     """
     keras = import_keras()
 
@@ -162,6 +170,7 @@ def model_weights(
     table = {
         name: [(title, tuple(v.shape), reader(v)) for title, v in zip(_titles(weights), weights, strict=True)]
         for name, weights in _weights_of(model, names or {})
+        if name in slots or not known_only
     }
 
     def digest() -> str:
