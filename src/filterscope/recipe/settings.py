@@ -25,7 +25,7 @@ from filterscope.recipe.parts import (
 )
 from filterscope.recipe.recipe import Recipe
 
-_KINDS = (
+_KINDS: tuple[Any, ...] = (
     Pixels,
     Fourier,
     Phase,
