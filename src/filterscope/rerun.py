@@ -129,7 +129,8 @@ def _opened(
         kind = "a person's own file" if is_factory(name.partition("?")[0]) else "a model object"
         raise ImageError(
             f"{str(picture)!r} was drawn from {kind} {name!r}, which its record alone does not open; name it "
-            f"with --net path/to/file.py:factory, or draw it again in Python: visualize(model, {str(told['target'])!r}, recipe=..., seed={told['seed']})"
+            f"with --net path/to/file.py:factory, or draw it again in Python: "
+            f"visualize(model, {str(told['target'])!r}, recipe=..., seed={told['seed']})"
         )
     return open_network(name, weights=found)
 
