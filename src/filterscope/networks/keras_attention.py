@@ -51,7 +51,8 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, x: Tensor, part: str) -> Tensor:
         bias: Tensor | None = getattr(self, f"{part}_bias")
-        result = torch.einsum("bte,ehd->bhtd", x, self.get_parameter(part))
+        kernel: Tensor = getattr(self, part)
+        result = torch.einsum("bte,ehd->bhtd", x, kernel)
         return result if bias is None else result + bias[:, None]
 
     def forward(
@@ -66,7 +67,8 @@ class MultiHeadAttention(nn.Module):
             mixed = scores @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v)
-        out = torch.einsum("bhtd,hde->bte", mixed, self.get_parameter("attention_output"))
+        kernel: Tensor = getattr(self, "attention_output")  # noqa: B009
+        out = torch.einsum("bhtd,hde->bte", mixed, kernel)
         bias: Tensor | None = getattr(self, "attention_output_bias")  # noqa: B009
         out = out if bias is None else out + bias
         out = out.transpose(1, 2).reshape(out.shape[0], out.shape[2], *places)
