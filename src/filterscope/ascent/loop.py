@@ -94,6 +94,7 @@ def ascend(
             canvas.parameters.grad = normalized(gradient, recipe.gradient)
             optimizer.param_groups[0]["lr"] = rate_at(recipe.optimizer, step, count)
             optimizer.step()
+            canvas.parameters.grad = None  # of a large picture the next step has better use for the memory
             trace.append(told)
             if on_step is not None:
                 on_step(len(trace), told, partial(_shown, canvas))

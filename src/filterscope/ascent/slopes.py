@@ -89,17 +89,17 @@ def repeated(goals: Sequence[Objective], recipe: Recipe) -> list[Objective]:
 
 def normalized(gradient: Tensor, how: str) -> Tensor:
     """Each picture's gradient as the recipe asks: "plain", or over its root mean square (+ 1e-7), of the whole
-    ("rms") or half of the whole and half of the place ("local": the geometric mean of both)."""
+    ("rms") or half of the whole and half of the place ("local": the geometric mean of both); in the same memory."""
     if how == "plain":
         return gradient
     whole = _rms(gradient).view(-1, *[1] * (gradient.ndim - 1))
     if how == "rms" or gradient.ndim != 4:
-        return gradient / (whole + 1e-7)
+        return gradient.div_(whole + 1e-7)
     sides = (gradient.shape[-2], gradient.shape[-1])
     coarse = (max(1, round(sides[0] / AROUND)), max(1, round(sides[1] / AROUND)))
     around = F.adaptive_avg_pool2d(gradient.square().mean(1, keepdim=True), coarse).sqrt()
     around = F.interpolate(around, sides, mode="bilinear", align_corners=False)
-    return gradient / torch.maximum(around, LEAST * whole).mul_(whole).sqrt_().add_(1e-7)
+    return gradient.div_(torch.maximum(around, LEAST * whole).mul_(whole).sqrt_().add_(1e-7))
 
 
 def _per_picture(values: Tensor, recipe: Recipe) -> Tensor:

@@ -28,7 +28,7 @@ def to_bytes(pixels: Tensor, output: str) -> np.ndarray:
     if output == "standardize":
         flat = torch.stack([(p - p.mean()) / (p.std(correction=0) + 1e-5) for p in x])
         x = (flat * 0.1 + 0.5).clamp(0, 1) * 255
-    return x.clamp(0, 255).round().permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return x.clamp(0, 255).round_().permute(0, 2, 3, 1).to(torch.uint8).numpy()
 
 
 @dataclass(frozen=True)
