@@ -49,7 +49,7 @@ def visualize(
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
         or several of these.
-    recipe: a preset ("sharp", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
+    recipe: a preset ("sharp", "natural", "distill", "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.

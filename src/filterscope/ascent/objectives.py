@@ -123,7 +123,10 @@ def _value(
     if isinstance(goal, WholeLayer):
         return taps[goal.layer].output.float().square().mean()
     if isinstance(goal, Direction):
-        return _along(taps[goal.layer].output.float(), goal)
+        heard = taps[goal.layer]
+        channels = [i for i, _ in goal.vector]
+        asleep = ascend and heard.linear is not heard.output and not heard.output[:, channels].detach().any()
+        return _along((heard.linear if asleep else heard.output).float(), goal)
     assert isinstance(goal, Target)
     unit = torch.tensor([goal.unit], device=taps[goal.layer].output.device)
     score = _ascended if ascend else _plain

@@ -43,14 +43,19 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> torch.optim.Optimiz
         and kind is not torch.optim.Optimizer
     }
     known["BlogRMSprop"] = BlogRMSprop
-    for closure_only in ("LBFGS", "SparseAdam"):
-        known.pop(closure_only, None)
+    for unfit in ("LBFGS", "SparseAdam", "Muon"):  # a closure, sparse gradients, matrices
+        known.pop(unfit, None)
     if recipe.name not in known:
         near = did_you_mean(recipe.name, known)
         raise RecipeError(f"unknown optimizer {recipe.name!r}{near} (known: {', '.join(sorted(known))})")
+    for option in ("capturable", "differentiable", "maximize"):
+        if recipe.options.get(option):
+            raise RecipeError(
+                f"optimizer {recipe.name}: the option {option!r} is not for the ascent of pictures"
+            )
     try:
         made: torch.optim.Optimizer = known[recipe.name]([parameters], lr=recipe.lr, **recipe.options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"optimizer {recipe.name} does not take these settings: {error}") from None
     return made
 

@@ -89,7 +89,7 @@ class Store:
         """A JSON file's value, None where it is absent; OutputError where it is damaged."""
         try:
             return json.loads(self.read(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
             raise OutputError(

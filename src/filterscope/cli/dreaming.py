@@ -11,6 +11,7 @@ import click
 
 from filterscope.cli.options import (
     Drawing,
+    Finite,
     animation_kind,
     device_option,
     drawing_options,
@@ -44,14 +45,12 @@ image_argument = click.argument("image", type=PATH)
 @click.option(
     "--octaves", type=click.IntRange(1, 20), help="Sizes, each 1.4 times the one before [the recipe's own]."
 )
-@click.option(
-    "--strength", type=click.FloatRange(min=0, min_open=True), help="Pixel values a step [the recipe's own]."
-)
+@click.option("--strength", type=Finite(min=0, min_open=True), help="Pixel values a step [the recipe's own].")
 @frames_option
 @click.option("--zoom", is_flag=True, help="The animation is an endless zoom into the dream.")
 @click.option(
     "--zoom-factor",
-    type=click.FloatRange(1, 2, min_open=True),
+    type=Finite(1, 2, min_open=True),
     default=1.04,
     show_default=True,
     help="How far each frame of --zoom steps into the one before.",
@@ -219,7 +218,7 @@ caricature = _likeness(
 @click.argument("target")
 @click.option(
     "--keep",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=1.0,
     show_default=True,
     help="How much nearness to the photograph weighs against the unit.",

@@ -83,6 +83,17 @@ out_option = click.option(
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 
+
+class Finite(click.FloatRange):
+    """A range of numbers, which "nan" is not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
 frames_option = click.option(
     "--frames", type=click.IntRange(min=2, max=2000), metavar="N", help="Write an animation of N frames too."
 )
@@ -91,7 +102,7 @@ format_option = click.option(
     help="Of the animation: webp, gif or mp4 (mp4: filterscope[video]).",
 )  # fmt: skip
 fps_option = click.option(
-    "--fps", type=click.FloatRange(0.1, 120), default=12.0, show_default=True, help="Frames a second."
+    "--fps", type=Finite(0.1, 120), default=12.0, show_default=True, help="Frames a second."
 )
 
 

@@ -29,6 +29,8 @@ from filterscope.target import Target
 COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
 SHOWN = 320  # an overlay's shorter side is enlarged to this, so that its mark can be seen
 
+LARGEST = 4_000_000  # pixels that are looked at whole, with their gradient
+
 
 @dataclass(frozen=True, eq=False)
 class Location:
@@ -178,7 +180,13 @@ def _sides(net: Network, layer: str, photograph: Photograph, size: int | None) -
     shorter = size or net.picture_size(layer)
     net.output_shape(layer, shorter)
     scale = shorter / min(width, height)
-    return max(shorter, round(height * scale)), max(shorter, round(width * scale))
+    rows, columns = max(shorter, round(height * scale)), max(shorter, round(width * scale))
+    if rows * columns > LARGEST:
+        raise ArgumentError(
+            f"a shorter side of {shorter} px makes this photograph of {width} x {height} px {columns} x {rows} px, "
+            "too large to be looked at whole; crop it, or give a smaller --size"
+        )
+    return rows, columns
 
 
 def _own_map(net: Network, goal: Target, pixels: Tensor) -> tuple[str, Tensor, float, None]:

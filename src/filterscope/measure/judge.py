@@ -31,7 +31,9 @@ class Judge:
         layer = class_layer(self.network)
         part = self.network.part(layer, softmax=True).eval()
         spec = self.network.input
-        pixels = torch.stack([pixels_of(p.to_pil(), spec, keep=not spec.fixed) for p in pictures])
+        sides = {min(p.image.shape[:2]) for p in pictures}
+        keep = not spec.fixed and all(self.network.runs(layer, side) for side in sides)
+        pixels = torch.stack([pixels_of(p.to_pil(), spec, keep=keep) for p in pictures])
         with torch.no_grad():
             rows = part(spec.preprocess(pixels)).softmax
         return [

@@ -5,6 +5,8 @@ Every source (Keras, PyTorch, files) ends here, and everything after starts here
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -194,9 +196,14 @@ class Network:
             self._require_trained(row)
         if isinstance(term, Target | Direction):
             row = self.layer(term.layer)
-            largest = term.unit if isinstance(term, Target) else max(i for i, _ in term.vector)
-            if largest >= row.units:
-                raise TargetError(f"{row.name} has units 0 to {row.units - 1} (got {largest} in {term})")
+            asked = [term.unit] if isinstance(term, Target) else [i for i, weight in term.vector if weight]
+            if not asked:
+                raise TargetError(f"{term} has no direction: every weight is 0")
+            wrong = [i for i in asked if not isinstance(i, int) or not 0 <= i < row.units]
+            if wrong:
+                raise TargetError(f"{row.name} has units 0 to {row.units - 1} (got {wrong[0]!r} in {term})")
+            if term.at is not None and min(term.at) < 0:
+                raise TargetError(f"rows and columns are counted from 0 (got {term.at[0]},{term.at[1]})")
             if term.at is not None and not row.spatial:
                 raise TargetError(f"{row.name} has no rows and columns: leave out @{term.at[0]},{term.at[1]}")
 
@@ -269,7 +276,8 @@ class Network:
         where that is smaller so that there is room to see something; the only size where it takes just one."""
         if self.takes_one_size(layer):
             return self.input.size
-        return usual or max(self.input.size, 128)
+        size = usual or max(self.input.size, 128)
+        return size if self.runs(layer, size) else self.input.size
 
     def takes_one_size(self, layer: str) -> bool:
         """Whether the layer runs at the network's own size alone, as all behind a Flatten do."""
@@ -333,7 +341,12 @@ class Network:
     def _run_shapes(self, row: Layer, size: int) -> tuple[int, ...] | None:
         if row.output not in self._on_meta:
             part = self.cut([row.output])
-            tensors = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+            tensors = {  # by one name a module: one that is called twice stands under two
+                f"{path}.{name}" if path else name: tensor
+                for path, module in part.named_modules()
+                for name, tensor in (*module._parameters.items(), *module._buffers.items())
+                if tensor is not None
+            }
             self._on_meta[row.output] = (
                 part,
                 {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()},
@@ -341,8 +354,9 @@ class Network:
         part, meta = self._on_meta[row.output]
         image = torch.empty(1, self.input.channels, size, size, device="meta")
         try:
-            with torch.no_grad():
-                (out,) = torch.func.functional_call(part, meta, (image,))
+            # a traced graph prints what it raises
+            with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+                (out,) = torch.func.functional_call(part, meta, (image,), tie_weights=False)
         except Exception:  # whatever operations and a person's own code raise at a size they do not take
             return None
         return tuple(out.shape[1:]) if all(out.shape) else None

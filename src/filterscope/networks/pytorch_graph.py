@@ -121,6 +121,8 @@ class _Reader:
         self._row(f"{call.name}.concat", "AttentionConcat", mixed, None)
         concat = self.layers[f"{call.name}.concat"]
         whole = self._view(mixed, layout)
+        if whole.meta["val"].shape[1] % heads:
+            return
         strength = self._add(f"heads_of_{safe_attribute(call.name)}", HeadStrength(heads), (whole,))
         self.layers[f"{call.name}.heads"] = replace(
             concat, name=f"{call.name}.heads", kind="AttentionHeads", output_shape=(heads, *concat.output_shape[1:]),

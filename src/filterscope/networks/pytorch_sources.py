@@ -61,12 +61,16 @@ def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Netw
     published = models.get_model_weights(name).DEFAULT
     spec = _torchvision_input(published, name)
     classes = _imagenet() if len(published.meta.get("categories", ())) == 1000 else ()
-    as_trained = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
+    as_trained: dict[str, Any] = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
 
     def build(pretrained: bool) -> nn.Module:
-        module: nn.Module = models.get_model(
-            name, weights=published if pretrained else None, **({} if pretrained else as_trained)
-        )
+        bare = {} if pretrained else dict(as_trained)
+        if (
+            not pretrained
+            and "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters
+        ):
+            bare["weights_backbone"] = None  # else a backbone is downloaded
+        module: nn.Module = models.get_model(name, weights=published if pretrained else None, **bare)
         return module
 
     module = _built(build, f"torchvision:{name}", weights)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import (
     Crop,
+    Facets,
     Fourier,
     Jitter,
     LpNorm,
@@ -107,6 +108,8 @@ def _assign(data: dict[str, Any], key: str, value: Any, recipe: str) -> None:
         if final:
             _put(place, index, value)
         else:
+            if index == "facets" and place[index] is None:
+                place[index] = Facets().model_dump()  # facets.count=3 where there were none
             place = place[index]
 
 
@@ -116,6 +119,8 @@ def _put(place: Any, index: Any, value: Any) -> None:
         place.clear()
         place.update(_defaults(value))
         return
+    if index == "name" and "options" in place and value != place["name"]:
+        place["options"] = {}  # of another optimiser
     old = place.get(index) if isinstance(place, dict) else place[index]
     if isinstance(value, str) and isinstance(old, dict) and "kind" in old:
         value = _defaults(value)  # image=pixels
