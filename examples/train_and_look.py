@@ -120,8 +120,11 @@ def torch_network(kind: str, shape: tuple[int, ...], classes: int) -> Any:
         else:
             stage = [nn.MaxPool2d(2), *convolution(inputs, outputs), *convolution(outputs, outputs)]
         network.add_module(f"stage{i}", nn.Sequential(*stage))
-    network.add_module("pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    network.add_module("classes", nn.Linear(widths[-1], classes))
+    side = 1 if kind == "resnet" else size // 2 ** (len(widths) - 1)
+    # a residual network takes the mean over places, a plain one knows them
+    pool = [nn.AdaptiveAvgPool2d(1)] if kind == "resnet" else []
+    network.add_module("flat", nn.Sequential(*pool, nn.Flatten(), nn.Dropout(0.3)))
+    network.add_module("classes", nn.Linear(widths[-1] * side**2, classes))
     return network
 
 
@@ -178,7 +181,7 @@ def keras_network(kind: str, shape: tuple[int, ...], classes: int) -> Any:
 
     def convolution(x: Any, filters: int, name: str, stride: int = 1, *, relu: bool = True) -> Any:
         x = layers.Conv2D(filters, 3, stride, padding="same", use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
         return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
     widths = (16, 32, 64) if shape[0] >= 16 else (16, 32)
@@ -199,7 +202,9 @@ def keras_network(kind: str, shape: tuple[int, ...], classes: int) -> Any:
         else:
             x = layers.MaxPooling2D(name=f"stage{i}_pool")(x)
             x = convolution(convolution(x, width, f"stage{i}_conv1"), width, f"stage{i}_conv2")
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    # a residual network takes the mean over places, a plain one knows them
+    x = layers.GlobalAveragePooling2D(name="pool")(x) if kind == "resnet" else layers.Flatten(name="flat")(x)
+    x = layers.Dropout(0.3, name="dropout")(x)
     return keras.Model(start, layers.Dense(classes, activation="softmax", name="classes")(x), name=kind)
 
 
@@ -254,7 +259,8 @@ def look(network: Any, out: Path, steps: int) -> list[Path]:
         *((f"filters-{name.replace('/', '.')}", name) for name in stages(network)),
         ("classes", f"{classes}:*"),
     ]:
-        found = filterscope.visualize(network, target, steps=steps)
+        # at the size it was trained on, where a class has its shape; larger pictures repeat it like wallpaper
+        found = filterscope.visualize(network, target, steps=steps, size=network.input.size)
         sheet = found if isinstance(found, filterscope.Sheet) else filterscope.Sheet([found])
         failed = [str(p.target) for p in sheet if p.status != "ok"]
         written.append(sheet.save(out / f"{title}.png"))

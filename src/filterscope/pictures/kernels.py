@@ -38,6 +38,8 @@ def kernel_sheet(network: Network, layer: str, units: Sequence[int]) -> Image.Im
             values = values[:, ::-1]
         tiles = [Tile(_enlarged(values[u].transpose(1, 2, 0)), f"{u}") for u in units]
         return compose(tiles)
+    if weights.shape[1] == 1:
+        return compose([Tile(_enlarged(np.repeat(values[u, 0][..., None], 3, 2)), f"{u}") for u in units])
     shown = min(SLICES, weights.shape[1])
     grey = [
         Tile(_enlarged(np.repeat(values[u, c][..., None], 3, 2), 64), f"{u}" if c == 0 else "")
