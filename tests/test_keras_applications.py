@@ -64,7 +64,7 @@ def test_every_application_of_keras_is_there():
     assert theirs == set(APPLICATIONS)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "ResNet50", "keras:resnet50", "keras:RESNET50"])
+@pytest.mark.parametrize("name", ["resnet50", "ResNet50", "keras:resnet50", "Keras:ResNet50"])
 def test_by_name(name):
     """Names in any spelling; nothing is downloaded to read the layer table."""
     net = open_network(name)

@@ -147,7 +147,7 @@ def test_weights_with_an_opened_network(tiny, tiny_file):
         ),
         ("tiny_vgg16", "did you mean 'tiny-vgg16'"),
         ("", "unknown network ''"),
-        ("resnet", "unknown network 'resnet'; did you mean 'resnet50"),
+        ("KERAS:resnet", "unknown network 'resnet'; did you mean 'resnet50"),
         ("missing.keras", "there is no model file 'missing.keras'"),
         ("no/such/file", "there is no model file 'no/such/file'"),
     ],

@@ -150,7 +150,7 @@ def _open_keras(source: Any, weights: str | os.PathLike[str] | None) -> Network:
     name = os.fspath(source)
     if name.endswith((".keras", ".h5", ".hdf5")) or os.sep in name:
         return open_keras_file(Path(name), weights)
-    name = name.removeprefix("keras:").lower()
+    name = name.lower().removeprefix("keras:")
     if name == EMBEDDED:
         return open_embedded(weights)
     if name in APPLICATIONS:
