@@ -70,7 +70,7 @@ def test_factory(own, factory, tmp_path):
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("nte", r"has no 'nte'; did you mean 'net'"),
+        ("nte", r"has no 'nte'; did you mean 'Net'"),
         ("needs", r"needs in .*own.py needs arguments \(depth\)"),
         ("breaks", r"own.py, line \d+: ZeroDivisionError: division by zero"),
         ("words", "words in .*own.py gives a str, no nn.Module"),
