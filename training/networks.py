@@ -88,13 +88,19 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """RGB pixel values 0..255 (B, 3, H, W) to logits (B, classes)."""
+        return self.up_to("predictions", pixels).float()
+
+    def up_to(self, last: str, pixels: Tensor) -> Tensor:
+        """RGB pixel values 0..255 (B, 3, H, W) to the output of the layer called `last`."""
         values = {INPUT: (pixels - self.mean) / self.std}
         for layer in self.layers:
+            if last in values:
+                break
             values[layer.name] = self.units[layer.name](*(values[name] for name in layer.inputs))
             for name in layer.inputs:
                 if self.last_use[name] == layer.name:
                     del values[name]
-        return values["predictions"].float()
+        return values[last]
 
 
 def _module(layer: Layer, channels: int, folded: bool) -> nn.Module:
