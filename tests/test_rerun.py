@@ -131,7 +131,7 @@ def test_a_changed_recipe_is_told(drawn, changes):
         ({"seed": ...}, ImageError, "its recipe is incomplete: 'seed'"),
         ({"seed": "many"}, ImageError, "its recipe is incomplete"),
         ({"batch": {}}, ImageError, "its recipe is incomplete"),
-        ({"network": "nowhere", "weights_file": None}, ImageError, "was drawn from 'nowhere'"),
+        ({"network": "nowhere", "weights_file": None}, ImageError, "drawn from a model object 'nowhere'"),
         ({"target": "block9_conv1:1"}, FilterscopeError, "has no layer 'block9_conv1'"),
         ({"target": "block2_conv1:999"}, FilterscopeError, "units 0 to 63"),
         ({"precision": "float7"}, FilterscopeError, "precision must be"),
