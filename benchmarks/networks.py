@@ -66,13 +66,21 @@ HEADER = [
 def drawn(net: Network, *, size: int, steps: int = 32) -> dict[str, object]:
     """One channel of a layer a third of the way through the network, drawn: fields for a Row.
 
-    By the recipe `linear`, gradient ascent and nothing else: what random weights answer to does not survive the
-    shifts and turns of the recipes that are made for trained ones.
+    By the recipe `linear`, gradient ascent and nothing else, fed and saved as it is: what random weights
+    answer to does not survive the shifts and turns of the recipes that are made for trained ones, nor the blog's
+    evening out of the colours.
     """
     maps = [r for r in net.layers.values() if r.spatial and r.parameters and min(r.output_shape) > 1]
     row = maps[len(maps) // 3]
     picture = visualize(
-        net, f"{row.name}:1", size=size, recipe="linear", steps=steps, precision="float32", progress=False
+        net,
+        f"{row.name}:1",
+        size=size,
+        recipe="linear",
+        settings={"output": "values", "feed": "network"},
+        steps=steps,
+        precision="float32",
+        progress=False,
     )
     scores = picture.scores
     return {"target": str(picture.target), "start": scores.start, "drawn": scores.activation}

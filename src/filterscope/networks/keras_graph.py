@@ -9,15 +9,12 @@ call of a layer that is used several times is `conv#2`: another place to look at
 
 from __future__ import annotations
 
-import copy
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, isqrt, prod
 from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from filterscope.errors import NetworkError
 from filterscope.networks.keras_config import (
@@ -32,13 +29,12 @@ from filterscope.networks.keras_config import (
 from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
 from filterscope.networks.keras_operations import operation
 from filterscope.networks.keras_parts import Shape
+from filterscope.networks.keras_sizes import OTHER, brief, require_sane, shapes_after, shapes_elsewhere
+from filterscope.networks.keras_table import Row, Value, layer_table, token_table
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights import Slot, Slots
 
-LARGEST = 2**31  # values of one layer's output for one picture, or of one tensor of weights: 8 GB
-MOST_EXTRA = 16  # tokens in front of those of a picture's patches: of its class, registers
 MOST_CHANNELS = 4096  # of a picture
-OTHER = 128  # added to the sides to see which layers run at another size: halved seven times, it stays whole
 
 
 @dataclass
@@ -53,34 +49,6 @@ class KerasGraph:
 
 
 @dataclass
-class Value:
-    """One tensor of the graph: the fx node that makes it, the row it belongs to, its shape without the batch at
-    the network's own size, and what one value of it sees.
-
-    `before` is the node before the activation that made it, `node` itself where there is none. `other` is its
-    shape at a larger size, None where the layers up to here do not run at that size.
-    """
-
-    row: str
-    node: str
-    before: str
-    shape: Shape
-    other: Shape | None
-    field: int | None = 1
-    jump: Any = 1
-
-
-@dataclass
-class _Row:
-    kind: str
-    value: Value
-    built: Built
-    inputs: list[str]
-    linear: str
-    owner: str  # the row whose weights the layer uses: its own name but for further calls
-
-
-@dataclass
 class Reader:
     """Builds the torch graph call by call."""
 
@@ -89,7 +57,7 @@ class Reader:
     graph: fx.Graph = field(default_factory=fx.Graph)
     nodes: dict[str, fx.Node] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)  # of nodes, without the batch
-    rows: dict[str, _Row] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)  # of each layer so far, by its whole name
     names: dict[str, str] = field(default_factory=dict)  # torch attribute -> layer, so that no two share one
 
@@ -141,7 +109,7 @@ class Reader:
         last = outputs[0]
         linear = self.rows[last.row].linear if last.row in self.rows else last.node
         own = replace(last, row=row)
-        self.rows[row] = _Row(call.kind, own, Built(nn.Identity()), [last.row], linear, prefix + call.name)
+        self.rows[row] = Row(call.kind, own, Built(nn.Identity()), [last.row], linear, prefix + call.name)
         return [own, *outputs[1:]]
 
     def _input(self, name: str, config: Config) -> Value:
@@ -150,18 +118,20 @@ class Reader:
             raise NetworkError(
                 f"the input {name!r} is no picture: its shape is {shape}, expected (batch, h, w, channels)"
             )
+        if any(side is not None and int(side) < 1 for side in shape[1:3]):
+            raise NetworkError(f"the input {name!r} is no picture: its sides are {shape[1]} x {shape[2]}")
         if not 1 <= int(shape[3]) <= MOST_CHANNELS:
             raise NetworkError(
                 f"the input {name!r} has {shape[3]} channels; 1 to {MOST_CHANNELS} are a picture's"
             )
         whole = (int(shape[3]), int(shape[1] or self.size), int(shape[2] or self.size))
-        _require_sane(name, whole, "its pictures")
+        require_sane(name, whole, "its pictures")
         row, attribute = self._row_name(name), self._attribute(name)
         node = self.graph.placeholder(attribute)
         self.nodes[node.name] = node
         self.shapes[node.name] = whole
         value = Value(row, node.name, node.name, whole, (whole[0], whole[1] + OTHER, whole[2] + OTHER))
-        self.rows[row] = _Row("InputLayer", value, Built(nn.Identity()), [], node.name, row)
+        self.rows[row] = Row("InputLayer", value, Built(nn.Identity()), [], node.name, row)
         return value
 
     def _layer(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
@@ -170,7 +140,7 @@ class Reader:
         try:
             built = _build(call, [v.shape for v in inputs])
             for parameter in built.module.parameters():
-                _require_sane(name, tuple(parameter.shape), "a tensor of weights")
+                require_sane(name, tuple(parameter.shape), "a tensor of weights")
             first = self.rows.get(name)
             if first is not None and built.slots:  # a further call of a layer: the same weights
                 if [s.shape for s in built.slots] != [s.shape for s in first.built.slots]:
@@ -184,31 +154,33 @@ class Reader:
             raise NetworkError(f"layer {name!r} ({call.kind}): its config lacks {error}") from error
         except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise NetworkError(
-                f"layer {name!r} ({call.kind}): its config does not fit: {_brief(error)}"
+                f"layer {name!r} ({call.kind}): its config does not fit: {brief(error)}"
             ) from error
         linear = self._linear(built, values[0], inputs)
         values[0] = replace(
             values[0], before=linear if built.pools or built.acts or built.joins else values[0].before
         )
-        self.rows[row] = _Row(
+        self.rows[row] = Row(
             call.kind, values[0], built, [v.row for v in inputs], linear, name if built.slots else row
         )
         return values
 
     def _add(self, row: str, owner: str, built: Built, inputs: list[Value]) -> list[Value]:
         """The layer's nodes, its own activation's behind them, and what comes out."""
-        node = self._node(self._attribute(owner), built.module, [v.node for v in inputs])
-        results = _run(built.module, [v.shape for v in inputs])
-        others = _run_other(built.module, [v.other for v in inputs], len(results))
+        node = self.add_node(self._attribute(owner), built.module, [v.node for v in inputs])
+        results = shapes_after(built.module, [v.shape for v in inputs])
+        others = shapes_elsewhere(built.module, [v.other for v in inputs], len(results))
         reach, jump = _seen(built, inputs)
         values = []
         for i, (shape, other) in enumerate(zip(results, others, strict=True)):
-            _require_sane(row, shape, "its output")
+            require_sane(row, shape, "its output")
             place = node if len(results) == 1 else self._item(node, i)
             self.shapes[place] = shape
             values.append(Value(row, place, place, shape, other, reach, jump))
         if built.activation is not None:
-            after = self._node(f"activation_of_{self._attribute(owner)}", built.activation, [values[0].node])
+            after = self.add_node(
+                f"activation_of_{self._attribute(owner)}", built.activation, [values[0].node]
+            )
             self.shapes[after] = values[0].shape
             values[0] = replace(values[0], node=after)
         return values
@@ -226,7 +198,7 @@ class Reader:
         if built.joins and any(v.before != v.node for v in inputs):
             sources = [v.before for v in inputs]
             if all(self.shapes[n] == v.shape for n, v in zip(sources, inputs, strict=True)):
-                node = self._node(str(self.nodes[value.node].target), None, sources)
+                node = self.add_node(str(self.nodes[value.node].target), None, sources)
                 self.shapes[node] = value.shape
                 return node
         return value.node
@@ -237,7 +209,7 @@ class Reader:
             raise NetworkError(f"two layers' names differ in signs alone ({attribute}); rename one")
         return attribute
 
-    def _node(self, attribute: str, module: nn.Module | None, sources: Sequence[str]) -> str:
+    def add_node(self, attribute: str, module: nn.Module | None, sources: Sequence[str]) -> str:
         if module is not None and not hasattr(self.root, attribute):
             self.root.add_module(attribute, module)
         node = self.graph.call_module(attribute, tuple(self.nodes[s] for s in sources))
@@ -248,141 +220,6 @@ class Reader:
         node = self.graph.call_function(operator.getitem, (self.nodes[source], position))
         self.nodes[node.name] = node
         return node.name
-
-    def layers(self) -> Iterator[Layer]:
-        """The layer table."""
-        position = {name: i for i, name in enumerate(self.rows)}
-        ancestors: dict[str, set[str]] = {}
-        softmaxes = {
-            row.inputs[0]: row.value.node
-            for row in reversed(self.rows.values())
-            if isinstance(row.built.module, nn.Softmax) and len(row.value.shape) == 1
-        }
-        for name, row in self.rows.items():
-            found: set[str] = {row.owner} - {name}
-            for parent in row.inputs:
-                found |= ancestors.get(parent) or self._above(parent, ancestors)
-                found.add(parent)
-            ancestors[name] = found
-            softmax, logits = self._softmax(name, softmaxes)
-            shape = _map_shape(row.value.shape)
-            yield Layer(
-                name=name,
-                kind=row.kind,
-                output_shape=shape,
-                parameters=self._parameters(name),
-                receptive_field=None if row.value.field is None else ceil(row.value.field),
-                trained=True,
-                output=self._tap(row.value.node, row.value.shape),
-                linear=self._tap(row.linear, self.shapes[row.linear]),
-                softmax=softmax,
-                logits=logits,
-                depends_on=tuple(sorted(found, key=position.__getitem__)),
-            )
-
-    def _tap(self, node: str, shape: Shape) -> str:
-        """A node that gives the value as a map (B, C, H, W) or vector (B, C), the node itself where it is one."""
-        if len(shape) in (1, 3):
-            return node
-        name = f"places_of_{node}"
-        if name not in self.nodes:
-            self._node(name, Places(_map_shape(shape)), [node])
-        return name
-
-    def tokens(self, layers: Mapping[str, Layer]) -> Iterator[Layer]:
-        """Of layers of a square of patches, each token in front of them as a vector: `LAYER@cls`, `LAYER@reg1` ..."""
-        for name, layer in layers.items():
-            row = self.rows[name]
-            shape = row.value.shape
-            extra = shape[1] - prod(layer.output_shape[1:]) if len(shape) == 2 else 0
-            for i in range(extra):
-                own = f"{name}@{f'reg{i}' if i else 'cls'}"
-                picked = []
-                for source in (row.value.node, row.linear):
-                    fitting = source if self.shapes[source] == shape else row.value.node
-                    node = f"token_{i}_of_{fitting}"
-                    if node not in self.nodes:
-                        self._node(node, Token(i), [fitting])
-                    picked.append(node)
-                yield replace(
-                    layer, name=own, output_shape=shape[:1], parameters=0, output=picked[0], linear=picked[1]
-                )
-
-    def _above(self, name: str, known: dict[str, set[str]]) -> set[str]:
-        """All that a row is made of; a model's own row stands before its layers' rows."""
-        found: set[str] = set()
-        todo = [name]
-        while todo:
-            row = self.rows[todo.pop()]
-            for parent in {*row.inputs, row.owner} - found:
-                found.add(parent)
-                todo.append(parent)
-        return found - {name}
-
-    def _parameters(self, name: str) -> int:
-        row = self.rows[name]
-        if row.kind in MODELS and row.owner == name:
-            inner = f"{name.partition('#')[0]}/"
-            return sum(
-                self._parameters(n) for n in self.rows if n.startswith(inner) and "/" not in n[len(inner) :]
-            )
-        return (
-            sum(prod(slot.shape) for slot in row.built.slots if slot.name != "count")
-            if row.owner == name
-            else 0
-        )
-
-    def _softmax(self, name: str, softmaxes: dict[str, str]) -> tuple[str | None, str | None]:
-        """The node of the softmax that is the layer's activation, is the layer, or follows it directly, and the
-        node that goes into it."""
-        row = self.rows[name]
-        if len(row.value.shape) != 1:
-            return None, None
-        if row.kind in MODELS:
-            return self._softmax(row.inputs[0], softmaxes)
-        if isinstance(row.built.activation, nn.Softmax):
-            return row.value.node, row.linear
-        if isinstance(row.built.module, nn.Softmax):
-            return row.value.node, self.rows[row.inputs[0]].value.node
-        return (softmaxes[name], row.value.node) if name in softmaxes else (None, None)
-
-
-class Places(nn.Module):
-    """(B, C, places) or more axes to (B, C, H, W), for looking at: tokens of a square of patches as that square,
-    whatever stands before them left out; others in one row."""
-
-    def __init__(self, shape: Shape):
-        super().__init__()
-        self.channels, self.square = shape[0], len(shape) == 3 and shape[1] > 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.reshape(x.shape[0], self.channels, -1)
-        side = isqrt(x.shape[2]) if self.square else 0
-        if not self.square or x.shape[2] - side**2 > MOST_EXTRA:
-            return x[:, :, None]
-        return x[:, :, x.shape[2] - side**2 :].reshape(*x.shape[:2], side, side)
-
-
-class Token(nn.Module):
-    """One token of (B, C, tokens), as (B, C)."""
-
-    def __init__(self, index: int):
-        super().__init__()
-        self.index = index
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, self.index]
-
-
-def _map_shape(shape: Shape) -> Shape:
-    if len(shape) in (1, 3):
-        return shape
-    if not shape:
-        return (1, 1, 1)
-    places = prod(shape[1:])
-    side = isqrt(places)
-    square = len(shape) == 2 and side > 1 and places - side**2 <= MOST_EXTRA
-    return (shape[0], side, side) if square else (shape[0], 1, places)
 
 
 def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
@@ -403,8 +240,8 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
         for n, row in reader.rows.items()
         if row.built.slots and row.owner == n
     }
-    layers = {row.name: row for row in reader.layers()}
-    tokens = {token.name: token for token in reader.tokens(layers)}
+    layers = {row.name: row for row in layer_table(reader)}
+    tokens = {token.name: token for token in token_table(reader, layers)}
     reader.graph.output(tuple(reader.nodes[n] for n in outputs))
     graph = fx.GraphModule(reader.root, reader.graph).eval()
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
@@ -459,38 +296,6 @@ def _build(call: Call, shapes: list[Shape]) -> Built:
     return BUILDERS[call.kind](call.config, shapes[0])
 
 
-def _run(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
-    """The shapes that come out, without the batch; nothing is computed."""
-    if any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
-        module = copy.deepcopy(module).to("meta")  # a Rescaling keeps its own numbers
-    with torch.device("meta"), torch.no_grad():
-        try:
-            result = module(*(torch.empty(2, *shape) for shape in shapes))
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
-            given = ", ".join(str(list(s)) for s in shapes)
-            raise NetworkError(f"it does not run on its input {given}: {_brief(error)}") from error
-    results = [result] if isinstance(result, Tensor) else list(result)
-    if any(len(r) != 2 or not all(r.shape) for r in results):
-        raise NetworkError(f"nothing comes out of its input {', '.join(str(list(s)) for s in shapes)}")
-    return [tuple(r.shape[1:]) for r in results]
-
-
-def _run_other(module: nn.Module, shapes: Sequence[Shape | None], count: int) -> list[Shape | None]:
-    """The same at another size; None where the layer, or one before it, runs at its own size alone."""
-    known = [s for s in shapes if s is not None]
-    if len(known) < len(shapes):
-        return [None] * count
-    try:
-        found: list[Shape | None] = [*_run(module, known)]
-    except NetworkError:
-        return [None] * count
-    return found
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 def _seen(built: Built, inputs: Sequence[Value]) -> tuple[Any, Any]:
     """(receptive field, jump): the largest over the inputs; None where the layer sees the whole picture."""
     jump = max(v.jump for v in inputs)
@@ -499,13 +304,6 @@ def _seen(built: Built, inputs: Sequence[Value]) -> tuple[Any, Any]:
         return None, jump
     kernel, stride = built.window
     return max(f for f in fields if f is not None) + (kernel - 1) * jump, jump * stride
-
-
-def _require_sane(name: str, shape: Shape, what: str) -> None:
-    if prod(shape) > LARGEST:
-        raise NetworkError(
-            f"layer {name!r}: {what} would hold {' x '.join(map(str, shape))} values; at most {LARGEST} are allowed"
-        )
 
 
 def _stores(layers: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -1,0 +1,71 @@
+"""Shapes of a Keras graph's values, worked out without computing any, and kept within reason."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from filterscope.errors import NetworkError
+from filterscope.networks.keras_parts import Shape
+
+LARGEST = 2**31  # values of one layer's output for one picture, or of one tensor of weights: 8 GB
+OTHER = 128  # added to the sides to see which layers run at another size: halved seven times, it stays whole
+
+# modules whose output has their input's shape: torch takes 20 ms to find that out for one batch norm
+_SHAPELESS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.Identity,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.Sigmoid,
+)
+
+
+def shapes_after(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
+    """The shapes that come out, without the batch; nothing is computed."""
+    if isinstance(module, _SHAPELESS) and len(shapes) == 1:
+        return [shapes[0]]
+    if any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
+        module = copy.deepcopy(module).to("meta")  # a Rescaling keeps its own numbers
+    with torch.device("meta"), torch.no_grad():
+        try:
+            result = module(*(torch.empty(2, *shape) for shape in shapes))
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            given = ", ".join(str(list(s)) for s in shapes)
+            raise NetworkError(f"it does not run on its input {given}: {brief(error)}") from error
+    results = [result] if isinstance(result, Tensor) else list(result)
+    if any(len(r) != 2 or not all(r.shape) for r in results):
+        raise NetworkError(f"nothing comes out of its input {', '.join(str(list(s)) for s in shapes)}")
+    return [tuple(r.shape[1:]) for r in results]
+
+
+def shapes_elsewhere(module: nn.Module, shapes: Sequence[Shape | None], count: int) -> list[Shape | None]:
+    """The same at another size; None where the layer, or one before it, runs at its own size alone."""
+    known = [s for s in shapes if s is not None]
+    if len(known) < len(shapes):
+        return [None] * count
+    try:
+        found: list[Shape | None] = [*shapes_after(module, known)]
+    except NetworkError:
+        return [None] * count
+    return found
+
+
+def brief(error: Exception) -> str:
+    """An error's first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def require_sane(name: str, shape: Shape, what: str) -> None:
+    """NetworkError for a shape of more values than any layer has."""
+    if prod(shape) > LARGEST:
+        raise NetworkError(
+            f"layer {name!r}: {what} would hold {' x '.join(map(str, shape))} values; at most {LARGEST} are allowed"
+        )
