@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from filterscope.ascent.optimizers import BlogRMSprop, make_optimizer
+from filterscope.ascent.optimizers import BlogRMSprop, RMSprop, make_optimizer
 from filterscope.errors import RecipeError
 from filterscope.recipe import Optimizer
 from filterscope.recipe.presets import BLOG_STEP
@@ -37,6 +37,23 @@ def test_many_steps_term_by_term():
         cache = 0.8 * cache + 0.2 * g**2
         expected = expected - 0.3 * g / (cache + 1e-3) ** 0.5
     assert torch.allclose(x, expected)
+
+
+def test_rmsprop_is_torchs():
+    """Our RMSprop, which imports less, steps as torch.optim's does; with momentum torch's own is taken."""
+    gradients = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.ones(4, requires_grad=True) for _ in range(2))
+    options = {"alpha": 0.9, "eps": 1e-3}
+    own = make_optimizer(Optimizer(name="RMSprop", lr=0.2, options=options), ours)
+    torchs = torch.optim.RMSprop([theirs], lr=0.2, **options)
+    assert isinstance(own, RMSprop)
+    for g in gradients:
+        ours.grad = theirs.grad = g.clone()
+        own.step()
+        torchs.step()
+    assert torch.allclose(ours, theirs)
+    momentum = make_optimizer(Optimizer(name="RMSprop", lr=0.2, options={"momentum": 0.9}), ours)
+    assert isinstance(momentum, torch.optim.RMSprop)
 
 
 def test_a_gradient_of_zero_stands_still():

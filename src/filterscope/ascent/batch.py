@@ -33,7 +33,7 @@ def batch_size(size: int, device: torch.device | None = None) -> int:
     """The usual number: on a processor a few, whose maps stay near its caches; many where a GPU has to be filled."""
     if device is not None and device.type != "cpu":
         return max(16, min(64, round(64 * (224 / size) ** 2)))
-    return max(4, min(16, round(4 * (128 / size) ** 2)))
+    return max(4, min(16, round(8 * (128 / size) ** 2)))
 
 
 def choose_batch(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,27 +13,62 @@ from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe import Optimizer
 
 
-class BlogRMSprop(torch.optim.Optimizer):
-    """x += lr * g / sqrt(cache + eps), cache = decay * cache + (1 - decay) * g^2 from 0.
+class Optimizing(Protocol):
+    """What the loop asks of an optimiser: torch's own have it."""
 
-    The blog's: eps stands inside the root, unlike in torch.optim.RMSprop.
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any:
+        """Move the parameters by their gradients."""
+
+
+class _MeanSquare:
+    """RMSprop, cache = decay * cache + (1 - decay) * g^2 from 0, in three passes over one tensor.
+
+    No torch.optim.Optimizer: to make one imports torch's compiler, which takes most of a second of a first picture.
     """
 
+    def __init__(self, params: Iterable[Tensor], **options: float):
+        (parameters,) = params
+        self.param_groups: list[dict[str, Any]] = [{"params": [parameters], **options}]
+        self.cache = torch.zeros_like(parameters)
+
+    def averaged(self, gradient: Tensor, decay: float) -> Tensor:
+        """The cache, this step's gradient worked in."""
+        return self.cache.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
+
+
+class BlogRMSprop(_MeanSquare):
+    """The blog's RMSprop: x -= lr * g / sqrt(cache + eps); eps stands inside the root, unlike in torch's."""
+
     def __init__(self, params: Iterable[Tensor], lr: float = 1.0, decay: float = 0.95, eps: float = 1e-7):
-        super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
+        super().__init__(params, lr=lr, decay=decay, eps=eps)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for p in group["params"]:
-                if not self.state[p]:
-                    self.state[p]["cache"] = torch.zeros_like(p)
-                cache = self.state[p]["cache"]
-                cache.mul_(group["decay"]).addcmul_(p.grad, p.grad, value=1 - group["decay"])
-                p.addcdiv_(p.grad, (cache + group["eps"]).sqrt_(), value=-group["lr"])
+    def step(self) -> None:
+        """Move the parameters by their gradient."""
+        group = self.param_groups[0]
+        (x,) = group["params"]
+        x.addcdiv_(x.grad, (self.averaged(x.grad, group["decay"]) + group["eps"]).sqrt_(), value=-group["lr"])
 
 
-def make_optimizer(recipe: Optimizer, parameters: Tensor) -> torch.optim.Optimizer:
+class RMSprop(_MeanSquare):
+    """torch.optim.RMSprop as far as it is without momentum: x -= lr * g / (sqrt(cache) + eps)."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-8):
+        super().__init__(params, lr=lr, alpha=alpha, eps=eps)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters by their gradient."""
+        group = self.param_groups[0]
+        (x,) = group["params"]
+        x.addcdiv_(
+            x.grad, self.averaged(x.grad, group["alpha"]).sqrt().add_(group["eps"]), value=-group["lr"]
+        )
+
+
+def make_optimizer(recipe: Optimizer, parameters: Tensor) -> Optimizing:
     """The optimiser of a recipe over one tensor; RecipeError for an unknown name or option."""
     known: dict[str, Any] = {
         name: kind
@@ -43,6 +78,8 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> torch.optim.Optimiz
         and kind is not torch.optim.Optimizer
     }
     known["BlogRMSprop"] = BlogRMSprop
+    if recipe.options.keys() <= {"alpha", "eps"}:
+        known["RMSprop"] = RMSprop
     for unfit in ("LBFGS", "SparseAdam", "Muon"):  # a closure, sparse gradients, matrices
         known.pop(unfit, None)
     if recipe.name not in known:
@@ -54,7 +91,7 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> torch.optim.Optimiz
                 f"optimizer {recipe.name}: the option {option!r} is not for the ascent of pictures"
             )
     try:
-        made: torch.optim.Optimizer = known[recipe.name]([parameters], lr=recipe.lr, **recipe.options)
+        made: Optimizing = known[recipe.name]([parameters], lr=recipe.lr, **recipe.options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"optimizer {recipe.name} does not take these settings: {error}") from None
     return made

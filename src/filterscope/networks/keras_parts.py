@@ -114,6 +114,10 @@ class Affine(nn.Module):
         shape = (1, -1) + (1,) * (x.ndim - 2)
         return x * self.get_buffer("scale").view(shape) + self.get_buffer("offset").view(shape)
 
+    def output_shape(self, shape: Shape) -> Shape:
+        """What comes out, without the batch."""
+        return shape
+
 
 def meta(*shape: int) -> nn.Parameter:
     """A parameter that has a shape and no numbers yet."""

@@ -48,6 +48,10 @@ class GlobalPool(nn.Module):
         space = tuple(range(2, x.ndim))
         return (x.mean if self.kind == "mean" else x.amax)(space, keepdim=self.keepdims)
 
+    def output_shape(self, shape: Shape) -> Shape:
+        """What comes out, without the batch."""
+        return (shape[0], *(1 for _ in shape[1:])) if self.keepdims else shape[:1]
+
 
 class SameAverage(nn.Module):
     """The mean over each window, of the values in the picture alone: TensorFlow's average with `same` padding."""

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
-from filterscope.networks.keras_parts import Shape
+from filterscope.networks.keras_parts import Affine, Shape, sides
+from filterscope.networks.keras_shapes import GlobalPool
 
 LARGEST = 2**31  # values of one layer's output for one picture, or of one tensor of weights: 8 GB
 OTHER = 128  # added to the sides to see which layers run at another size: halved seven times, it stays whole
 
-# modules whose output has their input's shape: torch takes 20 ms to find that out for one batch norm
+# modules whose output has their input's shape
 _SHAPELESS = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
@@ -25,13 +26,48 @@ _SHAPELESS = (
     nn.SiLU,
     nn.Hardswish,
     nn.Sigmoid,
+    nn.Softmax,
 )
+
+
+def _plain_shape(module: nn.Module, shape: Shape) -> Shape | None:
+    """The output shape of the commonest layers, None for all others.
+
+    torch knows them too, but takes 20 ms for a batch norm, and before the first convolution or product of tensors
+    without numbers it imports its compiler, which takes most of a second.
+    """
+    if isinstance(module, _SHAPELESS):
+        return shape
+    if isinstance(module, Affine | GlobalPool):  # layers of ours that say it themselves
+        return module.output_shape(shape)
+    if isinstance(module, nn.Linear) and shape[-1:] == (module.in_features,):
+        return (*shape[:-1], module.out_features)
+    if isinstance(module, nn.Conv2d) and len(shape) == 3 and shape[0] == module.in_channels:
+        return _slid(module, module.out_channels, shape)
+    if isinstance(module, nn.MaxPool2d) and len(shape) == 3 and not module.ceil_mode:
+        return _slid(module, shape[0], shape)
+    if isinstance(module, nn.Sequential):
+        found: Shape | None = shape
+        for inner in module:
+            found = None if found is None else _plain_shape(inner, found)
+        return found
+    return None
+
+
+def _slid(module: nn.Conv2d | nn.MaxPool2d, channels: int, shape: Shape) -> Shape | None:
+    """The shape after a window has slid over the picture."""
+    if isinstance(module.padding, str):
+        return None
+    moves = (module.kernel_size, module.stride, module.padding, module.dilation)
+    rows = zip(shape[1:], *(sides(move) for move in moves), strict=True)
+    left = [(side + 2 * pad - gap * (kernel - 1) - 1) // step + 1 for side, kernel, step, pad, gap in rows]
+    return (channels, *left) if min(left) > 0 else None
 
 
 def shapes_after(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
     """The shapes that come out, without the batch; nothing is computed."""
-    if isinstance(module, _SHAPELESS) and len(shapes) == 1:
-        return [shapes[0]]
+    if len(shapes) == 1 and (plain := _plain_shape(module, shapes[0])) is not None:
+        return [plain]
     if any(not t.is_meta for t in (*module.parameters(), *module.buffers())):
         module = copy.deepcopy(module).to("meta")  # a Rescaling keeps its own numbers
     with torch.device("meta"), torch.no_grad():

@@ -20,6 +20,10 @@ from filterscope.networks.weights import WeightSource
 from filterscope.objective import Direction, Expression, Objective, parse
 from filterscope.target import Algebra, Selection, Target, terms_of
 
+# Shapes are found by running numbers up to this side, by running shapes alone beyond it and where weights are on
+# another device: torch imports its compiler for the latter, which takes longer than a small picture's numbers.
+RUN_AT_MOST = 128
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -125,7 +129,7 @@ class Network:
     tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls, where layers have such tokens
     random: bool = False  # weights that nothing trained
     shapes: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, repr=False)
-    _on_meta: dict[str, tuple[fx.GraphModule, dict[str, Tensor]]] = field(default_factory=dict, repr=False)
+    _parts: dict[str, tuple[fx.GraphModule, dict[str, Tensor]]] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {len(self.layers)} layers, {self.input}>"
@@ -339,27 +343,33 @@ class Network:
         return self.shapes[row.output, size]
 
     def _run_shapes(self, row: Layer, size: int) -> tuple[int, ...] | None:
-        if row.output not in self._on_meta:
-            part = self.cut([row.output])
-            tensors = {  # by one name a module: one that is called twice stands under two
-                f"{path}.{name}" if path else name: tensor
-                for path, module in part.named_modules()
-                for name, tensor in (*module._parameters.items(), *module._buffers.items())
-                if tensor is not None
-            }
-            self._on_meta[row.output] = (
-                part,
-                {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()},
-            )
-        part, meta = self._on_meta[row.output]
-        image = torch.empty(1, self.input.channels, size, size, device="meta")
+        part, tensors = self._measurable(row)
+        here = size <= RUN_AT_MOST and all(map(_computes_here, tensors.values()))
+        place = torch.device("cpu" if here else "meta")
+        image = torch.zeros(1, self.input.channels, size, size, device=place)
+        tensors = {n: torch.zeros(t.shape, dtype=t.dtype, device=place) for n, t in tensors.items()}
         try:
             # a traced graph prints what it raises
             with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-                (out,) = torch.func.functional_call(part, meta, (image,), tie_weights=False)
+                (out,) = torch.func.functional_call(part, tensors, (image,), tie_weights=False)
         except Exception:  # whatever operations and a person's own code raise at a size they do not take
             return None
         return tuple(out.shape[1:]) if all(out.shape) else None
+
+    def _measurable(self, row: Layer) -> tuple[fx.GraphModule, dict[str, Tensor]]:
+        """The network up to a layer, and its tensors by name: one name a module, where one is called twice."""
+        if row.output not in self._parts:
+            part = self.cut([row.output])
+            self._parts[row.output] = (
+                part,
+                {
+                    f"{path}.{name}" if path else name: tensor
+                    for path, module in part.named_modules()
+                    for name, tensor in (*module._parameters.items(), *module._buffers.items())
+                    if tensor is not None
+                },
+            )
+        return self._parts[row.output]
 
     def _require_trained(self, row: Layer) -> None:
         missing = [n for n in (*row.depends_on, row.name) if not self.layer(n).trained]
@@ -392,6 +402,12 @@ def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:
     by_name = {n.name: c for n, c in copies.items()}
     smaller.output(tuple(by_name[e] for e in ends))
     return fx.GraphModule(graph, smaller)
+
+
+def _computes_here(tensor: Tensor) -> bool:
+    return tensor.device.type in ("cpu", "meta") and (
+        tensor.dtype == torch.float32 or not tensor.is_floating_point()
+    )
 
 
 def _near(size: int) -> Iterator[int]:
