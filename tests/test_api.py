@@ -11,7 +11,9 @@ import filterscope as fs
 from filterscope import api
 from filterscope.api import draw
 from filterscope.errors import ArgumentError, NetworkError, RecipeError, TargetError
+from filterscope.pictures.picture import Scores
 from filterscope.recipe import PRESETS, get_recipe
+from filterscope.rerun import draw_again
 from filterscope.target import Target
 
 QUICK = {"steps": 2, "size": 32, "precision": "float32", "progress": False}
@@ -221,9 +223,43 @@ def test_dead_units_are_told():
     assert dead.label == "filter: 1 (dead)"
     assert dead.scores.activation == 0
     assert not any(dead.curve)
-    assert dead.attempt == api.RESTARTS
+    assert dead.attempt == len(api.RESTARTS)
     assert woken.curve[0] == 0 < woken.curve[-1]
     assert woken.attempt == 0
+
+
+def test_what_fails_is_tried_again(tiny, tmp_path, monkeypatch):
+    """A picture that ends below the best natural image is drawn from other noise, more slowly; the blog's is not."""
+    ascend, rates = api.ascend, []
+
+    def trapped(prepared, goals, recipe, **settings):
+        rates.append(recipe.optimizer.lr)
+        found = ascend(prepared, goals, recipe, **settings)
+        if settings["attempt"] == 0:
+            found.pixels[goals.index(tiny.targets("block2_conv1:3")[0])] = 127.0
+        return found
+
+    monkeypatch.setattr(api, "ascend", trapped)
+    settings = {**QUICK, "size": 32, "steps": 40}
+    again, first = fs.visualize(tiny, ["block2_conv1:3", "block2_conv1:4"], recipe="sharp", **settings)
+    assert (again.status, again.attempt, again.batch) == ("ok", 1, 1)
+    assert (first.attempt, first.batch) == (0, 2)
+    assert rates == [0.1, 0.1 / api.RESTARTS[0]]
+    assert draw_again(again.save(tmp_path / "again.png")).largest_difference == 0
+    blog = fs.visualize(tiny, "block2_conv1:3", recipe="blog", **{**settings, "steps": 2})
+    assert (blog.status, blog.attempt) == ("no-gain", 0)
+
+
+def test_a_picture_of_another_class_is_tried_again():
+    """A class's picture that is of another class fails, however much it excites its own; the one rightly named wins."""
+    image, curve = np.zeros((2, 2, 3), np.uint8), [1.0]
+    wrong = api._Try(image, curve, Scores(30.0, 2.0, 0.4, 0.0, top_unit=False), "ok", 0, 8)
+    right = api._Try(image, curve, Scores(20.0, 1.5, 0.9, 0.0, top_unit=True), "ok", 1, 1)
+    assert wrong.failed(get_recipe("sharp"))
+    assert not wrong.failed(get_recipe("blog"))
+    assert not right.failed(get_recipe("sharp"))
+    assert right.beats(wrong)
+    assert not wrong.beats(right)
 
 
 def test_a_dead_unit_does_not_change_its_neighbours():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 
 from filterscope.ascent.batch import choose_batch
@@ -22,11 +23,14 @@ from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
 from filterscope.objective import Direction, Objective
 from filterscope.pictures import Picture, Sheet
+from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
 from filterscope.target import Algebra, Target, terms_of
 
-RESTARTS = 2  # other noise for a unit that the first one leaves dead
+# A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
+# time from other noise and at a rate so many times smaller: what traps a picture is mostly a first step too large.
+RESTARTS = (5, 10)
 
 
 def visualize(
@@ -103,11 +107,13 @@ def draw(
     device: str = "auto",
     batch: int | None = None,
     judge: Network | None = None,
+    attempt: int | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[Picture]:
     """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time.
 
-    judge: another network, whose opinion of each picture is kept with it.
+    judge: another network, whose opinion of each picture is kept with it. attempt: the one restart to draw, as a
+    picture's record names it; None begins with the first noise and goes on from there where that fails.
     """
     place = choose_device(device)
     dtype = choose_precision(precision, place)
@@ -135,7 +141,9 @@ def draw(
                 mean = float(activations.mean())
                 on_step(Step(done + step * count, total, first, mean, step, activations, image))
 
-        pictures = _draw_chunk(net, drawn, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
+        smallest = max(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
+        climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place)
+        pictures = _draw_chunk(climb, drawn, attempt, report)
         yield from pictures if judge is None else Judge(judge).judged(net, list(pictures))
         done += len(drawn) * recipe.steps
 
@@ -151,58 +159,6 @@ def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> int:
                 ends = f"rows 0 to {rows - 1} and columns 0 to {columns - 1}"
                 raise TargetError(f"{term.layer} has {ends} at {size} px (got {term.at[0]},{term.at[1]})")
     return size
-
-
-def _draw_chunk(
-    net: Network,
-    drawn: Sequence[tuple[Objective, int]],
-    recipe: Recipe,
-    size: int,
-    seed: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    report: LoopStep,
-) -> Iterator[Picture]:
-    began = time.perf_counter()
-    targets = [target for target, _ in drawn]
-    smallest = max(map(net.smallest_size, targets[0].layers)) if len(recipe.stages) > 1 else 1
-    climb = _Climb(net, recipe, size, smallest, seed, dtype, device)
-    ascent = climb(drawn, on_step=report)
-    attempts = [0] * len(drawn)
-    for attempt in range(1, RESTARTS + 1):
-        asleep = [i for i, curve in enumerate(ascent.curves) if not any(curve)]
-        if not asleep:
-            break
-        _replace(ascent, asleep, climb([drawn[i] for i in asleep], attempt))
-        for i in asleep:
-            attempts[i] = attempt
-    # asked only now that the layer's weights are there: their hash must not fetch a file of its own
-    natural = natural_best(net, targets)
-    images, starts = to_bytes(ascent.pixels, recipe.output), to_bytes(ascent.start, "values")
-    measurer = Measurer.of(net, targets, natural, device=device)
-    scores = measurer.scores(images, starts)
-    seconds = (time.perf_counter() - began) / len(drawn)
-    for i, (target, facet) in enumerate(drawn):
-        yield Picture(
-            image=images[i],
-            target=target,
-            network=net.name,
-            recipe=recipe.model_copy(update={"size": size}),
-            seed=seed,
-            facet=facet,
-            scores=scores[i],
-            status=verdict(scores[i], ascent.curves[i], natural[i]),
-            curve=ascent.curves[i],
-            class_name=net.class_name(target),
-            weights_sha256=net.weights.sha256,
-            weights_file=net.weights_file,
-            precision=str(dtype).removeprefix("torch."),
-            device=device.type,
-            batch=len(drawn),
-            attempt=attempts[i],
-            seconds=seconds,
-            shown=net.input.as_colours,
-        )
 
 
 @dataclass(frozen=True)
@@ -226,6 +182,9 @@ class _Climb:
         recipe = self.recipe
         if recipe.facets and (attempt or recipe.facets.count == 1):
             recipe = recipe.model_copy(update={"facets": None})  # a restart is for a unit alone
+        if attempt and recipe.feed == "network":
+            slower = recipe.optimizer.model_copy(update={"lr": recipe.optimizer.lr / RESTARTS[attempt - 1]})
+            recipe = recipe.model_copy(update={"optimizer": slower})
         prepared = prepare(
             self.net,
             repeated(goals, recipe),
@@ -241,9 +200,85 @@ class _Climb:
         count = len(drawn)
         return Ascent(ascent.pixels[:count], ascent.start[:count], ascent.curves[:count])
 
+    def tries(
+        self, drawn: Sequence[tuple[Objective, int]], attempt: int, on_step: LoopStep | None = None
+    ) -> list[_Try]:
+        """The pictures that one noise gives, measured."""
+        ascent = self(drawn, attempt, on_step)
+        targets = [target for target, _ in drawn]
+        # asked only now that the layer's weights are there: their hash must not fetch a file of its own
+        natural = natural_best(self.net, targets)
+        images, starts = to_bytes(ascent.pixels, self.recipe.output), to_bytes(ascent.start, "values")
+        scores = Measurer.of(self.net, targets, natural, device=self.device).scores(images, starts)
+        return [
+            _Try(image, curve, score, verdict(score, curve, best), attempt, len(drawn))
+            for image, curve, score, best in zip(images, ascent.curves, scores, natural, strict=True)
+        ]
 
-def _replace(ascent: Ascent, rows: Sequence[int], other: Ascent) -> None:
-    for row, (pixels, start, curve) in zip(
-        rows, zip(other.pixels, other.start, other.curves, strict=True), strict=True
-    ):
-        ascent.pixels[row], ascent.start[row], ascent.curves[row] = pixels, start, curve
+
+def _draw_chunk(
+    climb: _Climb, drawn: Sequence[tuple[Objective, int]], attempt: int | None, report: LoopStep
+) -> Iterator[Picture]:
+    began = time.perf_counter()
+    tries = climb.tries(drawn, attempt or 0, on_step=report)
+    for number in range(1, len(RESTARTS) + 1) if attempt is None else ():
+        failed = [i for i, found in enumerate(tries) if found.failed(climb.recipe)]
+        if not failed:
+            break
+        for i, other in zip(failed, climb.tries([drawn[i] for i in failed], number), strict=True):
+            if other.beats(tries[i]):
+                tries[i] = other
+    seconds = (time.perf_counter() - began) / len(drawn)
+    net = climb.net
+    for (target, facet), found in zip(drawn, tries, strict=True):
+        yield Picture(
+            image=found.image,
+            target=target,
+            network=net.name,
+            recipe=climb.recipe.model_copy(update={"size": climb.size}),
+            seed=climb.seed,
+            facet=facet,
+            scores=found.scores,
+            status=found.status,
+            curve=found.curve,
+            class_name=net.class_name(target),
+            weights_sha256=net.weights.sha256,
+            weights_file=net.weights_file,
+            precision=str(climb.dtype).removeprefix("torch."),
+            device=climb.device.type,
+            batch=found.batch,
+            attempt=found.attempt,
+            seconds=seconds,
+            shown=net.input.as_colours,
+        )
+
+
+@dataclass(frozen=True)
+class _Try:
+    """One picture as one noise gave it, measured as it is saved, and how many were drawn with it."""
+
+    image: np.ndarray
+    curve: list[float]
+    scores: Scores
+    status: Status
+    attempt: int
+    batch: int
+
+    def failed(self, recipe: Recipe) -> bool:
+        """Whether other noise is worth a try: the unit never woke, a photograph excites it more, or the picture
+        is of another class. The blog's recipes, which feed a network as the blog does, fail as the blog's do."""
+        if recipe.feed == "raw":
+            return not any(self.curve)
+        below = self.scores.excitation is not None and self.scores.excitation < 1
+        return below or self._misnamed or not any(self.curve)
+
+    @property
+    def _misnamed(self) -> bool:
+        return self.scores.probability is not None and self.scores.top_unit is False
+
+    def beats(self, other: _Try) -> bool:
+        """Whether this one is to be kept: it woke a unit, or excites it more."""
+        mine, theirs = ((any(t.curve), not t._misnamed, t.scores.activation) for t in (self, other))
+        return (
+            mine >= theirs
+        )  # of two that fail alike the later is kept, whose number says how often it was tried

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
-from filterscope.api import draw
+from filterscope.api import RESTARTS, draw
 from filterscope.catalog import EMBEDDED
 from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
@@ -100,6 +100,7 @@ def draw_again(
         recipe = read_recipe(told["recipe"])
         name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
         precision, batch = str(told["precision"]), max(1, min(int(told["batch"]), 64))
+        attempt = max(0, min(int(told.get("attempt", 0)), len(RESTARTS)))
         facet, facets = int(told.get("facet", 0)), recipe.facets.count if recipe.facets else 1
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
@@ -111,7 +112,7 @@ def draw_again(
         return _compared(path, draw_from(network, targets[0], recipe, photographs, **how), told)
     # as many at a time as then: on some processors a batch's size changes rounding
     together = targets * max(1, batch // facets)
-    pictures = draw(network, together, recipe, batch=batch, **how)
+    pictures = draw(network, together, recipe, batch=batch, attempt=attempt, **how)
     return _compared(path, next(p for p in pictures if p.facet == facet), told)
 
 
