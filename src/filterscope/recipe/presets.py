@@ -56,7 +56,7 @@ PRESETS: dict[str, Recipe] = {
         ),
         Recipe(
             name="sharp",
-            steps=160,
+            steps=144,
             usual_size=128,
             image=Fourier(mean_gain=8),
             # eps, of a gradient whose root mean square is 1: what hardly matters hardly moves, on any processor
