@@ -75,15 +75,21 @@ HEADER = [
 def drawn(net: Network, *, size: int) -> dict[str, object]:
     """One channel of a layer a third of the way through the network, drawn: fields for a Row.
 
-    By the recipe `linear`, gradient ascent and nothing else, fed and saved as it is: what random weights
-    answer to does not survive the shifts and turns of the recipes that are made for trained ones, nor the blog's
-    evening out of the colours.
+    The channel that noise excites most: random weights leave some channels dead, behind ReLUs that let nothing
+    through, which trained ones hardly do. By the recipe `linear`, gradient ascent and nothing else, fed and saved
+    as it is: what random weights answer to does not survive the shifts and turns of the recipes that are made for
+    trained ones, nor the blog's evening out of the colours.
     """
     maps = [r for r in net.layers.values() if r.spatial and r.parameters and min(r.output_shape) > 1]
     row = maps[len(maps) // 3]
+    noise = 118 + 20 * torch.rand(
+        2, net.input.channels, size, size, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        excited = net.part(row.name)(net.input.preprocess(noise)).output.mean((0, 2, 3))
     picture = visualize(
         net,
-        f"{row.name}:1",
+        f"{row.name}:{int(excited.argmax())}",
         size=size,
         recipe="linear",
         settings={"output": "values", "feed": "network", "optimizer.lr": RATE},

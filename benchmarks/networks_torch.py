@@ -76,6 +76,7 @@ def fill(module: nn.Module, size: int) -> None:
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.weight.uniform_(0.5, 1.5, generator=generator)
+        norm.bias.normal_(0, 0.4, generator=generator)
         norm.momentum = 1.0
         norm.train()
     module(_CONTRASTS * 4 * (torch.rand(4, 3, size, size, generator=generator) - 0.5))
@@ -157,8 +158,9 @@ def compared(module: nn.Module, net: Network, size: int) -> dict[str, float]:
 def examine(section: str, name: str) -> Row:
     """One architecture: opened from the live module, compared at every layer, one channel drawn."""
     module = made(section, name)
-    spec = open_network(module).input
-    size = spec.size if spec.fixed else min(spec.size, SIZE)
+    fresh = open_network(module)
+    size = min(SIZE, fresh.input.size)
+    size = size if fresh.runs(list(fresh.layers)[-1], size) else fresh.input.size
     fill(module, size)
     net = open_network(module)
     errors = compared(module, net, size)

@@ -53,7 +53,8 @@ def open_network(
         run), a Keras model or a torch module, which is read and never changed.
     weights: a file to use instead of the network's own weights: `.safetensors`, `.weights.h5` or `.h5` for Keras,
         a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`) for PyTorch. It may cover only some layers; a target
-        in or behind any other is refused. "random": the bare architecture of torchvision, timm or a factory.
+        in or behind any other is refused. "random": the bare architecture of a name or a factory, with
+        seeded numbers that nothing trained.
     mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the
         values of `range`, which are those of black and white; size is the side it was trained on. They may stand
         behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1".
@@ -97,7 +98,9 @@ def _open(source: Any, weights: str | os.PathLike[str] | None, options: InputOpt
     found = _open_torch(source, weights, options)
     if isinstance(found, Network):
         return found
-    return _fed_as(_open_keras(source if found is None else found, weights), options)
+    net = _open_keras(source if found is None else found, weights)
+    made = found is not None and weights is None  # by a person's own file: nobody knows what trained it
+    return _fed_as(dataclasses.replace(net, vouched=not made), options)
 
 
 def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: InputOptions) -> Any:
@@ -108,6 +111,8 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
     name = os.fspath(source)
     if is_factory(name):
         return pytorch_sources.open_factory(name, weights, options)
+    if name.rpartition(":")[0].endswith(".py") or name.endswith(".py"):
+        raise NetworkError(pytorch_sources.factory_advice(name))
     if name.endswith(".pt2"):
         return open_exported(Path(name), weights, options)
     if name.startswith("torchvision:"):

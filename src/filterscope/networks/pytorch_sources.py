@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import inspect
@@ -28,11 +29,10 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch import Origin, open_module
 from filterscope.networks.pytorch_checkpoint import load_checkpoint
 from filterscope.networks.pytorch_copy import unwrapped
-from filterscope.networks.weights import sha256_file
+from filterscope.networks.weights import RANDOM, sha256_file, warn_of_random
 
 log = logging.getLogger("filterscope")
 
-RANDOM = "random"  # in place of a weights file: numbers that nothing trained
 Weights = str | os.PathLike[str] | None
 # torchvision.transforms of all its ImageNet weights, timm's IMAGENET_DEFAULT_MEAN and _STD
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -114,7 +114,8 @@ def open_factory(source: str, weights: Weights, options: InputOptions) -> Networ
     handed back as it is.
     """
     path, _, attribute = source.rpartition(":")
-    own = _run_file(Path(path))
+    with _random_numbers():
+        own = _run_file(Path(path))
     if not hasattr(own, attribute):
         near = did_you_mean(attribute, [n for n in vars(own) if not n.startswith("_")])
         raise NetworkError(f"{path} has no {attribute!r}{near}")
@@ -129,7 +130,10 @@ def open_factory(source: str, weights: Weights, options: InputOptions) -> Networ
             made = made()
     if not isinstance(made, nn.Module):
         raise NetworkError(f"{attribute} in {path} gives a {type(made).__name__}, no nn.Module")
-    if not isinstance(made, nn.Module) or _is_keras(made):
+    shown = f"{Path(path).name}:{attribute}"  # a picture never tells the file's folder
+    if weights is None:
+        log.warning("%s as the file makes it: whether anything trained its weights is not known", shown)
+    if _is_keras(made):
         return made
     spec, classes = known_input(made)
     told = InputOptions.checked(**_input_of(own, path))
@@ -137,8 +141,9 @@ def open_factory(source: str, weights: Weights, options: InputOptions) -> Networ
         spec = (spec or InputSpec(size=0, high=1.0)).changed(told)
     names = getattr(own, "CLASSES", None)
     classes = [(str(n),) for n in names] if names is not None else classes
-    shown = f"{Path(path).name}:{attribute}"  # a picture never tells the file's folder
-    return _opened(made, shown, shown, weights, options, spec, classes, live=weights is None)
+    return _opened(
+        made, shown, shown, weights, options, spec, classes, live=weights is None, vouched=weights is not None
+    )
 
 
 def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[str]]]:
@@ -178,6 +183,7 @@ def _opened(
     classes: Sequence[Sequence[str]],
     *,
     live: bool = False,
+    vouched: bool = True,
 ) -> Network:
     if weights is None or str(weights) == RANDOM:
         random = str(weights) == RANDOM
@@ -185,8 +191,9 @@ def _opened(
             if live:
                 raise NetworkError(f"{name} has weights of its own: leave out --weights random")
             label = f"random weights ({label})"
-            log.warning("%s has RANDOM weights: nothing trained it, and its pictures show no learning", name)
-        return open_module(module, Origin(name, label, spec, classes, random=random), options)
+            warn_of_random(name)
+        origin = Origin(name, label, spec, classes, random=random, vouched=vouched)
+        return open_module(module, origin, options)
     path = Path(weights)
     if live:
         from filterscope.networks.pytorch_copy import private_copy
@@ -275,6 +282,25 @@ def is_factory(name: str) -> bool:
     """Whether a text is path/to/file.py:factory."""
     path, sign, attribute = name.rpartition(":")
     return bool(sign) and path.endswith(".py") and attribute.isidentifier()
+
+
+def factory_advice(name: str) -> str:
+    """What to write where a Python file is named without what makes the network; the file is read and not run."""
+    path = Path(name if name.endswith(".py") else name.rpartition(":")[0])
+    if not path.is_file():
+        return f"there is no file {str(path)!r}"
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        body = []
+    made = [
+        n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")
+    ]
+    has = f"; {path.name} has {', '.join(made)}" if made else ""
+    return (
+        f"{name!r} does not say what makes the network: write file.py:factory, the function or class "
+        f"behind a colon, as {path}:{made[0] if made else 'make_network'}{has}"
+    )
 
 
 def _run_file(path: Path) -> ModuleType:
