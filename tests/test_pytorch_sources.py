@@ -1,4 +1,4 @@
-"""pytorch_sources.py: torchvision, timm, a person's own file; how each is fed; what is said where it fails."""
+"""pytorch_sources.py, pytorch_factory.py: torchvision, timm, a person's own file; how each is fed; what is said."""
 
 import json
 import logging
@@ -11,7 +11,8 @@ from torch import nn
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, DownloadError, NetworkError, WeightsError
 from filterscope.networks import open_network, opens_by_name
-from filterscope.networks.pytorch_sources import IMAGENET_MEAN, is_factory
+from filterscope.networks.pytorch_factory import is_factory
+from filterscope.networks.pytorch_sources import IMAGENET_MEAN
 
 OWN = """
 from torch import nn

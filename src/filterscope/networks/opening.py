@@ -25,7 +25,7 @@ from filterscope.networks.keras_opening import (
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
-from filterscope.networks.pytorch_sources import is_factory
+from filterscope.networks.pytorch_factory import factory_advice, is_factory, open_factory
 
 
 def opens_by_name(name: str) -> bool:
@@ -110,9 +110,9 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
         return pytorch_sources.open_live(source, weights, options) if is_torch else None
     name = os.fspath(source)
     if is_factory(name):
-        return pytorch_sources.open_factory(name, weights, options)
+        return open_factory(name, weights, options)
     if name.rpartition(":")[0].endswith(".py") or name.endswith(".py"):
-        raise NetworkError(pytorch_sources.factory_advice(name))
+        raise NetworkError(factory_advice(name))
     if name.endswith(".pt2"):
         return open_exported(Path(name), weights, options)
     if name.startswith("torchvision:"):
