@@ -89,6 +89,23 @@ def test_random_weights(name, layer, size, caplog):
     assert 1e-3 < float(output.std() / max(1, x.std())) < 1e3
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("weights", "weights is a file's name, or 'random' .got 5."),
+        ("classes", "classes takes the classes' names in order .got 5."),
+        ("show_channels", "shown takes three channels' numbers, as 3,2,1 .got 5."),
+        ("range", "range takes the values of black and white"),
+    ],
+)
+def test_odd_options(option, message):
+    """Of the wrong type: what is allowed."""
+    with pytest.raises(ArgumentError, match=message):
+        open_network("tiny-vgg16", **{option: 5})
+    with pytest.raises(ArgumentError, match=r"size takes a whole number from 1 to 8192 .got 'a'."):
+        open_network("tiny-vgg16", size="a")
+
+
 def test_random_weights_of_what_has_its_own(small, keras_file, small_keras):
     """A model file and a model object carry theirs."""
     for source in (keras_file, small_keras):

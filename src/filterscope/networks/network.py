@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
-from filterscope.objective import Direction, Expression, Objective, parse
+from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.target import Algebra, Selection, Target, terms_of
 
 # Shapes are found by running numbers up to this side, by running shapes alone beyond it and where weights are on
@@ -186,6 +186,8 @@ class Network:
         parsed = parse(text) if isinstance(text, str) else text
         if isinstance(parsed, Selection):
             return [*self.targets(parsed, seed=seed)]
+        if not isinstance(parsed, Expression | Algebra):
+            raise TargetError(f"a target is a text or an Objective (got {parsed!r}); {EXAMPLE}")
         found: Objective
         if isinstance(parsed, Expression):
             found = parsed.resolve(lambda selection: self.targets(selection, seed=seed))

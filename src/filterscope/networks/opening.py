@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,16 @@ def open_network(
     options = InputOptions.checked(
         mean=mean, std=std, range=range, channels=channels, size=size, shown=show_channels
     )
+    if not isinstance(weights, str | os.PathLike | None):
+        raise ArgumentError(f"weights is a file's name, or 'random' (got {weights!r})")
+    if not isinstance(classes, Iterable | None) or isinstance(classes, str):
+        raise ArgumentError(f"classes takes the classes' names in order (got {classes!r})")
     if isinstance(source, str) and "?" in source:
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
     net = _open(source, weights, options)
     if classes is not None:
-        net = _with_classes(net, classes)
+        net = _with_classes(net, list(classes))
     return (
         net
         if options == InputOptions()
