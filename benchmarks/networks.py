@@ -2,10 +2,11 @@
 
 usage: python -m benchmarks.networks [SECTION...] [--only PATTERN] [--out FILE]
 
-Sections: keras (all sections without any). Weights are seeded random numbers, batch-norm statistics too, so that
-nothing is downloaded. For each network: the layers found, the largest difference of any layer's output from the
-original's relative to that output's largest value, and the activation of one channel in a picture drawn for it
-beside the noise that the ascent started from. With --out the file's tables are replaced, each between its marks.
+Sections: keras, torchvision, timm (all of them without any). Weights are seeded random numbers, batch-norm statistics
+too, so that nothing is downloaded. For each network: the layers found, the largest difference of any layer's output
+from the original's relative to that output's largest value, and the activation of one channel in a picture drawn for
+it beside the noise that the ascent started from. With --out the file's rows are replaced, each section between its
+marks, as soon as each is made.
 """
 
 import argparse
@@ -21,19 +22,25 @@ import torch
 from filterscope import visualize
 from filterscope.networks import Network
 
-# section -> (heading, module with `names() -> list[str]` and `examine(name) -> Row`)
-SECTIONS = {"keras": ("Keras applications", "benchmarks.networks_keras")}
+# section -> (heading, module with `names(section) -> list[str]` and `examine(section, name) -> Row`)
+SECTIONS = {
+    "keras": ("Keras applications", "benchmarks.networks_keras"),
+    "torchvision": ("torchvision", "benchmarks.networks_torch"),
+    "timm": ("timm", "benchmarks.networks_torch"),
+}
+STEPS, RATE = 32, 4.0  # pixel values a step: 32 of them go from pale noise to full contrast
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was found of one network."""
+    """What was found of one network; `size` of its pictures in pixels, a `remark` on how it was opened or why not."""
 
     architecture: str
     opened: bool
     layers: int = 0
     difference: float | None = None
     worst_layer: str = ""
+    size: int = 0
     target: str = ""
     start: float | None = None
     drawn: float | None = None
@@ -47,38 +54,46 @@ class Row:
     def cells(self) -> list[str]:
         """The row of the table."""
         if not self.opened:
-            return [self.architecture, f"no: {self.remark}", "", "", ""]
+            return [self.architecture, f"**no**: {self.remark}", "", "", "", ""]
         gain = "" if self.drawn is None else f"`{self.target}`: {self.start:.3g} to {self.drawn:.3g}"
         gain += "" if self.drawn is None else (", yes" if self.gains else ", **no**")
         difference = "" if self.difference is None else f"{self.difference:.1e} (`{self.worst_layer}`)"
-        return [self.architecture, "yes", str(self.layers), difference, gain]
+        opened = ", ".join(filter(None, ("yes", self.remark)))
+        return [self.architecture, opened, str(self.size), str(self.layers), difference, gain]
 
 
 HEADER = [
     "architecture",
     "opened",
+    "px",
     "layers found",
     "largest relative difference (where)",
     "one channel, noise to drawn",
 ]
 
 
-def drawn(net: Network, *, size: int, steps: int = 32) -> dict[str, object]:
+def drawn(net: Network, *, size: int) -> dict[str, object]:
     """One channel of a layer a third of the way through the network, drawn: fields for a Row.
 
-    By the recipe `linear`, gradient ascent and nothing else, fed and saved as it is: what random weights
-    answer to does not survive the shifts and turns of the recipes that are made for trained ones, nor the blog's
-    evening out of the colours.
+    The channel that noise excites most: random weights leave some channels dead, behind ReLUs that let nothing
+    through, which trained ones hardly do. By the recipe `linear`, gradient ascent and nothing else, fed and saved
+    as it is: what random weights answer to does not survive the shifts and turns of the recipes that are made for
+    trained ones, nor the blog's evening out of the colours.
     """
     maps = [r for r in net.layers.values() if r.spatial and r.parameters and min(r.output_shape) > 1]
     row = maps[len(maps) // 3]
+    noise = 118 + 20 * torch.rand(
+        2, net.input.channels, size, size, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        excited = net.part(row.name)(net.input.preprocess(noise)).output.mean((0, 2, 3))
     picture = visualize(
         net,
-        f"{row.name}:1",
+        f"{row.name}:{int(excited.argmax())}",
         size=size,
         recipe="linear",
-        settings={"output": "values", "feed": "network"},
-        steps=steps,
+        settings={"output": "values", "feed": "network", "optimizer.lr": RATE},
+        steps=STEPS,
         precision="float32",
         progress=False,
     )
@@ -89,33 +104,51 @@ def drawn(net: Network, *, size: int, steps: int = 32) -> dict[str, object]:
 def rows(section: str, pattern: str) -> Iterator[Row]:
     """The section's networks whose names fit the pattern, one after the other."""
     module = importlib.import_module(SECTIONS[section][1])
-    for name in module.names():
+    for name in module.names(section):
         if fnmatch.fnmatch(name, pattern):
             try:
-                row = module.examine(name)
+                row = module.examine(section, name)
             except Exception as error:  # a table of what works names what does not
                 row = Row(name, False, remark=(str(error).splitlines() or [type(error).__name__])[0])
             print(" | ".join(row.cells()), file=sys.stderr, flush=True)
             yield row
 
 
-def table(found: Sequence[Row]) -> str:
-    """The rows in Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in found)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in Markdown."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in [HEADER, ["---"] * len(HEADER), *lines])
+
+
+def marks(section: str) -> tuple[str, str]:
+    """What a section's table stands between."""
+    return f"<!-- {section}: begin, by benchmarks/networks.py -->", f"<!-- {section}: end -->"
+
+
+def known_rows(text: str, section: str) -> dict[str, list[str]]:
+    """The rows that a page has of a section, by architecture."""
+    begin, end = marks(section)
+    if begin not in text:
+        return {}
+    lines = text[text.index(begin) + len(begin) : text.index(end)].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0].strip(): row for row in cells}
 
 
 def replaced(text: str, section: str, content: str) -> str:
     """The page with a section's table in its place, at the end where the page has none."""
-    begin, end = f"<!-- {section}: begin, by benchmarks/networks.py -->", f"<!-- {section}: end -->"
+    begin, end = marks(section)
     block = f"{begin}\n{content}\n{end}"
     if begin in text and end in text:
         return text[: text.index(begin)] + block + text[text.index(end) + len(end) :]
     return f"{text.rstrip()}\n\n## {SECTIONS[section][0]}\n\n{block}\n"
 
 
+def _page(path: Path | None) -> str:
+    return path.read_text(encoding="utf-8") if path is not None and path.exists() else "# Networks\n"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the tables, or put them into a page."""
+    """Print the tables, or put them into a page row by row: rows that are not made anew stay."""
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
     parser.add_argument("sections", nargs="*")
     parser.add_argument("--only", default="*")
@@ -125,12 +158,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"unknown sections {', '.join(unknown)}; known are {', '.join(SECTIONS)}")
     torch.manual_seed(0)
     for section in args.sections or SECTIONS:
-        content = table(list(rows(section, args.only)))
+        lines = known_rows(_page(args.out), section)
+        for row in rows(section, args.only):
+            lines[row.architecture] = row.cells()
+            if args.out is not None:
+                content = replaced(_page(args.out), section, table(list(lines.values())))
+                args.out.write_text(content, encoding="utf-8")
         if args.out is None:
-            print(content)
-        else:
-            page = args.out.read_text(encoding="utf-8") if args.out.exists() else "# Networks\n"
-            args.out.write_text(replaced(page, section, content), encoding="utf-8")
+            print(table(list(lines.values())))
 
 
 if __name__ == "__main__":

@@ -1,181 +1,178 @@
-"""Open torchvision and timm architectures, compare every layer with the original's, draw a channel of each.
-
-    python benchmarks/networks_torch.py OUT.json [NAME...]     # torchvision:resnet18, timm:resnet18...
-    python benchmarks/networks_torch.py --table OUT.json       # the rows of docs/networks.md
-
-Weights are random but for batch-norm statistics that are not 0 and 1, so that nothing is downloaded.
-"""
+"""The torch part of benchmarks/networks.py: torchvision's and timm's networks beside the original modules."""
 
 from __future__ import annotations
 
 import copy
-import json
-import sys
-import time
-import traceback
 import warnings
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from benchmarks.networks import Row, drawn
+from benchmarks.torchvision_cpu import torchvision_operators
+from torch import Tensor, nn
 
-TORCHVISION = [
-    "alexnet", "vgg11_bn", "vgg16", "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet121",
-    "squeezenet1_1", "googlenet", "inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5",
-    "shufflenet_v2_x1_0", "efficientnet_b0", "efficientnet_v2_s", "regnet_y_400mf", "convnext_tiny", "vit_b_32",
-    "swin_t", "swin_v2_t", "maxvit_t",
-]  # fmt: skip
-TIMM = [
-    "resnet26d", "resnetv2_50", "seresnet50", "resnest14d", "res2net50_26w_4s", "densenet121", "dla34", "hrnet_w18_small",
-    "vovnet39a", "regnety_002", "nf_regnet_b0", "nfnet_l0", "repvgg_a0", "efficientnet_b0", "tf_efficientnetv2_b0",
-    "mobilenetv3_small_050", "ghostnet_050", "mobileone_s0", "inception_v4", "xception41", "convnext_atto",
-    "convnextv2_atto", "convmixer_768_32", "poolformerv2_s12", "caformer_s18", "fastvit_t8", "edgenext_xx_small",
-    "mobilevit_xxs", "coat_lite_tiny", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
-    "vit_small_patch14_reg4_dinov2", "beit_base_patch16_224", "cait_xxs24_224", "swin_tiny_patch4_window7_224",
-    "swinv2_tiny_window8_256", "maxvit_rmlp_pico_rw_256", "mvitv2_tiny", "mixer_s32_224", "xcit_nano_12_p16_224",
-    "levit_128s", "pit_ti_224", "twins_pcpvt_small", "pvt_v2_b0", "crossvit_tiny_240",
-]  # fmt: skip
+from filterscope.networks import Network, open_network
+from filterscope.networks.network import cut
+from filterscope.networks.pytorch_layout import View
+from filterscope.networks.pytorch_untraced import UntracedNetwork, hear
+
+NAMES = {
+    "torchvision": [
+        "alexnet", "vgg11_bn", "vgg16", "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet121",
+        "squeezenet1_1", "googlenet", "inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5",
+        "shufflenet_v2_x1_0", "efficientnet_b0", "efficientnet_v2_s", "regnet_y_400mf", "convnext_tiny", "vit_b_32",
+        "swin_t", "swin_v2_t", "maxvit_t",
+    ],
+    "timm": [
+        "resnet26d", "resnetv2_50", "seresnet50", "resnest14d", "res2net50_26w_4s", "densenet121", "dla34",
+        "hrnet_w18_small", "vovnet39a", "regnety_002", "nf_regnet_b0", "nfnet_l0", "repvgg_a0", "efficientnet_b0",
+        "tf_efficientnetv2_b0", "mobilenetv3_small_050", "ghostnet_050", "mobileone_s0", "inception_v4", "xception41",
+        "convnext_atto", "convnextv2_atto", "convmixer_768_32", "poolformerv2_s12", "caformer_s18", "fastvit_t8",
+        "edgenext_xx_small", "mobilevit_xxs", "coat_lite_tiny", "vit_tiny_patch16_224",
+        "deit_tiny_distilled_patch16_224", "vit_small_patch14_reg4_dinov2", "beit_base_patch16_224", "cait_xxs24_224",
+        "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "maxvit_rmlp_pico_rw_256", "mvitv2_tiny",
+        "mixer_s32_224", "xcit_nano_12_p16_224", "levit_128s", "pit_ti_224", "twins_pcpvt_small", "pvt_v2_b0",
+        "crossvit_tiny_240",
+    ],
+}  # fmt: skip
+SIZE = 128  # pixels, where a network takes other sizes than the one it was trained on
+_CONTRASTS = torch.logspace(-1.1, 0, 4)[:, None, None, None]  # the first as pale as an ascent's start
 
 
-def torchvision_operators() -> None:
-    """torchvision has no build for a CPU-only torch; it imports once two operators of its binary are known."""
-    if not torch.cuda.is_available():
-        operators = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["_operators"] = operators  # they live as long as this does
+def names(section: str) -> list[str]:
+    """The section's architectures, from every family."""
+    return NAMES[section]
 
 
-def made(name: str) -> nn.Module:
-    source, _, bare = name.partition(":")
+def made(section: str, name: str) -> nn.Module:
+    """The architecture with seeded random weights, as well conditioned as trained ones."""
+    torchvision_operators()  # timm imports torchvision too
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if source == "torchvision":
+        if section == "torchvision":
             from torchvision import models
 
-            module = models.get_model(bare, weights=None)
+            module: nn.Module = models.get_model(name, weights=None)
         else:
             import timm
 
-            module = timm.create_model(bare)
-    generator = torch.Generator().manual_seed(1)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None:
-            part.running_mean.normal_(0, 0.2, generator=generator)
-            part.running_var.uniform_(0.7, 1.4, generator=generator)
-        if isinstance(part, nn.Linear) and not part.weight.any():  # heads that begin at 0
-            part.weight.data.normal_(0, 0.02, generator=generator)
+            module = timm.create_model(name)
     return module.eval()
 
 
-def difference(module: nn.Module, net, x: torch.Tensor) -> tuple[float, float]:
-    """The largest relative difference of the network's output, and of any leaf layer's, from the original's."""
-    original = copy.deepcopy(module)
-    truth: dict[str, torch.Tensor] = {}
+@torch.no_grad()
+def fill(module: nn.Module, size: int) -> None:
+    """What begins at 0 or close to it (biases, layer scales, heads) drawn too; batch norms as after training.
 
-    def listen(path: str):
-        def hook(_, __, out):
-            if isinstance(out, torch.Tensor):
-                truth.setdefault(path, out.clone())
+    Their statistics are those of random pictures from pale to full contrast, moved by a tenth or so.
+    """
+    generator = torch.Generator().manual_seed(1)
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d)]
+    for parameter in module.parameters():
+        if parameter.abs().max() < 1e-3:
+            parameter.normal_(0, 0.1, generator=generator)
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.weight.uniform_(0.5, 1.5, generator=generator)
+        norm.bias.normal_(0, 0.4, generator=generator)
+        norm.momentum = 1.0
+        norm.train()
+    module(_CONTRASTS * 4 * (torch.rand(4, 3, size, size, generator=generator) - 0.5))
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        variance += variance.mean() + 1e-3
+        mean += torch.randn(mean.shape, generator=generator) * 0.1 * variance.sqrt()
+        variance *= torch.rand(mean.shape, generator=generator) * 0.4 + 0.8
+
+
+def wanted_outputs(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """What every call of every module of the original gives, named as the layer table names calls, and "output"."""
+    original = copy.deepcopy(module)
+    found: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+
+    def listen(path: str) -> Any:
+        def hook(_: nn.Module, __: Any, out: Any) -> None:
+            counts[path] = counts.get(path, 0) + 1
+            if isinstance(out, Tensor):
+                found[path if counts[path] == 1 else f"{path}#{counts[path]}"] = out.clone()
 
         return hook
 
     for path, part in original.named_modules():
-        if not list(part.children()):
+        if path:
             part.register_forward_hook(listen(path))
     with torch.no_grad():
         whole = original(x)
-    end = [n for n, row in net.layers.items() if row.softmax] or [list(net.layers)[-1]]
-    names = [n for n in truth if n in net.layers]
-    worst = 0.0
+    found["output"] = whole if isinstance(whole, Tensor) else whole[0]
+    return found
+
+
+def found_outputs(net: Network, layers: list[str], x: Tensor) -> dict[str, Tensor]:
+    """What the opened network gives at layers, its axes in the order of the original's."""
+    if isinstance(net, UntracedNetwork):
+        heard = {name: net.heard[net.layers[name].output] for name in layers}
+        raw = hear(net.net, x, [(h.path, h.count, h.way) for h in heard.values()])
+        return {name: raw[h.path, h.count, h.way] for name, h in heard.items()}
+    nodes = {node.name: node for node in net.graph.graph.nodes}
+    ends = [nodes[net.layers[name].output] for name in layers]
+    whole = [n.all_input_nodes[0].name if isinstance(_module(net, n), View) else n.name for n in ends]
     with torch.no_grad():
-        for name, ours in zip(names, net.probe(names)(x), strict=True):
-            theirs = truth[name]
-            if ours.shape != theirs.shape:  # tokens and channels last: the same numbers, otherwise laid out
-                theirs, ours = theirs.flatten().sort().values, ours.flatten().sort().values
-                if len(theirs) != len(ours):
-                    continue  # without the tokens that stand for no patch
-            worst = max(worst, float((ours - theirs).abs().max() / (theirs.abs().max() + 1e-12)))
-        out = net.part(end[0])(x).output
-    out = out.flatten(1)
-    whole = whole if isinstance(whole, torch.Tensor) else whole[0]
-    return float((out - whole.flatten(1)).abs().max() / (whole.abs().max() + 1e-12)), worst
+        return dict(zip(layers, cut(net.graph, whole)(x), strict=True))
 
 
-def measured(name: str) -> dict[str, object]:
-    from filterscope.api import draw
-    from filterscope.networks import open_network
-    from filterscope.networks.pytorch_untraced import UntracedNetwork
-    from filterscope.recipe import get_recipe
+def _module(net: Network, node: torch.fx.Node) -> nn.Module | None:
+    return net.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
-    module = made(name)
-    began = time.perf_counter()
+
+def differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, float]:
+    """Of each layer, the largest difference over the largest value; shapes must agree."""
+    errors = {}
+    for name, ours in found.items():
+        theirs = wanted[name]
+        if ours.shape != theirs.shape:
+            raise ValueError(f"{name}: {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
+        errors[name] = float((ours - theirs).abs().max() / (theirs.abs().max() + 1e-6))
+    return errors
+
+
+def compared(module: nn.Module, net: Network, size: int) -> dict[str, float]:
+    """The differences at every layer that is a module of the original, and at the end, for two random pictures."""
+    pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255
+    x = net.input.preprocess(pixels)
+    wanted = wanted_outputs(module, x)
+    errors = differences(found_outputs(net, [n for n in net.layers if n in wanted], x), wanted)
+    if "output" not in errors:
+        end = [n for n, row in net.layers.items() if row.softmax] or list(net.layers)[-1:]
+        ours = net.part(end[-1])(x).output
+        errors |= differences({"output": ours}, {"output": wanted["output"].reshape(ours.shape)})
+    return errors
+
+
+def examine(section: str, name: str) -> Row:
+    """One architecture: opened from the live module, compared at every layer, one channel drawn."""
+    module = made(section, name)
+    fresh = open_network(module)
+    size = min(SIZE, fresh.input.size)
+    size = size if fresh.runs(list(fresh.layers)[-1], size) else fresh.input.size
+    fill(module, size)
     net = open_network(module)
-    opened = time.perf_counter() - began
-    size = net.input.size if net.input.fixed else min(net.input.size, 128)
-    x = net.input.preprocess(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255)
-    output, layers = difference(module, net, x)
-    spatial = [
-        n for n, row in net.layers.items() if row.spatial and row.parameters and row.output_shape[1] > 2
-    ]
-    target = net.targets(f"{spatial[len(spatial) // 2]}:1")
-    began = time.perf_counter()
-    (picture,) = draw(net, target, get_recipe(steps=32, size=size if net.input.fixed else 64))
-    scores = picture.scores
-    return {
-        "name": name, "opened": True, "seconds": round(opened, 2), "traced": not isinstance(net, UntracedNetwork),
-        "size": f"{net.input.size}" + (" only" if net.input.fixed else ""), "layers": len(net.layers) - 1,
-        "tokens": sorted({n.rpartition("@")[2] for n in net.tokens}), "output": output, "layer": layers,
-        "target": str(picture.target), "start": scores.start, "activation": scores.activation,
-        "gain": scores.activation > scores.start, "status": picture.status,
-        "draw_seconds": round(time.perf_counter() - began, 2),
-    }  # fmt: skip
-
-
-def main() -> None:
-    if sys.argv[1] == "--table":
-        print(table(json.loads(Path(sys.argv[2]).read_text())))
-        return
-    torchvision_operators()
-    out, *names = sys.argv[1:]
-    names = names or [f"torchvision:{n}" for n in TORCHVISION] + [f"timm:{n}" for n in TIMM]
-    known = json.loads(Path(out).read_text()) if Path(out).exists() else []
-    rows = {row["name"]: row for row in known}
-    for name in names:
-        try:
-            rows[name] = measured(name)
-        except Exception as error:
-            traceback.print_exc()
-            rows[name] = {"name": name, "opened": False, "error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(rows[name]), flush=True)
-        Path(out).write_text(json.dumps(list(rows.values()), indent=1))
-
-
-def table(rows: list[dict]) -> str:
-    head = [
-        "architecture",
-        "opened",
-        "size px",
-        "layers",
-        "difference of the output",
-        "of any layer",
-        "drawn",
-        "gain",
-    ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in rows:
-        if not row["opened"]:
-            lines.append(f"| `{row['name']}` | no: {row['error']} |" + " |" * 6)
-            continue
-        traced = "yes" if row["traced"] else "yes, untraced"
-        gain = f"{row['start']:.3g} to {row['activation']:.3g}" if row["gain"] else "no"
-        lines.append(
-            f"| `{row['name']}` | {traced} | {row['size']} | {row['layers']} | {row['output']:.1e} | {row['layer']:.1e} | "
-            f"`{row['target']}` | {gain} |"
-        )
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()
+    errors = compared(module, net, size)
+    worst = max(errors, key=errors.__getitem__)
+    remark = "untraced" if isinstance(net, UntracedNetwork) else ""
+    return Row(
+        name,
+        True,
+        len(net.layers) - 1,
+        errors[worst],
+        worst,
+        size=size,
+        remark=remark,
+        **drawn(net, size=size),
+    )  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ Plan = dict[str, Any]
 def network(plan: Plan) -> Network:
     """The plan's network: a torchvision model with random weights, or VGG16."""
     if plan["model"]:
-        from networks_torch import torchvision_operators
+        from torchvision_cpu import torchvision_operators
 
         torchvision_operators()
         import torchvision

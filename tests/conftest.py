@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.torchvision_cpu import torchvision_operators
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -31,10 +32,7 @@ from filterscope.target import Target
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # pictures are compared to the byte: on the processor
 
-# torchvision has no build for a CPU-only torch; it imports once the two operators of its binary are known
-_operators = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+torchvision_operators()
 
 settings.register_profile("filterscope", deadline=None, derandomize=True, database=None)
 settings.load_profile("filterscope")
@@ -120,7 +118,6 @@ def vgg16(real_weights: Path):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """These networks and pictures are too small to share out among processors."""
-    import torch
 
     torch.set_num_threads(1)
 

@@ -141,6 +141,29 @@ def test_visualize_filter_draws_one(tiny, unit):
             "precision must be one of auto, float32, bfloat16",
         ),
         ("block3_conv1:3", {"device": "tpu"}, ArgumentError, "device 'tpu' is not to be had"),
+        ("block3_conv1:3", {"device": None}, ArgumentError, "one of auto, cpu, cuda, mps .got None"),
+        (
+            None,
+            {},
+            TargetError,
+            "a target is a text, an Objective or several of these .got None.; write LAYER:UNIT",
+        ),
+        (5, {}, TargetError, "a target is a text, .* .got 5."),
+        ([None], {}, TargetError, "a target is a text, .* .got .None.."),
+        (b"block3_conv1:3", {}, TargetError, "a target is a text, .* .got b'block3_conv1:3'."),
+        (
+            "block3_conv1:3",
+            {"recipe": None},
+            RecipeError,
+            "a preset's name or a Recipe .got None; known: naive",
+        ),
+        ("block3_conv1:3", {"settings": 5}, RecipeError, "a mapping of dotted keys, .* .got 5."),
+        ("block3_conv1:3", {"settings": {5: 1}}, RecipeError, "a mapping of dotted keys, .* .got .5: 1.."),
+        ("block3_conv1:3", {"size": "a"}, RecipeError, "'size' must be a valid integer"),
+        ("block3_conv1:3", {"seed": "a"}, ArgumentError, "a seed is a whole number below 2.62 .got 'a'."),
+        ("block3_conv1:3", {"seed": None}, ArgumentError, "a seed is a whole number"),
+        ("block3_conv1:3", {"seed": 1.5}, ArgumentError, "a seed is a whole number"),
+        ("block3_conv1:3", {"seed": 2**70}, ArgumentError, "a seed is a whole number"),
     ],
 )
 def test_refused_before_any_work(tiny, monkeypatch, target, settings, error, message):
@@ -171,6 +194,19 @@ def test_size_of_any_size_network(tiny, target, size, side):
     picture = fs.visualize(tiny, target, **{**QUICK, "steps": 1, "size": size})
     assert picture.image.shape == (side, side, 3)
     assert picture.recipe.size == side
+
+
+def test_size_of_a_network_of_small_pictures():
+    """What was made for digits is drawn at their size, not at the recipe's usual one."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    )
+    for size, side in ((8, 8), (32, 32), (64, 128)):
+        picture = fs.visualize(
+            fs.open_network(module, size=size), "3:1", **{**QUICK, "steps": 1, "size": None}
+        )
+        assert picture.image.shape == (side, side, 1)
 
 
 def test_size_behind_a_flatten(small):

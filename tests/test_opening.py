@@ -65,6 +65,54 @@ def net_target(net, layer, unit):
     return Target(layer, unit)
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "size"),
+    [
+        ("tiny-vgg16", "block5_conv3", 64),
+        ("mobilenet", "conv_dw_6", 64),
+        ("efficientnetb0", "block3b_expand_conv", 64),
+    ],
+)
+def test_random_weights(name, layer, size, caplog):
+    """The bare architecture: said loudly, the same every time, fed as published, and its signals neither die nor burst."""
+    net = open_network(name, weights="random")
+    assert "RANDOM weights" in caplog.text
+    assert net.random
+    assert net.weights_file == "random"
+    other = open_network(name, weights="random")
+    assert other.weights.sha256 == net.weights.sha256
+    assert net.input == open_network(name).input
+    x = net.input.preprocess(torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255)
+    with torch.no_grad():
+        output = net.part(layer)(x).output
+        assert torch.equal(output, other.part(layer)(x).output)
+    assert 1e-3 < float(output.std() / max(1, x.std())) < 1e3
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("weights", "weights is a file's name, or 'random' .got 5."),
+        ("classes", "classes takes the classes' names in order .got 5."),
+        ("show_channels", "shown takes three channels' numbers, as 3,2,1 .got 5."),
+        ("range", "range takes the values of black and white"),
+    ],
+)
+def test_odd_options(option, message):
+    """Of the wrong type: what is allowed."""
+    with pytest.raises(ArgumentError, match=message):
+        open_network("tiny-vgg16", **{option: 5})
+    with pytest.raises(ArgumentError, match=r"size takes a whole number from 1 to 8192 .got 'a'."):
+        open_network("tiny-vgg16", size="a")
+
+
+def test_random_weights_of_what_has_its_own(small, keras_file, small_keras):
+    """A model file and a model object carry theirs."""
+    for source in (keras_file, small_keras):
+        with pytest.raises(NetworkError, match="has weights of its own: leave out --weights random"):
+            open_network(source, weights="random")
+
+
 def test_names():
     """The list of names holds the networks that open by name, the embedded one first."""
     assert network_names()[:3] == ["tiny-vgg16", "vgg16", "vgg19"]

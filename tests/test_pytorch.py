@@ -426,6 +426,50 @@ def test_control_flow_over_shapes_is_followed():
                 assert torch.allclose(net.part("conv")(x).output, module(x), atol=1e-6)
 
 
+def test_len_is_a_value_of_the_graph():
+    """`len(x)` is the batch's size, whatever it is when the graph runs; the file's own `len` is left alone."""
+
+    class Flat(Classifier):
+        def forward(self, x):
+            x = self.pool(self.relu(self.bn1(self.conv1(x))))
+            return self.head(x.view(len(x), 4 * len(self.block), -1).mean(2))
+
+    module = seeded(Flat()).eval()
+    net = open_network(module)
+    assert not isinstance(net, UntracedNetwork)
+    x = net.input.preprocess(pixels(batch=3))
+    graph = net.part("conv1").graph
+    assert torch.equal(graph(x)[0], module.conv1(x))
+    assert "len" not in globals()
+    with torch.no_grad():
+        for batch in (2, 3, 5):
+            x = net.input.preprocess(pixels(batch=batch))
+            assert torch.allclose(net.part("head")(x).output, module(x), atol=1e-6)
+
+
+def test_the_mean_of_two_heads_is_the_classes():
+    """Untraced: of two matrix products as large as the output neither is the output."""
+
+    class Two(Stubborn):
+        def __init__(self):
+            super().__init__()
+            self.other = nn.Linear(8, 5)
+
+        def forward(self, x):
+            if float(x.detach().sum()) > 1e30:
+                x = x * 0
+            x = self.conv1(x).mean((2, 3))
+            return (self.head(x) + self.other(x)) / 2
+
+    module = seeded(Two()).eval()
+    net = open_network(module, classes=list("abcde"))
+    assert isinstance(net, UntracedNetwork)
+    x = net.input.preprocess(pixels())
+    ends = [name for name, row in net.layers.items() if row.softmax]
+    with torch.no_grad():
+        assert torch.allclose(net.part(ends[0])(x).output, module(x), atol=1e-6)
+
+
 def test_a_size_that_was_burnt_in_runs_untraced():
     """Where a graph holds at the network's own size alone and the module at all, the module itself runs."""
 

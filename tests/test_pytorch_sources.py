@@ -1,4 +1,4 @@
-"""pytorch_sources.py: torchvision, timm, a person's own file; how each is fed; what is said where it fails."""
+"""pytorch_sources.py, pytorch_factory.py: torchvision, timm, a person's own file; how each is fed; what is said."""
 
 import json
 import logging
@@ -11,7 +11,8 @@ from torch import nn
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, DownloadError, NetworkError, WeightsError
 from filterscope.networks import open_network, opens_by_name
-from filterscope.networks.pytorch_sources import IMAGENET_MEAN, is_factory
+from filterscope.networks.pytorch_factory import is_factory
+from filterscope.networks.pytorch_sources import IMAGENET_MEAN
 
 OWN = """
 from torch import nn
@@ -80,6 +81,50 @@ def test_factory_refused(own, factory, message):
     """What is wrong with a person's own code is one line that says where."""
     with pytest.raises(NetworkError, match=message):
         open_network(f"{own}:{factory}")
+
+
+def test_file_without_a_factory(own, capsys):
+    """What to write, with what the file has; the file is read and not run."""
+    own.write_text(OWN + "\n\nraise SystemExit('it was run')\n")
+    for name in (f"{own}", f"{own}:", f"{own}:a b"):
+        with pytest.raises(
+            NetworkError,
+            match=r"write file.py:factory, .* as .*own.py:net; own.py has net, needs, breaks, Net, words",
+        ):
+            open_network(name)
+    assert main(["layers", str(own)]) == 2
+    assert "write file.py:factory" in capsys.readouterr().err
+    own.write_text("def (\n")
+    with pytest.raises(NetworkError, match=r"write file.py:factory, .* as .*own.py:make_network$"):
+        open_network(str(own))
+    with pytest.raises(NetworkError, match=r"there is no file 'nowhere.py'"):
+        open_network("nowhere.py")
+
+
+def test_what_a_factory_makes_is_not_called_trained(own, tmp_path, capsys, caplog):
+    """Nobody knows whether anything trained it: said, and asked of no layer; with a file of weights it is known."""
+    assert main(["layers", f"{own}:net", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["trained"] for row in rows if row["parameters"]} == {None}
+    assert "whether anything trained its weights is not known" in caplog.text
+    assert main(["layers", f"{own}:net"]) == 0
+    assert [line.split()[-2:] for line in capsys.readouterr().out.splitlines() if "Linear" in line] == [
+        ["not", "known"]
+    ]
+    torch.save(open_network(f"{own}:net").graph.net.state_dict(), tmp_path / "w.pt")
+    caplog.clear()
+    assert main(["layers", f"{own}:net", "--json", "--weights", str(tmp_path / "w.pt")]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["trained"] for row in rows if row["parameters"]} == {True}
+    assert not caplog.text
+    assert main(["layers", f"{own}:net", "--json", "--weights", "random"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["trained"] for row in rows if row["parameters"]} == {False}
+
+
+def test_a_module_made_as_the_file_is_run_is_the_same_every_time(own):
+    """Random numbers are seeded there too."""
+    assert open_network(f"{own}:made").weights.sha256 == open_network(f"{own}:made").weights.sha256
 
 
 def test_own_file_that_does_not_run(tmp_path):
@@ -286,4 +331,6 @@ def test_keras_model_of_a_factory(tmp_path):
         "import keras\n\n\ndef net():\n"
         "    return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, name='c')])\n"
     )
-    assert open_network(f"{tmp_path}/k.py:net").layers["c"].units == 2
+    net = open_network(f"{tmp_path}/k.py:net")
+    assert net.layers["c"].units == 2
+    assert not net.vouched

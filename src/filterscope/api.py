@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -16,17 +16,17 @@ from filterscope.ascent.loop import Ascent, ascend
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, choose_precision, prepare
 from filterscope.ascent.slopes import repeated
-from filterscope.errors import TargetError
+from filterscope.errors import TargetError, checked_seed
 from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
-from filterscope.objective import Direction, Objective
+from filterscope.objective import EXAMPLE, Direction, Expression, Objective
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
-from filterscope.target import Algebra, Target, terms_of
+from filterscope.target import Algebra, Selection, Target, terms_of
 
 # A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
 # time from other noise and at a rate so many times smaller: what traps a picture is mostly a first step too large.
@@ -66,12 +66,12 @@ def visualize(
     >>> visualize("tiny-vgg16", "predictions:goldfish", steps=2, size=32, progress=False).class_name
     'goldfish'
     """
+    seed = checked_seed(seed)
     net = open_network(network)
     chosen = get_recipe(recipe, steps=steps, size=size, settings=settings)
-    asked = [target] if isinstance(target, str | Algebra) else list(target)
-    targets = list(dict.fromkeys(t for one in asked for t in net.objectives(one, seed=seed)))
+    targets = list(dict.fromkeys(t for one in _asked(target) for t in net.objectives(one, seed=seed)))
     if not targets:
-        raise TargetError("there is no target to draw; write LAYER:UNIT, as in block3_conv1:30")
+        raise TargetError(f"there is no target to draw; {EXAMPLE}")
     jury = None if judge is None else open_network(judge)
     with progress_bar(progress) as on_step:
         pictures = list(
@@ -87,6 +87,17 @@ def visualize(
             )
         )
     return pictures[0] if len(pictures) == 1 else Sheet(pictures)
+
+
+def _asked(target: Any) -> list[Any]:
+    """The targets that were passed, alone or in any collection; TargetError for what is none."""
+    kinds = str | Algebra | Selection | Expression
+    asked = [target] if isinstance(target, kinds) else target
+    if isinstance(asked, Iterable) and not isinstance(asked, bytes | Mapping):
+        asked = list(asked)
+        if all(isinstance(one, kinds) for one in asked):
+            return asked
+    raise TargetError(f"a target is a text, an Objective or several of these (got {target!r}); {EXAMPLE}")
 
 
 def visualize_filter(network: Any, layer: str, unit: int | str, **settings: Any) -> Picture:

@@ -15,7 +15,9 @@ FilterscopeError                    anything below; str(error) is the message a 
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 
 class FilterscopeError(Exception):
@@ -60,6 +62,17 @@ class DownloadError(WorkError):
 
 class OutputError(WorkError):
     """A file that could not be written."""
+
+
+def checked_seed(seed: object) -> int:
+    """A seed as the generators take it; ArgumentError for anything but a whole number.
+
+    >>> checked_seed(7)
+    7
+    """
+    if isinstance(seed, SupportsIndex) and abs(number := operator.index(seed)) < 2**62:
+        return number
+    raise ArgumentError(f"a seed is a whole number below 2^62 (got {seed!r})")
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

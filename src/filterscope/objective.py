@@ -22,6 +22,7 @@ from typing import Literal, TypeAlias
 from filterscope.errors import TargetError
 from filterscope.target import Algebra, Selection, Sum, Target, number, terms_of
 
+EXAMPLE = "write LAYER:UNIT, as in block3_conv1:30"
 _CALL = re.compile(
     r"\s*(layer|direction|cosine|match|caricature|guide)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?"
 )

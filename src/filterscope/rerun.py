@@ -18,8 +18,8 @@ from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
 from filterscope.networks import Network, open_network, opens_by_name
-from filterscope.networks.pytorch_sources import RANDOM, is_factory
-from filterscope.networks.weights import sha256_file
+from filterscope.networks.pytorch_factory import is_factory
+from filterscope.networks.weights import RANDOM, sha256_file
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph

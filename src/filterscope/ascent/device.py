@@ -19,6 +19,8 @@ def choose_device(device: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not isinstance(device, str | torch.device):
+        raise ArgumentError(f"a device is one of auto, cpu, cuda, mps (got {device!r})")
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)

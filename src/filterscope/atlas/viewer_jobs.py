@@ -246,7 +246,7 @@ def _data_url(pixels: Any, recipe: Recipe) -> str:
 def open_recorded(record: Record) -> Network:
     """The network that an atlas was drawn from, opened by its record; ArgumentError where it cannot be."""
     from filterscope.networks import open_network
-    from filterscope.networks.pytorch_sources import is_factory
+    from filterscope.networks.pytorch_factory import is_factory
     from filterscope.rerun import find_weights
 
     source, weights = record.get("source"), record.get("weights")

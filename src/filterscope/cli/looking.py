@@ -12,6 +12,7 @@ import click
 from filterscope.cli.options import json_option, out_option, quiet_option, weights_option
 
 if TYPE_CHECKING:
+    from filterscope.networks import Layer, Network
     from filterscope.networks.input_spec import InputSpec
 
 
@@ -45,6 +46,13 @@ def models(as_json: bool, quiet: bool) -> None:
     )
 
 
+def _trained(network: Network, row: Layer) -> bool | None:
+    """Whether something trained a layer's weights; None where it has none, or that is not known."""
+    if not row.parameters or not (network.vouched or not row.trained):
+        return None
+    return row.trained and not network.random
+
+
 @click.command()
 @click.argument("net")
 @weights_option
@@ -64,7 +72,7 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
                 "units": row.units,
                 "parameters": row.parameters,
                 "receptive_field": row.receptive_field,
-                "trained": row.trained and not network.random if row.parameters else None,
+                "trained": _trained(network, row),
                 **({"input": _as_json(network.input)} if row.kind == "InputLayer" else {}),
             }
             for row in network.layers.values()
@@ -74,7 +82,7 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
     if quiet:
         return
     click.echo(f"{network.name}: {network.input}")
-    trained = {True: "random" if network.random else "yes", False: "no"}
+    trained = {True: "yes", False: "random" if network.random else "no", None: "not known"}
     _table(
         ["layer", "kind", "output shape", "units", "parameters", "sees px", "trained"],
         [
@@ -85,7 +93,7 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
                 f"{row.units}",
                 f"{row.parameters:,}",
                 f"{row.receptive_field}" if row.receptive_field else "all",
-                trained[row.trained] if row.parameters else "-",
+                trained[_trained(network, row)] if row.parameters else "-",
             ]
             for row in network.layers.values()
         ],

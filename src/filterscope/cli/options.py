@@ -51,7 +51,8 @@ def weights_option(function: F) -> F:
     options = [
         click.option(
             "--weights", metavar="FILE",
-            help="Weights to use instead: .safetensors, .weights.h5, .h5, a PyTorch checkpoint, or the word random.",
+            help="Weights to use instead: .safetensors, .weights.h5, .h5, a PyTorch checkpoint, or the word random: "
+            "the bare architecture of a name or FILE.py:FACTORY.",
         ),
         click.option("--mean", metavar="M[,M...]", help="Subtracted from NET's input: one number, or one a channel."),
         click.option("--std", metavar="S[,S...]", help="NET's input is divided by it: one number, or one a channel."),

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor
@@ -178,15 +179,18 @@ class InputOptions:
         spread = _numbers("std", std)
         if spread is not None and min(spread) <= 0:
             raise ArgumentError(f"std takes numbers above 0 (got {std})")
-        for name, number in (("channels", channels), ("size", size)):
-            if number is not None and (isinstance(number, bool) or not 1 <= int(number) <= 8192):
-                raise ArgumentError(f"{name} takes a whole number from 1 to 8192 (got {number})")
-        colours = None if shown is None else tuple(int(v) for v in shown)
-        if colours is not None and (len(colours) != 3 or min(colours) < 0):
+        told: dict[str, Any] = {"channels": channels, "size": size}
+        for name, number in told.items():
+            whole = isinstance(number, Integral) and not isinstance(number, bool)
+            if number is not None and not (whole and 1 <= number <= 8192):
+                raise ArgumentError(f"{name} takes a whole number from 1 to 8192 (got {number!r})")
+        seen = _numbers("shown", shown)
+        if seen is not None and (len(seen) != 3 or any(v < 0 or v != int(v) for v in seen)):
             raise ArgumentError(f"shown takes three channels' numbers, as 3,2,1 (got {shown})")
+        colours = seen and (int(seen[0]), int(seen[1]), int(seen[2]))
         return cls(
             _numbers("mean", mean), spread, low_high and (low_high[0], low_high[1]), channels, size,
-            colours and (colours[0], colours[1], colours[2]),
+            colours,
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from filterscope.networks.hdf5 import hdf5_config
 from filterscope.networks.keras_applications import (
     APPLICATIONS,
     BUILT_IN,
+    EFFICIENTNET_MEAN,
     EFFICIENTNET_STD,
     application_called,
 )
@@ -30,19 +31,29 @@ from filterscope.networks.keras_source import (
     model_weights,
 )
 from filterscope.networks.network import Network
-from filterscope.networks.weights import WeightSource, WeightTable, open_weights
+from filterscope.networks.weights import (
+    RANDOM,
+    WeightSource,
+    WeightTable,
+    open_weights,
+    random_weights,
+    warn_of_random,
+)
 
 _DATA = resources.files("filterscope.networks") / "data"
 Path_ = str | os.PathLike[str]
 
 
 def open_application(name: str, weights: Path_ | None) -> Network:
-    """A network of keras.applications, with the weights that Keras publishes or those of a file."""
+    """A network of keras.applications, with the weights that Keras publishes, those of a file, or random ones."""
     graph = _known_graph(name)
     if weights is None:
         downloads = downloaded_weights(name, graph.slots)
         lift_preprocessing(graph, downloads.tensors, surely=False)
         return _network(name, graph, downloads, _classes(name))
+    if str(weights) == RANDOM:
+        fed = {"normalization": {"mean": EFFICIENTNET_MEAN, "variance": EFFICIENTNET_STD}}
+        return _random(name, graph, fed if APPLICATIONS[name].corrected else {})
     source = open_weights(Path(weights), graph.slots)
     if APPLICATIONS[name].corrected and not _published(source):
         graph = read_graph(application_config(name, published=False))
@@ -56,11 +67,25 @@ def _published(source: WeightTable) -> bool:
 
 
 def open_embedded(weights: Path_ | None) -> Network:
-    """The network that ships in the package."""
+    """The network that ships in the package, with its own weights, those of a file, or random ones."""
     graph = _known_graph(EMBEDDED)
+    if str(weights) == RANDOM:
+        return _random(EMBEDDED, graph, {})
     with resources.as_file(_DATA / f"{EMBEDDED}.safetensors") as own:
         source = open_weights(Path(weights or own), graph.slots)
     return _network(EMBEDDED, graph, source, _classes(EMBEDDED))
+
+
+def _random(name: str, graph: KerasGraph, known: Mapping[str, Mapping[str, Sequence[float]]]) -> Network:
+    warn_of_random(name)
+    found = _network(name, graph, random_weights(graph.slots, known), _classes(name))
+    return dataclasses.replace(found, random=True)
+
+
+def _own_weights(name: str, weights: Path_ | None) -> None:
+    """NetworkError where random weights are asked for in place of those that a model carries."""
+    if str(weights) == RANDOM:
+        raise NetworkError(f"{name} has weights of its own: leave out --weights random")
 
 
 def _known_graph(name: str) -> KerasGraph:
@@ -93,6 +118,7 @@ def _recognized(name: str, graph: KerasGraph) -> Sequence[Sequence[str]]:
 
 def open_keras_file(path: Path, weights: Path_ | None) -> Network:
     """A whole model in a file: Keras 3's `.keras`, or `.h5` of any Keras."""
+    _own_weights(path.name, weights)
     if not path.is_file():
         raise NetworkError(f"there is no model file {str(path)!r}")
     if path.suffix == ".keras":
@@ -137,6 +163,7 @@ def _read(config: Any, name: str) -> KerasGraph:
 
 def open_keras_model(model: Any, weights: Path_ | None) -> Network:
     """A live Keras model on any backend; it is read and never changed."""
+    _own_weights(str(model.name), weights)
     kinds = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(model).__mro__}
     kind = "Sequential" if "keras.Sequential" in kinds else "Functional"
     if kind == "Functional" and "keras.Functional" not in kinds:

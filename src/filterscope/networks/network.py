@@ -17,12 +17,14 @@ from torch import Tensor, fx, nn
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
-from filterscope.objective import Direction, Expression, Objective, parse
+from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.target import Algebra, Selection, Target, terms_of
 
 # Shapes are found by running numbers up to this side, by running shapes alone beyond it and where weights are on
 # another device: torch imports its compiler for the latter, which takes longer than a small picture's numbers.
 RUN_AT_MOST = 128
+# pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
+SMALL = 64
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Network:
     loaded: set[str] = field(default_factory=set)
     tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls, where layers have such tokens
     random: bool = False  # weights that nothing trained
+    vouched: bool = True  # False: whether anything trained them is not known
     shapes: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, repr=False)
     _parts: dict[str, tuple[fx.GraphModule, dict[str, Tensor]]] = field(default_factory=dict, repr=False)
 
@@ -183,6 +186,8 @@ class Network:
         parsed = parse(text) if isinstance(text, str) else text
         if isinstance(parsed, Selection):
             return [*self.targets(parsed, seed=seed)]
+        if not isinstance(parsed, Expression | Algebra):
+            raise TargetError(f"a target is a text or an Objective (got {parsed!r}); {EXAMPLE}")
         found: Objective
         if isinstance(parsed, Expression):
             found = parsed.resolve(lambda selection: self.targets(selection, seed=seed))
@@ -277,8 +282,9 @@ class Network:
 
     def picture_size(self, layer: str, usual: int | None = None) -> int:
         """The side of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
-        where that is smaller so that there is room to see something; the only size where it takes just one."""
-        if self.takes_one_size(layer):
+        where that is smaller so that there is room to see something; the only size where it takes just one.
+        A network made for small pictures gets its own: on larger ones a class is wallpaper, or nothing at all."""
+        if self.takes_one_size(layer) or self.input.size < SMALL:
             return self.input.size
         size = usual or max(self.input.size, 128)
         return size if self.runs(layer, size) else self.input.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from filterscope.networks.keras_opening import (
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
-from filterscope.networks.pytorch_sources import is_factory
+from filterscope.networks.pytorch_factory import factory_advice, is_factory, open_factory
 
 
 def opens_by_name(name: str) -> bool:
@@ -53,7 +53,8 @@ def open_network(
         run), a Keras model or a torch module, which is read and never changed.
     weights: a file to use instead of the network's own weights: `.safetensors`, `.weights.h5` or `.h5` for Keras,
         a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`) for PyTorch. It may cover only some layers; a target
-        in or behind any other is refused. "random": the bare architecture of torchvision, timm or a factory.
+        in or behind any other is refused. "random": the bare architecture of a name or a factory, with
+        seeded numbers that nothing trained.
     mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the
         values of `range`, which are those of black and white; size is the side it was trained on. They may stand
         behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1".
@@ -69,12 +70,16 @@ def open_network(
     options = InputOptions.checked(
         mean=mean, std=std, range=range, channels=channels, size=size, shown=show_channels
     )
+    if not isinstance(weights, str | os.PathLike | None):
+        raise ArgumentError(f"weights is a file's name, or 'random' (got {weights!r})")
+    if not isinstance(classes, Iterable | None) or isinstance(classes, str):
+        raise ArgumentError(f"classes takes the classes' names in order (got {classes!r})")
     if isinstance(source, str) and "?" in source:
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
     net = _open(source, weights, options)
     if classes is not None:
-        net = _with_classes(net, classes)
+        net = _with_classes(net, list(classes))
     return (
         net
         if options == InputOptions()
@@ -97,7 +102,9 @@ def _open(source: Any, weights: str | os.PathLike[str] | None, options: InputOpt
     found = _open_torch(source, weights, options)
     if isinstance(found, Network):
         return found
-    return _fed_as(_open_keras(source if found is None else found, weights), options)
+    net = _open_keras(source if found is None else found, weights)
+    made = found is not None and weights is None  # by a person's own file: nobody knows what trained it
+    return _fed_as(dataclasses.replace(net, vouched=not made), options)
 
 
 def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: InputOptions) -> Any:
@@ -107,7 +114,9 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
         return pytorch_sources.open_live(source, weights, options) if is_torch else None
     name = os.fspath(source)
     if is_factory(name):
-        return pytorch_sources.open_factory(name, weights, options)
+        return open_factory(name, weights, options)
+    if name.rpartition(":")[0].endswith(".py") or name.endswith(".py"):
+        raise NetworkError(factory_advice(name))
     if name.endswith(".pt2"):
         return open_exported(Path(name), weights, options)
     if name.startswith("torchvision:"):

@@ -54,7 +54,7 @@ class Origin:
     """What is known of a module beside itself.
 
     input: how it wants its pictures, where that is known; the size 0 is found out. trained: the modules with
-    trained weights, None for all. random: nothing trained it.
+    trained weights, None for all. random: nothing trained it. vouched: False where nobody knows that.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Origin:
     digest: Callable[[], str] | None = None
     trained: Collection[str] | None = None
     random: bool = False
+    vouched: bool = True
 
 
 def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Network:
@@ -88,7 +89,8 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
         return _untraced(net, origin, spec, weights)
     found = read_traced(traced, side=spec.size, trained=origin.trained, classes=len(origin.classes))
     return Network(
-        origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random
+        origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random,
+        vouched=origin.vouched,
     )  # fmt: skip
 
 
@@ -101,8 +103,8 @@ def _untraced(net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWei
     example = _example(spec, 2)
     graph, layers, tokens, heard = read_untraced(net, example, side=spec.size, classes=len(origin.classes))
     return UntracedNetwork(
-        origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random, net=net,
-        heard=heard,
+        origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
+        vouched=origin.vouched, net=net, heard=heard,
     )  # fmt: skip
 
 

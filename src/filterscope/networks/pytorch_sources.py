@@ -1,4 +1,4 @@
-"""Where torch networks come from: torchvision, timm, a person's own file, a live module; and how each is fed."""
+"""Where torch networks come from: torchvision, timm, a live module; and how each is fed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
@@ -28,11 +27,10 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch import Origin, open_module
 from filterscope.networks.pytorch_checkpoint import load_checkpoint
 from filterscope.networks.pytorch_copy import unwrapped
-from filterscope.networks.weights import sha256_file
+from filterscope.networks.weights import RANDOM, sha256_file, warn_of_random
 
 log = logging.getLogger("filterscope")
 
-RANDOM = "random"  # in place of a weights file: numbers that nothing trained
 Weights = str | os.PathLike[str] | None
 # torchvision.transforms of all its ImageNet weights, timm's IMAGENET_DEFAULT_MEAN and _STD
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -43,9 +41,7 @@ def open_live(module: nn.Module, weights: Weights, options: InputOptions) -> Net
     """A module that a person holds; weights from a file go into the copy, never into theirs."""
     inner = unwrapped(module)
     spec, classes = known_input(inner)
-    return _opened(
-        inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True
-    )
+    return opened(inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True)
 
 
 def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Network:
@@ -75,7 +71,7 @@ def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Netw
 
     module = _built(build, f"torchvision:{name}", weights)
     label = f"torchvision's {published}" if weights is None else "torchvision"
-    return _opened(module, f"torchvision:{name}", label, weights, options, spec, classes)
+    return opened(module, f"torchvision:{name}", label, weights, options, spec, classes)
 
 
 def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
@@ -103,42 +99,7 @@ def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
     module = _built(build, f"timm:{name}", weights)
     spec, classes = known_input(module)
     label = "timm's published weights" if weights is None else "timm"
-    return _opened(module, f"timm:{name}", label, weights, options, spec, classes)
-
-
-def open_factory(source: str, weights: Weights, options: InputOptions) -> Network | Any:
-    """`path/to/file.py:factory`: the person's own code, run as they ask; what it makes, with their weights.
-
-    factory is a function without required arguments, an nn.Module class, or a module. The file may say CLASSES
-    (the classes' names in order) and INPUT (a dictionary of mean, std, range, size, channels). A Keras model is
-    handed back as it is.
-    """
-    path, _, attribute = source.rpartition(":")
-    own = _run_file(Path(path))
-    if not hasattr(own, attribute):
-        near = did_you_mean(attribute, [n for n in vars(own) if not n.startswith("_")])
-        raise NetworkError(f"{path} has no {attribute!r}{near}")
-    with _random_numbers(), _own_errors(path):
-        made = getattr(own, attribute)
-        if not isinstance(made, nn.Module) and callable(made):
-            needs = _required(made)
-            if needs:
-                raise NetworkError(
-                    f"{attribute} in {path} needs arguments ({', '.join(needs)}): give a function that needs none"
-                )
-            made = made()
-    if not isinstance(made, nn.Module):
-        raise NetworkError(f"{attribute} in {path} gives a {type(made).__name__}, no nn.Module")
-    if not isinstance(made, nn.Module) or _is_keras(made):
-        return made
-    spec, classes = known_input(made)
-    told = InputOptions.checked(**_input_of(own, path))
-    if told != InputOptions():
-        spec = (spec or InputSpec(size=0, high=1.0)).changed(told)
-    names = getattr(own, "CLASSES", None)
-    classes = [(str(n),) for n in names] if names is not None else classes
-    shown = f"{Path(path).name}:{attribute}"  # a picture never tells the file's folder
-    return _opened(made, shown, shown, weights, options, spec, classes, live=weights is None)
+    return opened(module, f"timm:{name}", label, weights, options, spec, classes)
 
 
 def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[str]]]:
@@ -168,7 +129,7 @@ def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[
     return None, ()
 
 
-def _opened(
+def opened(
     module: nn.Module,
     name: str,
     label: str,
@@ -178,15 +139,18 @@ def _opened(
     classes: Sequence[Sequence[str]],
     *,
     live: bool = False,
+    vouched: bool = True,
 ) -> Network:
+    """A module as a Network, with its own weights, seeded random ones or those of a file."""
     if weights is None or str(weights) == RANDOM:
         random = str(weights) == RANDOM
         if random:
             if live:
                 raise NetworkError(f"{name} has weights of its own: leave out --weights random")
             label = f"random weights ({label})"
-            log.warning("%s has RANDOM weights: nothing trained it, and its pictures show no learning", name)
-        return open_module(module, Origin(name, label, spec, classes, random=random), options)
+            warn_of_random(name)
+        origin = Origin(name, label, spec, classes, random=random, vouched=vouched)
+        return open_module(module, origin, options)
     path = Path(weights)
     if live:
         from filterscope.networks.pytorch_copy import private_copy
@@ -200,22 +164,22 @@ def _opened(
 def _built(build: Callable[[bool], nn.Module], name: str, weights: Weights) -> nn.Module:
     """The network with the weights its library publishes, or to be filled: random numbers, the same every time."""
     if weights is not None:
-        with _random_numbers():
+        with random_numbers():
             return build(False)
     try:
-        with contextlib.redirect_stdout(sys.stderr), _random_numbers():
+        with contextlib.redirect_stdout(sys.stderr), random_numbers():
             return build(True)
     except (
         Exception
     ) as error:  # urllib, huggingface_hub and their like raise all sorts where there is no network
         raise DownloadError(
-            f"the weights of {name} could not be downloaded ({_first_line(error)}); pass a file you have with "
+            f"the weights of {name} could not be downloaded ({first_line(error)}); pass a file you have with "
             "--weights FILE, try again where there is a network, or see the bare architecture with --weights random"
         ) from error
 
 
 @contextlib.contextmanager
-def _random_numbers() -> Iterator[None]:
+def random_numbers() -> Iterator[None]:
     """Seed torch for what is made inside, and leave the person's own random numbers as they were."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -249,7 +213,7 @@ def _import(module: str, extra: str) -> ModuleType:
         raise NetworkError(f"{extra} is not installed: pip install 'filterscope[{extra}]'") from None
     except (ImportError, RuntimeError, OSError) as error:
         raise NetworkError(
-            f"{extra} is installed but does not import ({_first_line(error)}): its build must be the one made for "
+            f"{extra} is installed but does not import ({first_line(error)}): its build must be the one made for "
             f"torch {torch.__version__}"
         ) from error
 
@@ -268,76 +232,6 @@ def _imagenet() -> Sequence[Sequence[str]]:
     return [(title, wnid) for wnid, title in rows]
 
 
-# --- the person's own file ----------------------------------------------------------------------------------
-
-
-def is_factory(name: str) -> bool:
-    """Whether a text is path/to/file.py:factory."""
-    path, sign, attribute = name.rpartition(":")
-    return bool(sign) and path.endswith(".py") and attribute.isidentifier()
-
-
-def _run_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise NetworkError(f"there is no file {str(path)!r}")
-    folder = str(path.resolve().parent)
-    spec = importlib.util.spec_from_file_location(f"filterscope_own_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise NetworkError(f"{str(path)!r} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickles of the file look themselves up
-    sys.path.insert(0, folder)
-    try:
-        with _own_errors(str(path)):
-            spec.loader.exec_module(module)
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
-    return module
-
-
-@contextlib.contextmanager
-def _own_errors(path: str) -> Iterator[None]:
-    """What a person's own code raises, as one line that says where."""
-    try:
-        yield
-    except (NetworkError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        frames = [
-            f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name
-        ]
-        where = f"{path}, line {frames[-1].lineno}" if frames else path
-        log.info("the error in %s", path, exc_info=error)
-        raise NetworkError(f"{where}: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _required(factory: Callable[..., Any]) -> list[str]:
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
-
-
-def _input_of(own: ModuleType, path: str) -> dict[str, Any]:
-    told = getattr(own, "INPUT", {})
-    allowed = ("mean", "std", "range", "channels", "size")
-    if not isinstance(told, dict):
-        raise NetworkError(
-            f"INPUT in {path} is a dictionary of {', '.join(allowed)} (got a {type(told).__name__})"
-        )
-    for key in told:
-        if key not in allowed:
-            near = did_you_mean(str(key), allowed)
-            raise NetworkError(f"INPUT in {path} has no {key!r}{near} (known: {', '.join(allowed)})")
-    return told
-
-
-def _is_keras(model: Any) -> bool:
-    return any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

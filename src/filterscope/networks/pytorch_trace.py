@@ -76,6 +76,7 @@ def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
     except Exception as error:  # anything that a person's forward may raise on what is no tensor
         raise UntraceableError(_first_line(error)) from error
     finally:
+        tracer.forget_len()
         torch.backends.mha.set_fastpath_enabled(fast)
     end = next(n for n in graph.nodes if n.op == "output")
     result = end.args[0]
@@ -116,9 +117,16 @@ class _Known(fx.Proxy):
         return value
 
 
+def _length(value: Any) -> Any:
+    """`len`, but of a tensor in the graph its first side as a value of the graph."""
+    known = isinstance(value, _Known) and isinstance(value.node.meta.get("val"), Tensor)
+    return value.size(0) if known else len(value)
+
+
 class _Tracer(fx.Tracer):
     def __init__(self, net: nn.Module, example: tuple[int, ...]):
         super().__init__(autowrap_modules=(math,))
+        self.lengthened: list[dict[str, Any]] = []
         self.chosen = False
         self.calls: list[Call] = []
         self.holder = Holder(net)
@@ -139,6 +147,7 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if self.evaluating:
             return forward(*args, **kwargs)
+        self._follow_len(m)
         result = super().call_module(m, forward, args, kwargs)
         path = self.path_of_module(m)
         made = next((r for r in result if isinstance(r, fx.Proxy)), None) if _listed(result) else result
@@ -147,6 +156,18 @@ class _Tracer(fx.Tracer):
             self.counts[path] = self.counts.get(path, 0) + 1
             self.calls.append(Call(path, self.counts[path], made.node, m))
         return result
+
+    def _follow_len(self, m: nn.Module) -> None:
+        """Python makes of `len(x)` a plain number: within the module's file it becomes a value of the graph."""
+        own = getattr(type(m).forward, "__globals__", None)
+        if own is not None and "len" not in own and not m.__module__.startswith("torch."):
+            own["len"] = _length
+            self.lengthened.append(own)
+
+    def forget_len(self) -> None:
+        """Leave the files of the modules as they were."""
+        while self.lengthened:
+            self.lengthened.pop().pop("len", None)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self.evaluating:

@@ -220,14 +220,26 @@ def _calls(net: nn.Module, example: Tensor) -> dict[tuple[str, int], _Call]:
 
 
 def _class_call(calls: dict[tuple[str, int], _Call], classes: int) -> tuple[str, int] | None:
-    """The call whose outputs are the classes: the last matrix product as large as the network's own output."""
+    """The call whose outputs are the classes: the matrix product that the network's own output, or its logits, is.
+    Of several such where it is none (the mean of two heads) the output itself; the last one where that is
+    probabilities; the only one whatever comes behind it."""
     end = calls.get(("", 1))
     if end is None or end.out.ndim != 2 or end.out.shape[1] < 2:
         return None
     products = [
         k for k, c in calls.items() if isinstance(c.module, nn.Linear) and c.out.shape == end.out.shape
     ]
-    return products[-1] if products else ("", 1) if end.out.shape[1] == classes else None
+    if not products:
+        return ("", 1) if end.out.shape[1] == classes else None
+    made = [k for k in products if _ends_in(calls[k].out, end.out)]
+    sums = end.out.sum(1)
+    mixed = len(products) > 1 and not made and not torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
+    return ("", 1) if mixed else (made or products)[-1]
+
+
+def _ends_in(logits: Tensor, end: Tensor) -> bool:
+    """Whether a network's output is these logits or their softmax."""
+    return any(torch.allclose(v, end, atol=1e-6) for v in (logits, logits.softmax(1), logits.log_softmax(1)))
 
 
 def _axis(call: _Call, known: dict[torch.Size, int]) -> int:

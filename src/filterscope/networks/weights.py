@@ -7,8 +7,11 @@ at a time, so that a 553 MB file costs no more memory than the layers that a tar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +21,11 @@ from torch import Tensor, nn
 
 from filterscope.errors import WeightsError
 
+log = logging.getLogger("filterscope")
+
 Array = np.ndarray
 Table = dict[str, list[tuple[str, tuple[int, ...], Callable[[], Array]]]]  # layer -> (tensor, shape, read)
+RANDOM = "random"  # in place of a weights file: numbers that nothing trained
 FORMATS = (".safetensors", ".weights.h5", ".h5")
 
 
@@ -141,6 +147,44 @@ class WeightTable:
                     f"{self.label} is damaged: {layer}/{name} holds {bad} values that are NaN or infinite"
                 )
             slot.fill(module.get_submodule(child), array)
+
+
+def random_weights(
+    slots: Slots, known: Mapping[str, Mapping[str, Sequence[float]]] | None = None
+) -> WeightTable:
+    """Numbers that nothing trained, the same every time: kernels as He et al. (2015) draw them, every other tensor
+    as if it were not there (scales and variances 1, offsets and means 0). `known`: tensors that are given, by layer
+    and name."""
+
+    def reader(layer: str, slot: Slot) -> Callable[[], Array]:
+        given = (known or {}).get(layer, {}).get(slot.name)
+        return partial(_random, layer, slot) if given is None else partial(np.asarray, given, np.float32)
+
+    table: Table = {
+        layer: [(slot.name, slot.shape, reader(layer, slot)) for slot in wanted]
+        for layer, (_, wanted) in slots.items()
+    }
+    shapes = [(layer, [(name, shape) for name, shape, _ in row]) for layer, row in table.items()]
+    digest = hashlib.sha256(f"random weights {shapes}".encode()).hexdigest()
+    return WeightTable("random weights", slots, table, lambda: digest)
+
+
+def _random(layer: str, slot: Slot) -> Array:
+    name = slot.name.rpartition("/")[2]
+    if "kernel" in name or "embeddings" in name:
+        seed = hashlib.sha256(f"{layer}/{slot.name}".encode()).digest()[:8]
+        values = np.random.default_rng(int.from_bytes(seed, "big")).standard_normal(slot.shape, np.float32)
+        depthwise = slot.axes == (2, 3, 0, 1)  # each kernel sees one channel
+        fan = math.prod(slot.shape[:2] if depthwise else slot.shape[:-1])
+        values *= np.float32((2 / max(1, fan)) ** 0.5)
+        return values
+    ones = "variance" in name or name in ("gamma", "scale")
+    return np.full(slot.shape, 1.0 if ones else 0.0, np.float32)
+
+
+def warn_of_random(name: str) -> None:
+    """Say loudly that pictures of the network show no learning."""
+    log.warning("%s has RANDOM weights: nothing trained it, and its pictures show no learning", name)
 
 
 def absurd_size(claimed: int, stored: int) -> bool:

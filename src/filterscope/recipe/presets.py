@@ -100,6 +100,14 @@ def get_recipe(
                 f"unknown recipe {recipe!r}{did_you_mean(recipe, known)} (known: {', '.join(known)})"
             )
         recipe = PRESETS[name]
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"a recipe is a preset's name or a Recipe (got {recipe!r}; known: {', '.join(PRESETS)})"
+        )
+    if not isinstance(settings, Mapping | None) or not all(isinstance(key, str) for key in settings or ()):
+        raise RecipeError(
+            f"settings are a mapping of dotted keys, as {{'optimizer.lr': 0.1}} (got {settings!r})"
+        )
     changes = {**(settings or {})}
     if steps is not None:
         changes["steps"] = steps

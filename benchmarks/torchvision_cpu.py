@@ -1,0 +1,14 @@
+"""What torchvision needs to import beside a CPU-only torch."""
+
+import torch
+
+_kept = []  # operators live as long as their library
+
+
+def torchvision_operators() -> None:
+    """torchvision has no build for a CPU-only torch; it imports once two operators of its binary are known."""
+    if not torch.cuda.is_available() and not _kept:
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(operators)
