@@ -30,7 +30,7 @@ QUICK = {
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray of two processors for the module's tests."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    ray_run.connect(ray, None, processors=2)
     yield ray
     ray.shutdown()
 
@@ -94,7 +94,7 @@ def test_a_worker_killed(cluster, memory, expected, monkeypatch, ray_workers):
     assert pictures(memory) == expected
 
 
-def test_a_chunk_that_kills_its_workers(cluster, memory, monkeypatch):
+def test_a_chunk_that_kills_its_workers(cluster, memory, expected, monkeypatch):
     """A chunk over which three workers die is given up, its units failed with the reason; the others are drawn."""
 
     class Sick(ray_run.Worker):
@@ -109,6 +109,9 @@ def test_a_chunk_that_kills_its_workers(cluster, memory, monkeypatch):
     assert [row["target"] for row in bad] == [f"block1_conv1:{unit}" for unit in range(12, 16)]
     assert "its worker died 3 times" in bad[0]["reason"]
     assert len(read_index(memory)) == 64
+    monkeypatch.undo()
+    make_atlas("tiny-vgg16", memory, **QUICK)  # that workers died says nothing against the units
+    assert pictures(memory) == expected
 
 
 def test_workers_that_cannot_start(cluster, memory, monkeypatch):

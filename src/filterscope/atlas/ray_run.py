@@ -29,6 +29,7 @@ from filterscope.errors import ArgumentError, WorkError
 
 DEPTH = 2  # chunks that a worker has: one that it draws and one that waits
 FALSE_STARTS = 3  # workers in a row that may die before they drew anything
+STARTS = 3  # times that a cluster of its own is started, on a machine too busy to do it in time
 PATIENCE = 60.0  # seconds without any worker, after which a person is told
 MEMORY = 1_500_000_000  # bytes that a worker on processors asks Ray for
 EXTRA = "pip install 'filterscope[ray]'"
@@ -284,21 +285,27 @@ def ray_crew(ray: Any, job: Job, *, workers: int | None, say: Callable[[str], ob
         team.close()
 
 
-def connect(ray: Any, address: str | None) -> None:
-    """Join a cluster, or start a small one on this machine; WorkError where that fails."""
+def connect(ray: Any, address: str | None, *, processors: int | None = None) -> None:
+    """Join a cluster, or start one on this machine with so many processors (all); WorkError where that fails."""
     _check_reachable(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        options |= {
-            "include_dashboard": False,
-            "num_cpus": os.cpu_count(),
-            "object_store_memory": 256 * 2**20,
-        }
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = "a Ray cluster on this machine" if address is None else f"the Ray cluster at {address!r}"
-        raise WorkError(f"cannot reach {where}: {error}") from error
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    own = address is None and "RAY_ADDRESS" not in os.environ
+    if own:
+        count = processors or os.cpu_count()
+        options |= {"include_dashboard": False, "num_cpus": count, "object_store_memory": 256 * 2**20}
+    for attempt in range(STARTS):
+        try:
+            ray.init(address=address, **options)
+            return
+        except Exception as error:  # Ray raises plain ones too, where its parts do not start within 30 s
+            ray.shutdown()
+            if not own or attempt + 1 == STARTS:
+                where = (
+                    "a Ray cluster on this machine"
+                    if own
+                    else f"the Ray cluster at {address or 'RAY_ADDRESS'!r}"
+                )
+                raise WorkError(f"cannot reach {where}: {_root(error)}") from error
 
 
 def _check_reachable(address: str | None) -> None:
