@@ -159,8 +159,9 @@ def test_twenty_kills(tmp_path, where, ray_workers):
     ray = [] if where == "local" else ["--on", "ray", "--workers", "2"]
     while kills < 20:
         if process is None or process.poll() is not None:
-            # 1: a chunk was killed three times, or Ray's parts did not start in time on a busy machine
-            assert process is None or process.returncode in (0, 1, -signal.SIGKILL)
+            if process is not None:
+                process.communicate()
+                assert process.returncode in (0, 1, -signal.SIGKILL)  # 1: some chunk was killed three times
             if where == "ray workers" and len(list(out.rglob("chunk-*.json"))) == 20:
                 shutil.rmtree(out)  # all is drawn: once more from the beginning
             process = atlas(out, *more, *ray)
