@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -104,10 +105,12 @@ def draw(
     batch: int | None = None,
     judge: Network | None = None,
     on_step: OnStep | None = None,
+    on_restart: OnStep | None = None,
 ) -> Iterator[Picture]:
     """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time.
 
-    judge: another network, whose opinion of each picture is kept with it.
+    judge: another network, whose opinion of each picture is kept with it. on_step is told of each step but those of
+    units that their noise left dead and that are drawn again from other noise: of these on_restart is.
     """
     place = choose_device(device)
     dtype = choose_precision(precision, place)
@@ -124,6 +127,7 @@ def draw(
         drawn = [(target, facet) for target in chunk for facet in range(facets)]
 
         def report(
+            attempt: int,
             step: int,
             activations: torch.Tensor,
             image: Callable[[], torch.Tensor],
@@ -131,9 +135,10 @@ def draw(
             count: int = len(drawn),
             done: int = done,
         ) -> None:
-            if on_step is not None:
-                mean = float(activations.mean())
-                on_step(Step(done + step * count, total, first, mean, step, activations, image))
+            listener = on_restart if attempt else on_step
+            if listener is not None:
+                mean, so_far = float(activations.mean()), done + (recipe.steps if attempt else step) * count
+                listener(Step(so_far, total, first, mean, step, activations, image, attempt))
 
         pictures = _draw_chunk(net, drawn, recipe, sizes[chunk[0].layers], seed, dtype, place, report)
         yield from pictures if judge is None else Judge(judge).judged(net, list(pictures))
@@ -161,19 +166,19 @@ def _draw_chunk(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
-    report: LoopStep,
+    report: Callable[..., None],
 ) -> Iterator[Picture]:
     began = time.perf_counter()
     targets = [target for target, _ in drawn]
     smallest = max(map(net.smallest_size, targets[0].layers)) if len(recipe.stages) > 1 else 1
     climb = _Climb(net, recipe, size, smallest, seed, dtype, device)
-    ascent = climb(drawn, on_step=report)
+    ascent = climb(drawn, on_step=partial(report, 0))
     attempts = [0] * len(drawn)
     for attempt in range(1, RESTARTS + 1):
         asleep = [i for i, curve in enumerate(ascent.curves) if not any(curve)]
         if not asleep:
             break
-        _replace(ascent, asleep, climb([drawn[i] for i in asleep], attempt))
+        _replace(ascent, asleep, climb([drawn[i] for i in asleep], attempt, partial(report, attempt)))
         for i in asleep:
             attempts[i] = attempt
     # asked only now that the layer's weights are there: their hash must not fetch a file of its own
