@@ -118,6 +118,23 @@ def test_a_chunk_that_kills_its_workers(cluster, memory, expected, monkeypatch):
     assert pictures(memory) == expected
 
 
+def test_a_machine_short_of_memory(cluster, memory, expected, monkeypatch):
+    """Ray ends workers where memory runs short, whoever used it up: what they were drawing is drawn again."""
+    kept, short = ray_run.Team._next, [2, 5]
+
+    def following(self):
+        member, actor, chunk, value, error = kept(self)
+        if chunk is not None and short and chunk.number == short[0]:
+            short.pop(0)
+            error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nTop 10 memory users: ...")
+        return member, actor, chunk, value, error
+
+    monkeypatch.setattr(ray_run.Team, "_next", following)
+    summary = make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+    assert (summary["failed"], short) == (0, [])
+    assert pictures(memory) == expected
+
+
 def test_workers_that_cannot_start(cluster, memory, monkeypatch):
     """Workers that die as they start end the run with the reason, instead of being hired for ever."""
 

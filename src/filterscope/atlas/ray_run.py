@@ -206,9 +206,13 @@ class Team:
     def _mourn(self, member: _Member, chunk: Chunk | None, error: Any) -> None:
         """A worker died, or could not be started, or its code raised: another takes its place."""
         cause = getattr(error, "cause", None)
-        if not isinstance(error, self._ray.exceptions.RayActorError):
-            raise cause if isinstance(cause, WorkError) else WorkError(f"a worker failed: {error}") from error
-        reason = " ".join(str(error).split())
+        if not isinstance(error, _deaths(self._ray)):
+            raise (
+                cause if isinstance(cause, WorkError) else WorkError(f"a worker failed: {_root(error)}")
+            ) from error
+        with contextlib.suppress(Exception):
+            self._ray.kill(member.actor)  # which may be out of reach alone
+        reason = _root(error) if _is_memory(error) else " ".join(str(error).split())
         for i, lost in enumerate(member.chunks):
             self._lost.append(Outcome(lost, None, guilty=i == 0, reason=reason[:200]))
         started = member.ready
@@ -220,7 +224,19 @@ class Team:
         self._start(member)
 
 
+def _deaths(ray: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises where a worker or its machine has gone, or was short of memory, whoever used that up."""
+    e = ray.exceptions
+    return e.RayActorError, e.OutOfMemoryError, e.WorkerCrashedError, e.NodeDiedError, e.ObjectLostError
+
+
+def _is_memory(error: Any) -> bool:
+    return type(error).__name__ == "OutOfMemoryError"
+
+
 def _root(error: Any) -> str:
+    if _is_memory(error):
+        return "its machine was short of memory, and Ray ended the worker"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
