@@ -86,12 +86,13 @@ class LayerPages:
 
 @dataclass(frozen=True)
 class NetworkPages:
-    """A network: its folder in the atlas, its record (network.json), and how many units each layer has in the
-    index."""
+    """A network: its folder in the atlas, its record (network.json), how many units each layer has in the index, and
+    what the page above it is called."""
 
     folder: str
     record: Row
     units: Mapping[str, int] = field(default_factory=dict)
+    home: str = "Atlas"
 
     @property
     def name(self) -> str:

@@ -129,7 +129,7 @@
       const first = pictures[0], id = self.id;
       show(first.file, `Drawing ${letter} of ${fs.title(item)}, recipe ${first.recipe}`);
       bar.value = 1;
-      const told = [first.excitation === null ? "" : `excitation ×${fs.number(first.excitation, 3)}`, `activation ${fs.number(first.activation)}`,
+      const told = [first.excitation === null ? "" : `excitation ${fs.times(first.excitation)}`, `activation ${fs.number(first.activation)}`,
         first.probability === null ? "" : `probability ${(100 * first.probability).toFixed(1)} %`, `${first.seconds} s`];
       numbers.textContent = told.filter(Boolean).join(" · ");
       if (first.curve.length > 1) extras.append(fs.curve(first.curve, null));
