@@ -128,8 +128,8 @@ def check_name(name: str) -> str:
     """
     if not re.fullmatch(r"[\w+-][\w.+-]{0,99}", name) or name.casefold() in TAKEN:
         raise ArgumentError(
-            f"a network's name in an atlas is one folder's: at most 100 letters, digits and . _ + -, the first no dot, "
-            f"and not {', '.join(TAKEN)} (got {name!r})"
+            f"a network's name in an atlas is made of letters, digits and . _ + -, 100 at most, the first no dot, and is "
+            f"not {', '.join(TAKEN)} (got {name!r})"
         )
     return name
 
