@@ -36,6 +36,33 @@ def test_loops(tmp_path, frames, kind):
     assert times == [100, 100, 100, 100, 1100]
 
 
+@pytest.mark.parametrize(
+    ("kind", "fps", "times"), [("gif", 30, [30, 40, 30, 30]), ("webp", 120, [8, 9, 8, 8])]
+)
+def test_as_fast_as_asked(tmp_path, frames, kind, fps, times):
+    """What a format's clock rounds off one frame the next one makes good."""
+    save_animation(frames, tmp_path / f"a.{kind}", fps=fps, hold=0)
+    with Image.open(tmp_path / f"a.{kind}") as film:
+        found = []
+        for i in range(4):
+            film.seek(i)
+            film.load()
+            found.append(film.info["duration"])
+    assert found == times
+
+
+def test_gifs_have_a_slow_clock(tmp_path, frames):
+    """More than 50 frames a second, of which browsers would show ten, are refused before anything is drawn."""
+    assert check_format("gif", 50) == "gif"
+    assert check_format("webp", 120) == "webp"
+    for act in (
+        lambda: check_format("gif", 50.1),
+        lambda: save_animation(frames, tmp_path / "a.gif", fps=120),
+    ):
+        with pytest.raises(ArgumentError, match=r"at most 50 frames a second \(got .*\); webp and mp4"):
+            act()
+
+
 def test_mp4(tmp_path, frames):
     """MP4 has the frames, cut to even sides."""
     iio = pytest.importorskip("imageio.v3")

@@ -298,6 +298,17 @@ def test_a_picture_of_another_class_is_tried_again():
     assert not wrong.beats(right)
 
 
+def test_restarts_are_told():
+    """Steps of restarts are told apart from the others, and added to no total."""
+    steps, again, net = [], [], mostly_dead()
+    recipe = get_recipe("sharp", steps=3, size=16)
+    list(draw(net, net.targets("conv:*"), recipe, on_step=steps.append, on_restart=again.append))
+    assert [(s.attempt, s.step, s.done) for s in steps] == [(0, 1, 3), (0, 2, 6), (0, 3, 9)]
+    assert [(s.attempt, s.step, s.done) for s in again] == [
+        (a, step, 9) for a in (1, 2) for step in (1, 2, 3)
+    ]
+
+
 def test_a_dead_unit_does_not_change_its_neighbours():
     """A unit drawn beside a dead one is the unit drawn alone."""
     net = mostly_dead()

@@ -70,6 +70,12 @@ def test_changes_and_units_that_fail(tmp_path, capsys, monkeypatch):
         (["--out", "nosuch://x"], "nosuch"),
         (["--out", ""], "needs a folder"),
         (["--recipe", "sharpp"], "did you mean 'sharp'"),
+        (["--name", "a/b"], "letters, digits and . _ + -"),
+        (["--name", ".."], "(got '..')"),
+        (["--name", ".hidden"], "the first no dot"),
+        (["--name", ""], "(got '')"),
+        (["--name", "_Gallery"], "not _gallery"),
+        (["--name", "a\n"], "(got 'a\\n')"),
         (["--name", "a", "--images", "/no/such/folder"], "no folder of pictures"),
     ],
 )

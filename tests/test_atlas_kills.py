@@ -107,7 +107,8 @@ def test_kill_9(whole, tmp_path):
 
 def test_ctrl_c(tmp_path, whole):
     """Ctrl-C: exit status 130, no traceback, what is finished kept and indexed; then gone on with."""
-    process = atlas(tmp_path, *STEPS)
+    # whoever runs the tests in the background may have switched Ctrl-C off for all below
+    process = atlas(tmp_path, *STEPS, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for(tmp_path, 2, process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=300)
@@ -159,9 +160,11 @@ def test_twenty_kills(tmp_path, where, ray_workers):
     ray = [] if where == "local" else ["--on", "ray", "--workers", "2"]
     while kills < 20:
         if process is None or process.poll() is not None:
-            assert process is None or process.returncode in (0, -signal.SIGKILL), process.communicate()
-            if where == "ray workers" and process is not None:  # all was drawn: once more from the beginning
-                shutil.rmtree(out)
+            if process is not None:
+                process.communicate()
+                assert process.returncode in (0, 1, -signal.SIGKILL)  # 1: some chunk was killed three times
+            if where == "ray workers" and len(list(out.rglob("chunk-*.json"))) == 20:
+                shutil.rmtree(out)  # all is drawn: once more from the beginning
             process = atlas(out, *more, *ray)
         before = len(list(out.rglob("chunk-*.json")))
         if rng.random() < 0.8 and before < 20:

@@ -151,10 +151,31 @@ def test_more_layers_and_networks(small, tiny, memory):
     summary = make_atlas(small, memory, layers=["conv1"], **QUICK)
     assert (summary["drawn"], summary["pictures"]) == (4, 10)
     assert before.items() <= pictures(memory).items()
-    make_atlas(tiny, memory, layers=["block1_conv1"], name="Other/one", **QUICK)
+    with pytest.raises(ArgumentError, match=r"\(got 'Other/one'\)"):
+        make_atlas(tiny, memory, layers=["block1_conv1"], name="Other/one", **QUICK)
+    make_atlas(tiny, memory, layers=["block1_conv1"], name="Other.one", **QUICK)
     assert memory.read_json("atlas.json")["networks"] == ["small", "Other.one"]
     seen = list(dict.fromkeys((r["network"], r["layer"]) for r in rows(memory)))
     assert seen == [("small", "conv1"), ("small", "conv2"), ("Other.one", "block1_conv1")]
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "message"),
+    [
+        ("small/network.json", b"{}", "network.json is damaged; remove the folder"),
+        ("small/network.json", b"{", "network.json is damaged"),
+        ("small/conv1/layer.parquet", b"PAR1", "layer.parquet is damaged .*; remove it and run again"),
+        ("small/conv2/natural.npz", b"PK", "natural.npz is damaged or gone .* remove memory://.*/small and draw anew"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_told(small, memory, tmp_path, file, data, message):
+    """What somebody spoiled is named, with what to do."""
+    for i in range(9):
+        Image.new("RGB", (16, 16), (20 * i, 90, 10)).save(tmp_path / f"{i}.png")
+    make_atlas(small, memory, layers=["conv1", "conv2"], images=tmp_path, **QUICK)
+    memory.write(file, data)
+    with pytest.raises(OutputError, match=message):
+        make_atlas(small, memory, layers=["conv2"], **QUICK)
 
 
 # --- cut short -----------------------------------------------------------------------------------------------

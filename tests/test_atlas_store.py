@@ -3,13 +3,14 @@
 import errno
 import sys
 
+import fsspec
 import numpy as np
 import pandas
 import pytest
 
 from filterscope.atlas.index import INDEX, read_index, schema, table_of, write_table
 from filterscope.atlas.layer import most_alike, unit_ranks, unit_scales
-from filterscope.atlas.store import open_store
+from filterscope.atlas.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError
 
 
@@ -100,9 +101,139 @@ def test_an_object_store_that_fails_for_a_moment(monkeypatch):
         store.write("a", b"")
 
 
+class Unreachable(fsspec.AbstractFileSystem):
+    """A file system whose client raises an error of its own, whatever it is asked."""
+
+    protocol = "s3"
+    error: Exception = RuntimeError("no route")
+
+    def _fail(self, *arguments, **more):
+        raise self.error
+
+    cat_file = info = ls = _open = pipe_file = rm_file = find = isfile = _fail
+
+
+class NoCredentialsError(Exception):
+    """As botocore raises."""
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """A function that makes the store at s3://bucket/atlas, which raises an error."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    def make(error: Exception) -> Store:
+        system = Unreachable(skip_instance_cache=True)
+        system.error = error
+        return Store("s3://bucket/atlas", system, "bucket/atlas")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            NoCredentialsError("Unable to locate\ncredentials"),
+            "locate credentials (credentials: AWS_ACCESS_KEY_ID",
+        ),
+        (PermissionError("Forbidden"), "Forbidden (credentials: AWS_ACCESS_KEY_ID"),
+        (PermissionError(errno.EACCES, "Access Denied"), "Access Denied (credentials"),
+        (ConnectionError(), "ConnectionError"),
+        (RuntimeError("x" * 999), "xxx ..."),
+    ],
+)
+def test_whatever_a_client_raises(unreachable, error, said):
+    """Errors of a client's own become OutputErrors that name the file and what to do."""
+    store = unreachable(error)
+    for act, doing in [
+        (lambda: store.read("a"), "read s3://bucket/atlas/a: "),
+        (lambda: store.read_json("a"), "read s3://bucket/atlas/a: "),
+        (lambda: store.read_many(["a", "b"]), "read s3://bucket/atlas/"),
+        (lambda: store.open("a"), "read s3://bucket/atlas/a: "),
+        (lambda: store.exists("a"), "look for s3://bucket/atlas/a: "),
+        (lambda: store.sizes(), "list s3://bucket/atlas: "),
+        (lambda: store.folders("n"), "list s3://bucket/atlas/n: "),
+        (lambda: store.remove("a"), "remove s3://bucket/atlas/a: "),
+        (lambda: store.write("a", b""), "write s3://bucket/atlas/a: "),
+        (lambda: store.write_many([("a", b""), ("b", b"")]), "write s3://bucket/atlas/"),
+        (store.check, "write s3://bucket/atlas/.filterscope: "),
+    ]:
+        with pytest.raises(OutputError) as caught:
+            act()
+        assert f"cannot {doing}" in str(caught.value)
+        assert said in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+def test_absent_is_no_error(unreachable):
+    """A file that is not there is said so, as ever."""
+    store = unreachable(FileNotFoundError("a"))
+    assert not store.exists("a")
+    assert store.sizes() == {}
+    assert store.read_json("a") is None
+    store.remove("a")
+    with pytest.raises(FileNotFoundError):
+        store.read("a")
+    with pytest.raises(OutputError, match="cannot write"):  # a bucket that is not there
+        store.write("a", b"")
+
+
+def test_a_connection_that_breaks_while_a_table_is_read(monkeypatch):
+    """pyarrow hands an error in the middle of a file through, and it is told as any other."""
+    store = open_store("memory://breaks")
+    write_table(store, INDEX, iter([table_of([{"network": "n", "layer": "l", "unit": 0}])]))
+    kept = store.system.open
+
+    def open_(*arguments, **more):
+        file = kept(*arguments, **more)
+
+        class Broken:
+            seek, tell, close = file.seek, file.tell, file.close
+
+            def read(self, size):
+                raise NoCredentialsError("the token has expired")
+
+        return Broken()
+
+    monkeypatch.setattr(store.system, "open", open_, raising=False)
+    with pytest.raises(
+        OutputError, match=r"cannot read memory://breaks/index\.parquet: the token has expired"
+    ):
+        read_index(store)
+
+
+def test_one_can_only_read_there(unreachable):
+    """A read-only file system is not tried three times."""
+    with pytest.raises(OutputError, match="one can only read there"):
+        unreachable(NotImplementedError()).write("a", b"")
+
+
+def test_a_host_that_refuses_at_once(monkeypatch):
+    """Clients that connect when they are made are told so too; a missing client by its package."""
+
+    def refuse(_):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(fsspec, "url_to_fs", refuse)
+    with pytest.raises(OutputError, match="cannot reach ftp://h/x: Connection refused"):
+        open_store("ftp://h/x")
+
+    def absent(_):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec, "url_to_fs", absent)
+    with pytest.raises(ArgumentError, match="'gs://b/a' needs another package: pip install gcsfs"):
+        open_store("gs://b/a")
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
-    [(" ", "needs a folder"), ("nosuch://x", "nosuch"), ("sftp://h/x", "another package")],
+    [
+        (" ", "needs a folder"),
+        ("nosuch://x", "nosuch"),
+        ("sftp://h/x", "another package: pip install paramiko"),
+    ],
 )
 def test_addresses_that_cannot_be(address, message):
     """What is wrong with an address, and what to install."""

@@ -9,6 +9,7 @@ from PIL import Image
 
 import filterscope as fs
 from filterscope.cli import main
+from filterscope.errors import OutputError
 from filterscope.pictures.png import read_metadata
 
 QUICK = ["--steps", "4", "--precision", "float32"]
@@ -137,6 +138,26 @@ def test_caricature_and_accentuate(tmp_path, photo, capsys):
     assert {"blobs-caricature-block2_conv1.png", "blobs-accentuate-predictions-0000.png"} <= set(files(out))
 
 
+@pytest.mark.parametrize("command", ["accentuate", "dream", "caricature"])
+def test_a_picture_is_kept_where_its_animation_fails(tmp_path, photo, monkeypatch, capsys, command):
+    """The PNG is written first: no encoder that fails costs the ascent."""
+
+    def fail(*arguments, **more):
+        raise OutputError("the encoder broke")
+
+    monkeypatch.setattr("filterscope.dreaming.recording.save_animation", fail)
+    target = {
+        "accentuate": ["predictions:0"],
+        "dream": ["--target", "predictions:0"],
+        "caricature": ["block1_conv1"],
+    }
+    asked = [command, "tiny-vgg16", str(photo), *target[command], "--size", "24", *QUICK, "--frames", "3"]
+    assert main([*asked, "--out", str(tmp_path / "out"), "-q"]) == 1
+    assert "the encoder broke" in capsys.readouterr().err
+    (name,) = (n for n in files(tmp_path / "out") if n.endswith(".png"))
+    assert read_metadata(tmp_path / "out" / name)["recipe"]["steps"] == 4
+
+
 def test_locate(tmp_path, photo, capsys):
     """An overlay, and where the peak is."""
     out = tmp_path / "out"
@@ -182,6 +203,8 @@ def test_animated_input_is_said(tmp_path, capsys):
         (["dream", "tiny-vgg16", "PHOTO", "--strength", "0"], "'--strength'"),
         (["dream", "tiny-vgg16", "PHOTO", "--frames", "1"], "'--frames'"),
         (["dream", "tiny-vgg16", "PHOTO", "--frames", "3", "--format", "avi"], "animations are webp, gif, mp4"),
+        (["dream", "tiny-vgg16", "PHOTO", "--zoom", "--format", "gif", "--fps", "101"], "at most 50 frames a second"),
+        (["show", "tiny-vgg16", "block1_conv1:0", "--frames", "3", "--format", "gif", "--fps", "60"], "(got 60)"),
         (["dream", "tiny-vgg16", "PHOTO", "--guide", "missing.jpg"], "there is no picture 'missing.jpg'"),
         (["invert", "tiny-vgg16", "PHOTO"], "Missing argument 'LAYER...'"),
         (["invert", "tiny-vgg16", "PHOTO", "block9"], "has no layer 'block9'"),

@@ -1,6 +1,7 @@
 """sheet.py: the grid, its labels, legible on any background, saving."""
 
 import io
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from filterscope.errors import OutputError
 from filterscope.pictures import Sheet
-from filterscope.pictures.sheet import GAP, SMALLEST, WIDEST, Tile, compose
+from filterscope.pictures.sheet import APART, GAP, SMALLEST, WIDEST, Tile, compose
 from filterscope.target import Target
 
 
@@ -84,6 +85,28 @@ def test_small_pictures_are_enlarged_and_large_kept():
     assert compose([Tile(flat(9, 32))]).width == 2 * GAP + SMALLEST
     assert compose([Tile(flat(9, 300)), Tile(flat(9, 32))]).width == 3 * GAP + 2 * 300
     assert compose([Tile(flat(9, 300))] * 1024).width <= WIDEST
+
+
+def test_groups_stand_apart():
+    """Between groups of columns there is more room; all tiles are there, in their order."""
+    shades = (10, 60, 110, 160)
+    sheet = np.asarray(compose([Tile(flat(v)) for v in shades], columns=4, group=2))
+    row = sheet[GAP + SMALLEST // 2, :, 0]
+    assert [v for v in dict.fromkeys(row.tolist()) if v != 255] == list(shades)
+    widths = [len(list(same)) for white, same in groupby(row == 255) if white]
+    assert widths == [GAP, GAP, GAP + APART, GAP, GAP]
+
+
+def test_long_titles_are_shortened():
+    """A title is no wider than its column, so that two never run into each other."""
+    tiles = [Tile(flat(0)), Tile(flat(0))]
+    dark = [
+        np.asarray(compose(tiles, columns=2, titles=["W" * 99, right]))[: GAP + 20, :, 0].min(0) < 128
+        for right in ("", "W" * 99)
+    ]
+    assert not dark[0][GAP + SMALLEST :].any()
+    assert not dark[1][GAP + SMALLEST : 2 * GAP + SMALLEST].any()
+    assert dark[1][2 * GAP + SMALLEST :].any()
 
 
 def test_titles_and_captions():

@@ -348,6 +348,14 @@ def test_no_weights_file(reopened, tmp_path, name, message):
         reopened(tmp_path / name)
 
 
+def test_the_word_random(reopened):
+    """It is a word for PyTorch's networks, not a file that is looked for in vain."""
+    with pytest.raises(
+        WeightsError, match="'random'; random numbers instead of trained weights are for torchvision"
+    ):
+        reopened("random")
+
+
 def test_file_that_goes_away(reopened, tensors, tmp_path):
     """A file deleted after it was opened is an error of ours, not a traceback."""
     path = write_safetensors(tmp_path / "x.safetensors", tensors)

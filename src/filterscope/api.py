@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -120,11 +121,13 @@ def draw(
     judge: Network | None = None,
     attempt: int | None = None,
     on_step: OnStep | None = None,
+    on_restart: OnStep | None = None,
 ) -> Iterator[Picture]:
     """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time.
 
     judge: another network, whose opinion of each picture is kept with it. attempt: the one restart to draw, as a
-    picture's record names it; None begins with the first noise and goes on from there where that fails.
+    picture's record names it; None begins with the first noise and goes on from there where that fails. on_step is
+    told of each step but those of restarts: of these on_restart is.
     """
     place = choose_device(device)
     dtype = choose_precision(precision, place)
@@ -141,6 +144,7 @@ def draw(
         drawn = [(target, facet) for target in chunk for facet in range(facets)]
 
         def report(
+            restart: int,
             step: int,
             activations: torch.Tensor,
             image: Callable[[], torch.Tensor],
@@ -148,9 +152,10 @@ def draw(
             count: int = len(drawn),
             done: int = done,
         ) -> None:
-            if on_step is not None:
-                mean = float(activations.mean())
-                on_step(Step(done + step * count, total, first, mean, step, activations, image))
+            listener = on_restart if restart else on_step
+            if listener is not None:
+                mean, so_far = float(activations.mean()), done + (recipe.steps if restart else step) * count
+                listener(Step(so_far, total, first, mean, step, activations, image, restart))
 
         smallest = max(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
         climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place)
@@ -228,15 +233,16 @@ class _Climb:
 
 
 def _draw_chunk(
-    climb: _Climb, drawn: Sequence[tuple[Objective, int]], attempt: int | None, report: LoopStep
+    climb: _Climb, drawn: Sequence[tuple[Objective, int]], attempt: int | None, report: Callable[..., None]
 ) -> Iterator[Picture]:
     began = time.perf_counter()
-    tries = climb.tries(drawn, attempt or 0, on_step=report)
+    tries = climb.tries(drawn, attempt or 0, partial(report, 0))
     for number in range(1, len(RESTARTS) + 1) if attempt is None else ():
         failed = [i for i, found in enumerate(tries) if found.failed(climb.recipe)]
         if not failed:
             break
-        for i, other in zip(failed, climb.tries([drawn[i] for i in failed], number), strict=True):
+        others = climb.tries([drawn[i] for i in failed], number, partial(report, number))
+        for i, other in zip(failed, others, strict=True):
             if other.beats(tries[i]):
                 tries[i] = other
     seconds = (time.perf_counter() - began) / len(drawn)

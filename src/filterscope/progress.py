@@ -15,7 +15,8 @@ class Step:
     """How far the work is: `done` of `total` steps of all pictures, and the mean activation now.
 
     `step` counts from 1 within the batch that is being drawn, whose activations are `activations` (B,);
-    `images` gives its pictures so far, (B, C, H, W) in pixel values, computed only when asked for.
+    `images` gives its pictures so far, (B, C, H, W) in pixel values, computed only when asked for. `attempt` counts
+    restarts of units that their noise left dead, whose steps are added to no total.
     """
 
     done: int
@@ -25,6 +26,7 @@ class Step:
     step: int = 0
     activations: Any = None
     images: Callable[[], Any] | None = None
+    attempt: int = 0
 
 
 OnStep = Callable[[Step], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.gallery.maker import HOSTILE, rows_of, write_atlas
@@ -399,9 +400,10 @@ def test_wrong_settings(chromium, atlas, tiny):
 
 def test_token(chromium, atlas, tiny):
     """The token of the printed address goes with every drawing and is not seen in the address for long."""
-    with serving(atlas, tiny, local=False, token="geheim") as found:
+    secret = "ge heim+&é%41日本"
+    with serving(atlas, tiny, local=False, token=secret) as found:
         base = f"http://127.0.0.1:{found.port}"
-        chromium.get(f"{base}/?token=geheim")
+        chromium.get(f"{base}/?token={quote(secret, safe='')}")
         assert chromium.current_url == f"{base}/"
         chromium.get(f"{base}/tiny-vgg16/{LAYER}/index.html#3")
         until(lambda: all_of(chromium, ".live"))
@@ -411,7 +413,7 @@ def test_token(chromium, atlas, tiny):
         chromium.execute_script("sessionStorage.clear()")
         one(chromium, "#draw").click()
         until(lambda: all_of(chromium, "#token"))
-        one(chromium, "#token").send_keys("geheim\n")
+        one(chromium, "#token").send_keys(f"{secret}\n")
         one(chromium, "#draw").click()
         until(lambda: status(chromium).startswith("Done"))
         chromium.get("about:blank")

@@ -156,6 +156,17 @@ def test_names(tiny, turned, small):
     assert network_names(tiny, tiny) == ("tiny-vgg16 A", "tiny-vgg16 B")
 
 
+def test_titles(tiny, turned, small):
+    """Over a column of the sheet as little stands as tells the two apart."""
+
+    def titles(a, b):
+        return Comparison([], network_names(a, b), (a, b)).titles
+
+    assert titles(tiny, small) == ("tiny-vgg16", "small")
+    assert titles(tiny, turned) == ("tiny-vgg16.safetensors", "turned.safetensors")
+    assert titles(tiny, tiny) == ("tiny-vgg16 A", "tiny-vgg16 B")
+
+
 def test_command(tmp_path, other, capsys):
     """A sheet, a report in order, pages, and a picture of each network for each unit."""
     out = tmp_path / "out"

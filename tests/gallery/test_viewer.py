@@ -4,17 +4,20 @@ import contextlib
 import io
 import json
 import os
+import re
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 from tests.gallery.maker import rows_of, write_atlas
 
 from filterscope.api import draw
@@ -24,6 +27,7 @@ from filterscope.atlas.viewer_guard import is_loopback
 from filterscope.atlas.viewer_jobs import open_recorded, read_order
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, OutputError, RecipeError, TargetError
+from filterscope.networks import open_network
 from filterscope.pictures.png import encode_png, read_metadata
 from filterscope.recipe import get_recipe
 
@@ -224,6 +228,41 @@ def test_loopback(host):
     assert is_loopback(host)
 
 
+ODD = "a b+c&d=é%41日本"
+
+
+@pytest.mark.parametrize("given", [ODD, quote(ODD, safe="")])
+def test_odd_token(folder, tiny, given):
+    """A token of any signs goes with a request as it is, in UTF-8, or escaped."""
+    with serving(folder, tiny, local=False, token=ODD) as live:
+        for token, status in ((given, 202), (given + "x", 401)):
+            headers = {"Authorization": f"Bearer {token}".encode()}
+            assert live.client.post("/_live/jobs", json=QUICK, headers=headers).status_code == status
+
+
+@pytest.fixture
+def told(folder, monkeypatch, capsys):
+    """A function that runs the command view without serving: its output and its errors."""
+    monkeypatch.setattr(viewer, "server", lambda app: SimpleNamespace(run=lambda sockets: None))
+
+    def run(*arguments: str) -> tuple[str, str]:
+        assert main(["view", str(folder), "--port", "0", *arguments]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+def test_told_where(told):
+    """The address with the token, escaped; with --quiet only what nobody could know, on standard error."""
+    out, err = told("--token", ODD)
+    assert f"/?token={quote(ODD, safe='')} (Ctrl-C ends)" in out
+    assert err == ""
+    out, err = told("--host", "0.0.0.0", "-q")
+    assert out == ""
+    assert re.fullmatch(rf"http://{socket.gethostname()}:\d+/\?token=[\w-]{{24}}\n", err)
+    assert told("-q")[1].startswith("http://127.0.0.1:")  # port 0: it is anywhere
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "localhost.example", "", "127.0.0.1.evil"])
 def test_not_loopback(host):
     """All others want a token."""
@@ -281,6 +320,26 @@ def test_cancel(live):
     assert time.monotonic() - began < 5
     assert events(live.client, started(live, QUICK))[-1][0] == "done"
     assert live.client.get(f"/_live/jobs/{first}/0.png").status_code == 404
+
+
+def test_cancel_a_restart(folder, tiny_file, tmp_path):
+    """A unit that noise leaves dead is drawn again from other noise, which is told and can be cancelled too."""
+    tensors = load_file(tiny_file)
+    tensors[f"{LAYER}/bias"][3] = -6e4  # as far as half precision goes
+    save_file(tensors, tmp_path / "dead.safetensors")
+    dead = open_network("tiny-vgg16", weights=tmp_path / "dead.safetensors")
+    with serving(folder, dead) as live:
+        record = live.studio.networks["tiny-vgg16"]
+        live.studio.networks["tiny-vgg16"] = {**record, "weights_sha256": dead.weights.sha256}
+        job = started(live, LONG | {"steps": 120})
+        with live.client.stream("GET", f"/_live/jobs/{job}/events") as answer:
+            for line in answer.iter_lines():
+                if '"attempt": 1' in line:
+                    break
+            assert live.client.post(f"/_live/jobs/{job}/cancel", json={}).status_code == 200
+        found = live.studio.find(job)
+        assert events(live.client, job)[-1] == ("cancelled", {"message": "cancelled"})
+        assert (found.attempt, found.step < 120) == (1, True)
 
 
 def test_keep(live):
@@ -542,4 +601,8 @@ def test_command(tmp_path, capsys):
     assert "holds no atlas" in capsys.readouterr().err
     assert main(["view", str(tmp_path), "--port", "70000"]) == 2
     assert main(["view", "memory://x"]) == 2
-    assert main(["view", str(tmp_path), "--token", " "]) == 2
+    assert "(got memory://x)" in capsys.readouterr().err
+    for token in ("", " ", "a\nb", "a\udcff"):
+        assert main(["view", str(tmp_path), "--token", token]) == 2
+        with pytest.raises(ArgumentError, match="signs that can be seen"):
+            viewer.view(tmp_path, token=token)

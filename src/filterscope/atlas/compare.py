@@ -116,12 +116,18 @@ class Comparison:
     names: tuple[str, str]
     networks: tuple[Network, Network]
 
+    @property
+    def titles(self) -> tuple[str, str]:
+        """The names as short as they differ, for a column of pictures."""
+        a, b = self.networks
+        return (str(a.weights_file), str(b.weights_file)) if _by_weights(a, b) else self.names
+
     def to_pil(self) -> Image.Image:
         """The most changed pairs as a sheet: columns A and B, several times beside each other."""
         shown = self.pairs[:SHOWN]
         across = max(1, min(len(shown), round(math.sqrt(len(shown) / 2))))
         tiles = [tile for pair in shown for tile in _tiles(pair)]
-        return compose(tiles, columns=2 * across, titles=self.names * across)
+        return compose(tiles, columns=2 * across, titles=self.titles * across, group=2)
 
     def report(self) -> list[dict[str, Any]]:
         """The pairs for machines, most changed first."""
@@ -249,6 +255,13 @@ def network_names(a: Network, b: Network) -> tuple[str, str]:
         if names[0][i] != names[1][i]:
             return names[0][i], names[1][i]
     return f"{a.name} A", f"{b.name} B"
+
+
+def _by_weights(a: Network, b: Network) -> bool:
+    """Whether the files of their weights alone tell two networks apart."""
+    return (
+        a.name == b.name and None not in (a.weights_file, b.weights_file) and a.weights_file != b.weights_file
+    )
 
 
 def check_out(folder: Path) -> None:

@@ -79,7 +79,8 @@ def _network(network: Network, place: str, pictures: Sequence[Picture], name: st
         "weights_file": network.weights_file, "recipe": json.loads(pictures[0].recipe.model_dump_json()),
         "layers": layers,
     }  # fmt: skip
-    return NetworkPages(place, record, {n: counts[n] for n in network.layers if n in counts})
+    units = {n: counts[n] for n in network.layers if n in counts}
+    return NetworkPages(place, record, units, home="Comparison")
 
 
 def _row(network: Network, place: str, picture: Picture) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from filterscope.atlas.gallery_paths import folder_name, is_inside
 from filterscope.atlas.index import INDEX, import_pyarrow, network_folders
-from filterscope.atlas.store import Store
-from filterscope.errors import ArgumentError, OutputError
+from filterscope.atlas.store import DamagedError, Store
+from filterscope.errors import ArgumentError
 
 STATUSES = ("ok", "no-gain", "dead", "failed")
 CHUNK = 64  # units whose details share a file: a panel opens at once, and a layer's first page stays small
@@ -86,12 +86,13 @@ class LayerPages:
 
 @dataclass(frozen=True)
 class NetworkPages:
-    """A network: its folder in the atlas, its record (network.json), and how many units each layer has in the
-    index."""
+    """A network: its folder in the atlas, its record (network.json), how many units each layer has in the index, and
+    what the page above it is called."""
 
     folder: str
     record: Row
     units: Mapping[str, int] = field(default_factory=dict)
+    home: str = "Atlas"
 
     @property
     def name(self) -> str:
@@ -152,7 +153,7 @@ def read_networks(store: Store, index: Index) -> list[NetworkPages]:
         folders = [f for f in network_folders(store) if is_inside(f) and "/" not in f]
         counted = index.networks() if folders else {}
         records = [store.read_json(f"{f}/network.json") or {} for f in folders]
-    except (OutputError, KeyError, TypeError, AttributeError, UnicodeError) as error:
+    except (DamagedError, KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise ArgumentError(f"{store.address} holds no atlas that can be read: {error}") from None
     if not folders:
         raise ArgumentError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filterscope.atlas.plan import PLAIN, Chunk
-from filterscope.atlas.schedule import Drawn
+from filterscope.atlas.schedule import LOST, Drawn
 from filterscope.atlas.store import Store
 from filterscope.errors import OutputError
 
@@ -43,7 +43,7 @@ class LayerJournal:
                 found.rows[name] = json.loads(data)["rows"]
             except (ValueError, KeyError, TypeError):
                 found.rows[name] = []
-            if not found.rows[name]:
+            if not found.rows[name] or (name.startswith(PLAIN) and any(map(is_lost, found.rows[name]))):
                 found._drop(name)
         owners = {
             row["file"]: (name, row) for name, rows in found.rows.items() for row in rows if row["file"]
@@ -99,6 +99,11 @@ def write_files(store: Store, network: str, files: dict[str, bytes]) -> None:
     store.write_many(pictures)
     if files:
         store.write(*journal)
+
+
+def is_lost(row: Row) -> bool:
+    """Whether a row's unit failed with its worker, which says nothing against the unit."""
+    return row["status"] == "failed" and str(row["reason"]).startswith(LOST)
 
 
 def is_journal(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from filterscope.atlas.index import PART, import_pyarrow, table_of, write_table
-from filterscope.atlas.journal import Row, read_journals
+from filterscope.atlas.journal import Row, is_lost, read_journals
 from filterscope.atlas.natural import read_natural
 from filterscope.atlas.paint import response_of
 from filterscope.atlas.store import Store
@@ -38,20 +38,22 @@ def layer_rows(store: Store, network: str, layer: Mapping[str, Any], *, complete
 
 
 def is_finished(store: Store, folder: str, sizes: Mapping[str, int], units: int) -> bool:
-    """Whether a layer's `layer.parquet` is there and all the pictures that it names are whole."""
+    """Whether a layer's `layer.parquet` is there and all the pictures that it names are whole; not where units
+    were lost with their workers, which are to be drawn."""
     if PART not in sizes:
         return False
     pa = import_pyarrow()
     try:
         with store.open(f"{folder}/{PART}") as file:
-            table = pa.parquet.read_table(file, columns=["unit", "file", "bytes"])
+            table = pa.parquet.read_table(file, columns=["unit", "file", "bytes", "status", "reason"])
     except (pa.ArrowException, OSError):
         return False
     whole = all(
         file is None or sizes.get(file.rpartition("/")[2]) == size
         for file, size in zip(table["file"].to_pylist(), table["bytes"].to_pylist(), strict=True)
     )
-    return whole and len(set(table["unit"].to_pylist())) == units
+    lost = any(map(is_lost, table.select(["status", "reason"]).to_pylist()))
+    return whole and not lost and len(set(table["unit"].to_pylist())) == units
 
 
 def _relate(rows: Sequence[Row], units: int, best: np.ndarray | None) -> None:

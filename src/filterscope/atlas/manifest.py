@@ -15,7 +15,7 @@ from filterscope._version import __version__
 from filterscope.ascent.batch import batch_size
 from filterscope.atlas.index import FORMAT, INDEX, network_folders
 from filterscope.atlas.plan import PlannedLayer, differences, folder_names
-from filterscope.atlas.store import Store
+from filterscope.atlas.store import DamagedError, Store
 from filterscope.errors import ArgumentError, OutputError
 from filterscope.networks.network import Network
 from filterscope.recipe import Recipe
@@ -61,9 +61,13 @@ def describe(
 
 
 def read_manifest(store: Store, folder: str) -> Manifest | None:
-    """A network's network.json, None where there is none yet."""
+    """A network's network.json, None where there is none yet; DamagedError where it is not one."""
     found = store.read_json(f"{folder}/network.json")
-    return None if found is None else dict(found)
+    if found is not None and not (isinstance(found, dict) and {*KEPT, "layers", "images"} <= set(found)):
+        raise DamagedError(
+            f"{store.address}/{folder}/network.json is damaged; remove the folder and draw anew"
+        )
+    return found
 
 
 def refuse_changes(told: Manifest, asked: Manifest, where: str) -> None:

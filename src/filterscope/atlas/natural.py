@@ -7,6 +7,8 @@ not. So each layer's numbers are written into the atlas before its first picture
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from filterscope.atlas.store import Store
+from filterscope.atlas.store import DamagedError, Store
 from filterscope.measure.natural import NaturalActivations
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images
@@ -100,9 +102,16 @@ def keep_natural(
 
 
 def read_natural(store: Store, network: str, folder: str) -> NaturalRows:
-    """What `keep_natural` wrote."""
-    with np.load(io.BytesIO(store.read(f"{network}/{folder}/{FILE}")), allow_pickle=False) as file:
-        return NaturalRows(**{name: file[name] for name in file.files}, network=network)
+    """What `keep_natural` wrote; DamagedError where that is gone or damaged."""
+    place = f"{network}/{folder}/{FILE}"
+    try:
+        with np.load(io.BytesIO(store.read(place)), allow_pickle=False) as file:
+            return NaturalRows(**{name: file[name] for name in file.files}, network=network)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedError(
+            f"{store.address}/{place} is damaged or gone ({error}); its pictures rest on it: remove "
+            f"{store.address}/{network} and draw anew"
+        ) from None
 
 
 def thumbnail(number: int) -> str:

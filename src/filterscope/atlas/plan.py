@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+from filterscope.errors import ArgumentError
 from filterscope.target import Target
 
+TAKEN = ("_gallery", "atlas.json", "index.html", "index.parquet", "report.json")  # an atlas' own, at its top
 RESERVED = ("drawn", "examples")  # folders of a network that are no layer's
 PLAIN = "chunk"  # what the journals of a first drawing are called; those of `--retry` are retry-001 and so on
 
@@ -116,6 +118,20 @@ def folder_names(names: Iterable[str]) -> dict[str, str]:
         taken.add(folder.casefold())
         folders[name] = folder
     return folders
+
+
+def check_name(name: str) -> str:
+    """A network's folder as a person names it; ArgumentError where it would have to be changed.
+
+    >>> check_name("resnet-50_v1.5")
+    'resnet-50_v1.5'
+    """
+    if not re.fullmatch(r"[\w+-][\w.+-]{0,99}", name) or name.casefold() in TAKEN:
+        raise ArgumentError(
+            f"a network's name in an atlas is made of letters, digits and . _ + -, 100 at most, the first no dot, and is "
+            f"not {', '.join(TAKEN)} (got {name!r})"
+        )
+    return name
 
 
 def differences(told: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

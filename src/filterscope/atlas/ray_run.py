@@ -29,6 +29,7 @@ from filterscope.errors import ArgumentError, WorkError
 
 DEPTH = 2  # chunks that a worker has: one that it draws and one that waits
 FALSE_STARTS = 3  # workers in a row that may die before they drew anything
+STARTS = 3  # times that a cluster of its own is started, on a machine too busy to do it in time
 PATIENCE = 60.0  # seconds without any worker, after which a person is told
 MEMORY = 1_500_000_000  # bytes that a worker on processors asks Ray for
 EXTRA = "pip install 'filterscope[ray]'"
@@ -205,9 +206,13 @@ class Team:
     def _mourn(self, member: _Member, chunk: Chunk | None, error: Any) -> None:
         """A worker died, or could not be started, or its code raised: another takes its place."""
         cause = getattr(error, "cause", None)
-        if not isinstance(error, self._ray.exceptions.RayActorError):
-            raise cause if isinstance(cause, WorkError) else WorkError(f"a worker failed: {error}") from error
-        reason = " ".join(str(error).split())
+        if not isinstance(error, _deaths(self._ray)):
+            raise (
+                cause if isinstance(cause, WorkError) else WorkError(f"a worker failed: {_root(error)}")
+            ) from error
+        with contextlib.suppress(Exception):
+            self._ray.kill(member.actor)  # which may be out of reach alone
+        reason = _root(error) if _is_memory(error) else " ".join(str(error).split())
         for i, lost in enumerate(member.chunks):
             self._lost.append(Outcome(lost, None, guilty=i == 0, reason=reason[:200]))
         started = member.ready
@@ -219,7 +224,19 @@ class Team:
         self._start(member)
 
 
+def _deaths(ray: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises where a worker or its machine has gone, or was short of memory, whoever used that up."""
+    e = ray.exceptions
+    return e.RayActorError, e.OutOfMemoryError, e.WorkerCrashedError, e.NodeDiedError, e.ObjectLostError
+
+
+def _is_memory(error: Any) -> bool:
+    return type(error).__name__ == "OutOfMemoryError"
+
+
 def _root(error: Any) -> str:
+    if _is_memory(error):
+        return "its machine was short of memory, and Ray ended the worker"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
@@ -284,21 +301,27 @@ def ray_crew(ray: Any, job: Job, *, workers: int | None, say: Callable[[str], ob
         team.close()
 
 
-def connect(ray: Any, address: str | None) -> None:
-    """Join a cluster, or start a small one on this machine; WorkError where that fails."""
+def connect(ray: Any, address: str | None, *, processors: int | None = None) -> None:
+    """Join a cluster, or start one on this machine with so many processors (all); WorkError where that fails."""
     _check_reachable(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        options |= {
-            "include_dashboard": False,
-            "num_cpus": os.cpu_count(),
-            "object_store_memory": 256 * 2**20,
-        }
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = "a Ray cluster on this machine" if address is None else f"the Ray cluster at {address!r}"
-        raise WorkError(f"cannot reach {where}: {error}") from error
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    own = address is None and "RAY_ADDRESS" not in os.environ
+    if own:
+        count = processors or os.cpu_count()
+        options |= {"include_dashboard": False, "num_cpus": count, "object_store_memory": 256 * 2**20}
+    for attempt in range(STARTS):
+        try:
+            ray.init(address=address, **options)
+            return
+        except Exception as error:  # Ray raises plain ones too, where its parts do not start within 30 s
+            ray.shutdown()
+            if not own or attempt + 1 == STARTS:
+                where = (
+                    "a Ray cluster on this machine"
+                    if own
+                    else f"the Ray cluster at {address or 'RAY_ADDRESS'!r}"
+                )
+                raise WorkError(f"cannot reach {where}: {_root(error)}") from error
 
 
 def _check_reachable(address: str | None) -> None:

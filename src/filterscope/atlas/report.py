@@ -8,7 +8,7 @@ from typing import Any
 from filterscope.atlas.index import INDEX, PART, import_pyarrow, network_folders, table_of, write_table
 from filterscope.atlas.layer import layer_rows
 from filterscope.atlas.manifest import REPORT, read_manifest
-from filterscope.atlas.store import Store
+from filterscope.atlas.store import DamagedError, Store
 
 STATUSES = ("ok", "no-gain", "dead", "failed")
 
@@ -29,8 +29,14 @@ def _tables(store: Store) -> Iterator[Any]:
         for layer in manifest["layers"] if manifest else ():
             place = f"{folder}/{layer['folder']}/{PART}"
             if store.exists(place):
-                with store.open(place) as file:
-                    yield pa.parquet.read_table(file)
+                try:
+                    with store.open(place) as file:
+                        table = pa.parquet.read_table(file)
+                except pa.ArrowException as error:
+                    raise DamagedError(
+                        f"{store.address}/{place} is damaged ({error}); remove it and run again"
+                    ) from None
+                yield table
             else:
                 yield table_of(layer_rows(store, folder, layer, complete=False))
 

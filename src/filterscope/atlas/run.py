@@ -24,7 +24,7 @@ from filterscope.atlas.manifest import Manifest, locked, planned
 from filterscope.atlas.natural import read_natural
 from filterscope.atlas.order import Order, Say, begin, layer_names
 from filterscope.atlas.paint import Painter, failed
-from filterscope.atlas.plan import Plan, folder_names
+from filterscope.atlas.plan import Plan, check_name, folder_names
 from filterscope.atlas.progress import Progress
 from filterscope.atlas.report import write_index
 from filterscope.atlas.retry import pending_round, round_chunks, start_round
@@ -80,10 +80,12 @@ def make_atlas(
         raise ArgumentError(
             f"a {type(source).__name__} object cannot be sent to Ray's workers; pass a network's name or a file"
         )
+    if name is not None:
+        check_name(name)
     import_pyarrow()
     store = out if isinstance(out, Store) else open_store(out)
     network = open_network(source, weights=weights)
-    folder = next(iter(folder_names([name or network.name]).values()))
+    folder = name or next(iter(folder_names([network.name]).values()))
     with locked(store, folder), _session(order) as ray:
         manifest = begin(store, folder, network, source, order, say, ray)
         return _Run(store, folder, network, manifest, order, progress, say, ray).run()

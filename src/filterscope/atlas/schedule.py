@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from filterscope.atlas.plan import Chunk
 
+LOST = "its worker died"  # how the reason of a chunk begins that was given up: the next run tries it again
 DEATHS = 3  # workers that may die over a chunk before its units are given up
 
 
@@ -83,7 +84,7 @@ def schedule(
         if deaths[chunk] >= DEATHS:
             yield (
                 chunk,
-                give_up(chunk, f"its worker died {DEATHS} times while it was drawn: {outcome.reason}"),
+                give_up(chunk, f"{LOST} {DEATHS} times while it was drawn: {outcome.reason}"),
             )
         else:
             again.append(chunk)

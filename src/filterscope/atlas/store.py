@@ -11,27 +11,42 @@ so by itself. Paths are relative to the address, with forward slashes.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from filterscope.errors import ArgumentError, OutputError
+from filterscope.errors import ArgumentError, FilterscopeError, OutputError
 from filterscope.files import check_writable, writing
 
 EXTRA = "pip install 'filterscope[atlas]'"
 TRIES = 3  # of a write to an object store, whose network may fail for a moment
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+PACKAGES |= {"abfss": "adlfs", "adl": "adlfs", "sftp": "paramiko", "ssh": "paramiko", "smb": "smbprotocol"}
+PACKAGES |= {"hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
+CREDENTIALS = {
+    "s3fs": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`",
+    "gcsfs": "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
+    "adlfs": "AZURE_STORAGE_CONNECTION_STRING",
+    "huggingface_hub": "HF_TOKEN, or `hf auth login`",
+}
+
+
+class DamagedError(OutputError):
+    """A file of an atlas that is there and holds something else than it should."""
 
 
 def open_store(address: str | os.PathLike[str]) -> Store:
     """The store at a folder's path or an fsspec address; nothing is made or asked of it yet.
 
-    ArgumentError where the address cannot be understood, or the package for it is missing.
+    ArgumentError where the address cannot be understood, or the package for it is missing; OutputError where its
+    host is asked for a connection at once and gives none.
     """
     text = os.fspath(address)
     if not text.strip():
@@ -45,16 +60,33 @@ def open_store(address: str | os.PathLike[str]) -> Store:
     try:
         system, root = fsspec.url_to_fs(text)
     except ImportError as error:
+        package = PACKAGES.get(_protocol(text))
         raise ArgumentError(
-            f"{text!r} needs another package ({error}), beside those of the extra: {EXTRA}"
+            f"{text!r} needs another package: " + (f"pip install {package}" if package else str(error))
         ) from None
     except ValueError as error:
         raise ArgumentError(f"{text!r} is no address that fsspec knows: {error}") from None
+    except Exception as error:
+        raise OutputError(f"cannot reach {text}: {_reason(error, text)}") from error
     return Store(text, system, root.rstrip("/"))
 
 
+def _protocol(address: str) -> str:
+    return address.rpartition("::")[2].partition("://")[0]
+
+
+def _reason(error: BaseException, address: str) -> str:
+    """What a file system's client says is wrong, in a line, and how it takes credentials where it lacks them."""
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    if len(said) > 300:
+        said = said[:296] + " ..."
+    refused = isinstance(error, PermissionError) or "credential" in type(error).__name__.lower()
+    how = CREDENTIALS.get(PACKAGES.get(_protocol(address), ""))
+    return f"{said} (credentials: {how})" if refused and how else said
+
+
 class Store:
-    """Files under one address. Reading a file that is absent raises FileNotFoundError; a write that fails,
+    """Files under one address. Reading a file that is absent raises FileNotFoundError; whatever else fails,
     OutputError."""
 
     def __init__(self, address: str, system: Any, root: str):
@@ -81,18 +113,31 @@ class Store:
             self.write(".filterscope", b"")
             self.remove(".filterscope")
 
+    @contextlib.contextmanager
+    def _told(self, doing: str, name: str) -> Iterator[None]:
+        """Makes one kind of error of the many that the clients of file systems raise."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError, FilterscopeError, MemoryError):
+            raise
+        except Exception as error:
+            raise OutputError(
+                f"cannot {doing} {self.address}/{name}".rstrip("/") + f": {_reason(error, self.address)}"
+            ) from error
+
     def read(self, name: str) -> bytes:
-        data: bytes = self.system.cat_file(self.path(name))
+        with self._told("read", name):
+            data: bytes = self.system.cat_file(self.path(name))
         return data
 
     def read_json(self, name: str) -> Any:
-        """A JSON file's value, None where it is absent; OutputError where it is damaged."""
+        """A JSON file's value, None where it is absent; DamagedError where it is none."""
         try:
             return json.loads(self.read(name))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
-            raise OutputError(
+            raise DamagedError(
                 f"{self.address}: {name} is damaged ({error}); remove it and run again"
             ) from None
 
@@ -105,12 +150,17 @@ class Store:
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read from, that can seek."""
-        file: IO[bytes] = self.system.open(self.path(name), "rb")
-        return file
+        with self._told("read", name):
+            file: IO[bytes] = self.system.open(self.path(name), "rb")
+        return _Reading(file, lambda: self._told("read", name))  # type: ignore[return-value]
 
     def exists(self, name: str) -> bool:
         self.system.invalidate_cache()
-        return bool(self.system.isfile(self.path(name)))
+        with self._told("look for", name):
+            try:  # not `isfile`, which takes a host that does not answer for a file that is not there
+                return bool(self.system.info(self.path(name))["type"] == "file")
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         """The files of a folder with their sizes in bytes; empty where there is no such folder."""
@@ -122,10 +172,11 @@ class Store:
 
     def _list(self, folder: str) -> list[tuple[str, str, int]]:
         self.system.invalidate_cache()
-        try:
-            rows = self.system.ls(self.path(folder), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with self._told("list", folder):
+            try:
+                rows = self.system.ls(self.path(folder), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
         found = [(r["name"].rstrip("/").rpartition("/")[2], r["type"], int(r["size"] or 0)) for r in rows]
         return [row for row in found if not row[0].startswith(".")]
 
@@ -167,8 +218,13 @@ class Store:
                 self.system.pipe_file(self.path(name), data)
                 return
             except Exception as error:  # whatever the client of an object store raises
-                if attempt + 1 == TRIES:
-                    raise OutputError(f"cannot write {self.address}/{name}: {error}") from error
+                if attempt + 1 == TRIES or isinstance(error, PermissionError | NotImplementedError):
+                    why = (
+                        "one can only read there"
+                        if isinstance(error, NotImplementedError)
+                        else _reason(error, self.address)
+                    )
+                    raise OutputError(f"cannot write {self.address}/{name}: {why}") from error
                 time.sleep(2.0**attempt)
 
     def sweep(self, folder: str) -> None:
@@ -182,14 +238,37 @@ class Store:
         """Remove a file, or a folder with all in it; no error where it is absent."""
         path = self.path(name)
         self.system.invalidate_cache()
-        try:
+        with contextlib.suppress(FileNotFoundError), self._told("remove", name):
             if self.local and Path(path).is_dir():
                 shutil.rmtree(path)
                 return
             # one by one: a pattern of its own may lie in the address, which `rm` would expand
             for file in [path] if self.system.isfile(path) else self.system.find(path):
                 self.system.rm_file(file)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise OutputError(f"cannot remove {self.address}/{name}: {error.strerror or error}") from error
+
+
+class _Reading(io.BufferedIOBase):
+    """A file of any client's to read from, whose errors are told as the store's; pyarrow takes it."""
+
+    def __init__(self, file: IO[bytes], told: Callable[[], contextlib.AbstractContextManager[None]]):
+        self._file, self._told = file, told
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        with self._told():
+            return self._file.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

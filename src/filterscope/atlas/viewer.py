@@ -27,6 +27,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from filterscope.atlas.gallery import ASSETS, SHARED, asset, build_gallery, write_kept
 from filterscope.atlas.gallery_data import Index, number, read_networks, thinned
@@ -87,16 +88,19 @@ def view(
     networks: opened networks by their folder, for an atlas of model objects. `on_ready` is given the viewer's
     address, its token included.
 
-    Raises ArgumentError where there is no atlas, OutputError where the port is taken.
+    Raises ArgumentError where there is no atlas or the token cannot be, OutputError where the port is taken.
     """
+    if token is not None and not (token.strip() and token.isprintable()):
+        raise ArgumentError(f"a token is of signs that can be seen (got {token!r})")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(18)
     app, studio = make_app(address, local=is_loopback(host), token=token, networks=networks)
     try:
         with listen(host, port) as own:
             name, bound = host.strip("[]"), own.getsockname()[1]
-            shown = f"[{name}]" if ":" in name else {"0.0.0.0": socket.gethostname()}.get(name, name)
-            on_ready(f"http://{shown}:{bound}/" + (f"?token={token}" if token else ""))
+            anywhere = name in ("0.0.0.0", "::", "")
+            shown = socket.gethostname() if anywhere else f"[{name}]" if ":" in name else name
+            on_ready(f"http://{shown}:{bound}/" + (f"?token={quote(token, safe='')}" if token else ""))
             with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
                 server(app).run(sockets=[own])
     finally:
@@ -215,7 +219,8 @@ class _Live:
                     seen, ahead, silent = job.version, place, 0.0
                     if job.previews != previews:
                         previews = job.previews
-                        yield _event("preview", {"image": job.preview, "step": job.step})
+                        if job.preview:  # none any more, once it is done
+                            yield _event("preview", {"image": job.preview, "step": job.step})
                     yield _event(*_state(job, place))
                     if job.state in ENDS:
                         return
@@ -286,7 +291,7 @@ def _state(job: Job, ahead: int) -> tuple[str, dict[str, Any]]:
     if job.state in ENDS:
         return job.state, {"message": job.message}
     told = {"state": job.state, "ahead": ahead, "step": job.step, "steps": job.order.recipe.steps}
-    return "progress", {**told, "activation": number(job.activation)}
+    return "progress", {**told, "attempt": job.attempt, "activation": number(job.activation)}
 
 
 def _event(name: str, data: Any) -> str:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -97,8 +97,7 @@ class Guard:
             return refusal(403, "only the viewer's own pages may ask for this")
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return refusal(415, "the body must be application/json")
-        given = headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if self.token is not None and not hmac.compare_digest(given, self.token.encode()):
+        if self.token is not None and not _carries(headers.get("authorization", ""), self.token):
             return refusal(401, "drawing needs the token that `filterscope view` printed")
         return None
 
@@ -106,6 +105,14 @@ class Guard:
 def refusal(status: int, message: str, **headers: str) -> JSONResponse:
     """An answer that says what is wrong."""
     return JSONResponse({"error": message}, status_code=status, headers=headers)
+
+
+def _carries(authorization: str, token: str) -> bool:
+    """Whether an Authorization header has the token: as it is, or escaped as in an address, since a header takes
+    few signs."""
+    given = authorization.removeprefix("Bearer ").encode("latin-1")  # the very bytes: starlette reads them so
+    same = [hmac.compare_digest(one, token.encode()) for one in (given, unquote_to_bytes(given))]
+    return any(same)  # both are compared always
 
 
 def _name(host: str) -> str:

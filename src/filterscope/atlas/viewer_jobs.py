@@ -70,6 +70,7 @@ class Job:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: str = "queued"
     step: int = 0
+    attempt: int = 0  # a restart from other noise, of a unit that the first left dead
     activation: float | None = None
     message: str = ""
     preview: str = ""  # a data: URL
@@ -197,7 +198,7 @@ class Studio:
         return list(
             draw(
                 network, [order.target], order.recipe, seed=order.seed,
-                precision=str(record.get("precision") or "auto"), on_step=on_step,
+                precision=str(record.get("precision") or "auto"), on_step=on_step, on_restart=watch,
             )
         )  # fmt: skip
 
@@ -224,7 +225,7 @@ class _Watch:
             raise _Stopped(job.stop or "nobody was watching")
         if now - self.began > SECONDS:
             raise _Stopped(f"a drawing may take {SECONDS:.0f} seconds; take fewer steps or a smaller size")
-        job.step, job.activation = step.step, float(step.activation)
+        job.step, job.attempt, job.activation = step.step, step.attempt, float(step.activation)
         if step.images is not None and now - self.shown >= PREVIEWS:
             job.preview = _data_url(step.images(), job.order.recipe)
             job.previews += 1

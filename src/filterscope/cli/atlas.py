@@ -30,7 +30,11 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     type=click.Path(path_type=Path),
     help="Folder of natural images, searched through: for excitations and for each unit's best nine.",
 )
-@click.option("--name", metavar="NAME", help="Folder of this network in DIR [the network's name].")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Folder of this network in DIR: letters, digits, . _ + - [the network's name].",
+)
 @click.option("--retry", is_flag=True, help="Draw failed and dead units again, the dead from other noise.")
 @click.option(
     "--overwrite",
@@ -66,8 +70,11 @@ def atlas(
         raise ArgumentError("--layers names no layer")
     if on != "ray" and (address is not None or workers is not None):
         raise ArgumentError("--address and --workers are for --on ray")
+    from filterscope.atlas.plan import check_name
     from filterscope.atlas.store import open_store
 
+    if name is not None:
+        check_name(name)
     store = open_store(out)
     from filterscope.atlas.run import make_atlas
 

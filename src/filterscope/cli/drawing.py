@@ -68,7 +68,7 @@ def show(
 
     recipe = drawing.get_recipe()
     selections = [parse(text) for text in targets]
-    kind = animation_kind(film, frames)
+    kind = animation_kind(film, frames, fps)
     check_writable(out)
     from filterscope.api import draw
     from filterscope.dreaming.recording import Recorder

@@ -87,7 +87,7 @@ def dream(
         drawing.recipe or "dream", steps=drawing.steps, octaves=octaves, strength=strength, size=drawing.size,
         settings=parse_settings(drawing.settings),
     )  # fmt: skip
-    kind = animation_kind(film, frames or zoom)
+    kind = animation_kind(film, frames or zoom, fps)
     photographs = _photographs(image, guide, quiet=quiet)
     network = _ready(net, weights, out)
     goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
@@ -154,7 +154,7 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
             named_recipe(drawing.recipe or name), steps=drawing.steps, size=drawing.size,
             settings=parse_settings(drawing.settings),
         )  # fmt: skip
-        kind = animation_kind(film, frames)
+        kind = animation_kind(film, frames, fps)
         photographs = _photographs(image, None, quiet=quiet)
         network = _ready(net, weights, out)
         goals = likeness_goals(network, name, [n for text in layers for n in text.split(",")])
@@ -251,7 +251,7 @@ def accentuate(
         photograph_recipe(drawing.recipe or "accentuate"), steps=drawing.steps, size=drawing.size,
         settings=parse_settings(drawing.settings),
     )  # fmt: skip
-    kind = animation_kind(film, frames)
+    kind = animation_kind(film, frames, fps)
     photographs = _photographs(image, None, quiet=quiet)
     network = _ready(net, weights, out)
     unit = one_goal(network, target)
@@ -268,10 +268,11 @@ def accentuate(
             device=drawing.device, on_step=on_step,
         )  # fmt: skip
     stem = f"{photographs['image'].name}-accentuate-{unit.stem}"
+    written = [(picture.save(out / f"{stem}.png"), picture)]
     moving = None
     if recorder is not None:
         moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
-    _told([(picture.save(out / f"{stem}.png"), picture)], out, as_json=as_json, quiet=quiet, moving=moving)
+    _told(written, out, as_json=as_json, quiet=quiet, moving=moving)
 
 
 @click.command()

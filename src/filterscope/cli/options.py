@@ -107,13 +107,13 @@ fps_option = click.option(
 )
 
 
-def animation_kind(name: str, wanted: Any) -> str:
+def animation_kind(name: str, wanted: Any, fps: float) -> str:
     """The animation's format, checked where one is asked for."""
     if not wanted:
         return name
     from filterscope.pictures.animation import check_format
 
-    return check_format(name)
+    return check_format(name, fps)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from filterscope.cli.options import Drawing, drawing_options, json_option, out_o
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one."
 )
 @click.option("--token", help="What drawing needs [made anew where --host reaches beyond this machine].")
 @quiet_option
-def view(folder: Path, host: str, port: int, token: str | None, quiet: bool) -> None:
+def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> None:
     """Serve an atlas in the browser and draw units on demand, until Ctrl-C.
 
     Pages open without this too, from DIR/index.html; the viewer adds drawing with any recipe, watched step by step.
@@ -27,17 +27,17 @@ def view(folder: Path, host: str, port: int, token: str | None, quiet: bool) -> 
     \b
     filterscope view out/atlas
     """
-    if token is not None and not token.strip():
-        raise click.BadParameter("a token cannot be empty", param_hint="--token")
+    if token is not None and not (token.strip() and token.isprintable()):
+        raise click.BadParameter("a token is of signs that can be seen", param_hint="--token")
     from filterscope.atlas.viewer import view as serve
 
-    serve(
-        folder,
-        host=host,
-        port=port,
-        token=token,
-        on_ready=lambda url: None if quiet else click.echo(f"{folder} is at {url} (Ctrl-C ends)"),
-    )
+    def ready(url: str) -> None:
+        if not quiet:
+            click.echo(f"{folder} is at {url} (Ctrl-C ends)")
+        elif port == 0 or ("?token=" in url and token is None):  # which nobody could guess
+            click.echo(url, err=True)
+
+    serve(folder, host=host, port=port, token=token, on_ready=ready)
 
 
 @click.command()
@@ -47,7 +47,7 @@ def view(folder: Path, host: str, port: int, token: str | None, quiet: bool) -> 
 @drawing_options()
 @click.option(
     "--weights", metavar="FILE", multiple=True,
-    help="Weights of NET_B; given twice: of NET_A and of NET_B.",
+    help="Weights of NET_B; given twice: of NET_A and of NET_B. The word random, for a network of PyTorch's: untrained.",
 )  # fmt: skip
 @click.option("--weights-a", metavar="FILE", help="Weights of NET_A.")
 @click.option("--weights-b", metavar="FILE", help="Weights of NET_B.")

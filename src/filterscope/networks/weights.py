@@ -196,7 +196,12 @@ def open_weights(path: str | Path, slots: Slots) -> WeightTable:
     """The weights in a file (.safetensors, .weights.h5, .h5), compared with what the network wants."""
     path = Path(path)
     if not path.exists():
-        raise WeightsError(f"there is no weights file {str(path)!r}")
+        hint = (
+            "; random numbers instead of trained weights are for torchvision:NAME, timm:NAME and FILE.py:FACTORY alone"
+            if str(path) == "random"
+            else ""
+        )
+        raise WeightsError(f"there is no weights file {str(path)!r}{hint}")
     if path.is_dir():
         raise WeightsError(f"{str(path)!r} is a folder; a weights file ends in {', '.join(FORMATS)}")
     if path.name.endswith(".safetensors"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,21 @@ from filterscope.files import writing
 
 FORMATS = ("webp", "gif", "mp4")
 FPS = 12
+GIF_FPS = 50  # a GIF counts in hundredths of a second, and browsers show a frame of one hundredth for ten
 HOLD = 1.5  # seconds that the last frame of a loop stays
 PLOT = 0.25  # height of the curve under a picture, as a part of the picture's
 
 
-def check_format(name: str) -> str:
-    """The format's name, lower case; ArgumentError where it is unknown or its libraries are missing."""
+def check_format(name: str, fps: float = FPS) -> str:
+    """The format's name, lower case; ArgumentError where it is unknown, too slow or its libraries are missing."""
     kind = name.lower().lstrip(".")
     if kind not in FORMATS:
         raise ArgumentError(
             f"animations are {', '.join(FORMATS)} (got {name!r}{did_you_mean(kind, FORMATS)})"
+        )
+    if kind == "gif" and fps > GIF_FPS:
+        raise ArgumentError(
+            f"a GIF shows at most {GIF_FPS} frames a second (got {fps:g}); webp and mp4 take more"
         )
     if kind == "mp4":
         try:
@@ -44,7 +50,7 @@ def save_animation(
     fps: frames a second. hold: seconds that the last frame stays before the loop begins again (WebP, GIF).
     """
     place = Path(path)
-    kind = check_format(place.suffix)
+    kind = check_format(place.suffix, fps)
     if not frames:
         raise ArgumentError("an animation needs at least one frame")
     sizes = {frame.size for frame in frames}
@@ -59,7 +65,9 @@ def save_animation(
 
 
 def _write_loop(frames: Sequence[Image.Image], spare: Path, kind: str, fps: float, hold: float) -> None:
-    times = [round(1000 / fps)] * len(frames)
+    unit = 10 if kind == "gif" else 1  # milliseconds: what the format counts in
+    ends = [unit * round(1000 / unit * i / fps) for i in range(len(frames) + 1)]
+    times = [after - before for before, after in pairwise(ends)]
     times[-1] += round(1000 * hold)
     shown = [frame.convert("RGB") for frame in frames]
     options = {"quality": 88, "method": 4} if kind == "webp" else {"optimize": False, "disposal": 1}

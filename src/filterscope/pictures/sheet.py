@@ -15,6 +15,7 @@ from filterscope.files import writing
 from filterscope.pictures.picture import Picture
 
 GAP = 6
+APART = 18  # more between groups of columns
 BACKGROUND = (255, 255, 255)
 SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
 WIDEST = 4096  # ...but where the whole sheet would be wider than this
@@ -30,26 +31,34 @@ class Tile:
 
 
 def compose(
-    tiles: Sequence[Tile], *, columns: int | None = None, titles: Sequence[str] = (), side: int | None = None
+    tiles: Sequence[Tile],
+    *,
+    columns: int | None = None,
+    titles: Sequence[str] = (),
+    side: int | None = None,
+    group: int | None = None,
 ) -> Image.Image:
-    """Tiles row by row on white, `titles` over the columns; about square where `columns` is not given."""
+    """Tiles row by row on white, `titles` over the columns; about square where `columns` is not given. So many columns
+    as `group` says stand closer together than to the next ones."""
     if not tiles:
         raise ValueError("a sheet needs at least one picture")
     columns = columns or math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     side = side or max(SMALLEST, *(t.image.width for t in tiles))
-    side = max(24, min(side, (WIDEST - GAP) // columns - GAP))
+    side = max(24, min(side, (WIDEST - GAP) // columns - GAP - (APART if group else 0)))
     font = _font(side)
     caption = font.size * 1.5 if any(t.caption for t in tiles) else 0
     head = round(font.size * 1.8) if titles else 0
     tall = max(_height(t.image, side) for t in tiles)
     step_x, step_y = side + GAP, tall + GAP + round(caption)
-    sheet = Image.new("RGB", (GAP + columns * step_x, GAP + head + rows * step_y), BACKGROUND)
+    left = [GAP + i * step_x + (i // group * APART if group else 0) for i in range(columns)]
+    sheet = Image.new("RGB", (left[-1] + step_x, GAP + head + rows * step_y), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    for i, title in enumerate(titles):
-        draw.text((GAP + i * step_x + side / 2, head / 2 + GAP), title, "black", font, anchor="mm")
+    for x, title in zip(left, titles, strict=False):
+        text = _fitting(draw, title, font, side)
+        draw.text((x + side / 2, head / 2 + GAP), text, "black", font, anchor="mm")
     for i, tile in enumerate(tiles):
-        x, y = GAP + i % columns * step_x, GAP + head + i // columns * step_y
+        x, y = left[i % columns], GAP + head + i // columns * step_y
         sheet.paste(_resized(tile.image.convert("RGB"), side), (x, y))
         if tile.label:
             _label(draw, (x, y), tile.label, side)

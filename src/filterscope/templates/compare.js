@@ -42,7 +42,7 @@
 
   function side(pair, i) {
     const own = pair.sides[i], letter = "AB"[i], other = "BA"[i];
-    const rows = [["Excitation", own.excitation === null ? null : `×${fs.number(own.excitation, 3)}`],
+    const rows = [["Excitation", own.excitation === null ? null : `×${own.excitation.toFixed(own.excitation < 10 ? 2 : 1)}`],
       ["Activation", fs.number(own.activation)],
       ["Probability", own.probability === null ? null : `${(100 * own.probability).toFixed(1)} %`],
       [`For ${other}'s picture`, fs.number(pair.crossed[i])],

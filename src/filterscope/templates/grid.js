@@ -37,6 +37,15 @@ window.filterscope = window.filterscope || {};
     return node;
   };
 
+  // An excitation: "×4.02".
+  fs.times = (value) => `×${value.toFixed(value < 10 ? 2 : 1)}`;
+
+  // A name that may break behind its underscores.
+  fs.breaking = function (node, name) {
+    for (const part of String(name).split(/(?<=[_-])/)) node.append(part, document.createElement("wbr"));
+    return node;
+  };
+
   fs.title = (item) => item.name || `unit ${item.unit}`;
 
   function tile(item) {
@@ -44,23 +53,24 @@ window.filterscope = window.filterscope || {};
     const here = page === "layer";
     const prefix = here ? "" : `${encodeURIComponent(item.layer.folder)}/`;
     const link = document.createElement("a");
-    link.className = "tile";
+    link.className = item.name ? "tile named" : "tile";
+    if (item.name) link.title = item.name;
     link.href = `${here ? "" : prefix + "index.html"}#${item.unit}`;
     const thumb = document.createElement("span");
     thumb.className = "thumb";
     const name = document.createElement("span");
     name.className = "tile-name";
-    name.textContent = item.name || item.unit;
-    if (!here) name.append(Object.assign(document.createElement("span"), { className: "tile-layer", textContent: item.layer.name }));
+    fs.breaking(name, item.name || item.unit);
     const score = document.createElement("span");
     score.className = "tile-score";
-    const excited = item.excitation === null ? "" : `×${item.excitation.toFixed(item.excitation < 10 ? 2 : 1)}`;
+    const excited = item.excitation === null ? "" : fs.times(item.excitation);
     score.textContent = item.status === "ok" ? excited : SAID[item.status];
     if (item.status !== "ok") score.classList.add(item.status);
     const said = [here ? "" : item.layer.name, `unit ${item.unit}`, item.name, SAID[item.status], excited && `excitation ${item.excitation}`];
     link.setAttribute("aria-label", said.filter(Boolean).join(", "));
     link.tabIndex = -1;
     link.append(fs.thumb(thumb, item.layer, item.i, prefix), name, score);
+    if (!here) link.append(Object.assign(document.createElement("span"), { className: "tile-layer", textContent: item.layer.name }));
     const node = document.createElement("li");
     node.append(link);
     item.node = node;

@@ -22,7 +22,7 @@
 
   async function post(path, body) {
     const headers = { "Content-Type": "application/json" };
-    if (token()) headers.Authorization = `Bearer ${token()}`;
+    if (token()) headers.Authorization = `Bearer ${encodeURIComponent(token())}`;
     const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
     const told = await response.json().catch(() => ({ error: `the viewer answered ${response.status}` }));
     if (!response.ok) throw Object.assign(new Error(told.error), { status: response.status });
@@ -106,7 +106,10 @@
       source.addEventListener("progress", (event) => {
         const told = JSON.parse(event.data);
         if (told.state === "queued") status.textContent = told.ahead === 1 ? "Waiting for one other drawing" : `Waiting for ${told.ahead} other drawings`;
-        else if (status.textContent !== "Drawing") status.textContent = "Drawing";
+        else {
+          const said = told.attempt ? `Nothing excited it yet: drawing again from other noise (${told.attempt})` : "Drawing";
+          if (status.textContent !== said) status.textContent = said;
+        }
         bar.value = told.step / told.steps;
         if (told.state === "drawing" && told.step) numbers.textContent = `step ${told.step} of ${told.steps} · activation ${fs.number(told.activation)}`;
       });
@@ -126,7 +129,7 @@
       const first = pictures[0], id = self.id;
       show(first.file, `Drawing ${letter} of ${fs.title(item)}, recipe ${first.recipe}`);
       bar.value = 1;
-      const told = [first.excitation === null ? "" : `excitation ×${fs.number(first.excitation, 3)}`, `activation ${fs.number(first.activation)}`,
+      const told = [first.excitation === null ? "" : `excitation ${fs.times(first.excitation)}`, `activation ${fs.number(first.activation)}`,
         first.probability === null ? "" : `probability ${(100 * first.probability).toFixed(1)} %`, `${first.seconds} s`];
       numbers.textContent = told.filter(Boolean).join(" · ");
       if (first.curve.length > 1) extras.append(fs.curve(first.curve, null));
@@ -165,7 +168,7 @@
     const form = h("form", { class: "token" }, field("Token", input), h("button", {}, "Use it"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      try { sessionStorage.setItem(KEY, input.value.trim()); } catch { /* this browser keeps nothing */ }
+      try { sessionStorage.setItem(KEY, input.value); } catch { /* this browser keeps nothing */ }
       form.remove();
     });
     document.querySelector(".live").append(form);

@@ -100,14 +100,19 @@
   function scores(picture, item, unit) {
     const row = (name, value, note) => h("div", {}, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, note) : null));
     const list = h("dl", { class: "scores" });
-    if (picture.excitation !== null) list.append(row("Excitation", `×${fs.number(picture.excitation, 3)}`, "of the best photograph's"));
+    if (picture.excitation !== null) list.append(row("Excitation", fs.times(picture.excitation), "of the best photograph's"));
     list.append(row("Activation", fs.number(picture.activation),
       picture.start === null ? "" : `noise ${fs.number(picture.start, 3)}`));
     if (picture.probability !== null) list.append(row("Probability", `${(100 * picture.probability).toFixed(1)} %`, "of the class"));
     if (unit.rank) list.append(row("Rank", `${unit.rank} of ${item.layer.units.length}`,
-      unit.rank === 1 ? "the unit it excites most" : h("span", {}, "excites most: ", h("a", { href: `#${unit.top}` }, `unit ${unit.top}`))));
+      unit.rank === 1 ? "the unit it excites most" : h("span", {}, "excites most: ", h("a", { href: `#${unit.top}` }, called(unit.top)))));
     if (picture.excitation === null) list.append(row("Status", SAID[item.status]));
     return list;
+  }
+
+  function called(unit) {
+    const found = fs.items.find((item) => item.unit === unit);
+    return found ? fs.title(found) : `unit ${unit}`;
   }
 
   function numbers(natural) {
@@ -144,8 +149,9 @@
       const found = fs.items.find((item) => item.unit === other);
       const thumb = h("span", { class: "thumb" });
       if (found) fs.thumb(thumb, found.layer, found.i, "");
-      return h("li", {}, h("a", { href: `#${other}`, class: "tile", "aria-label": `${found ? fs.title(found) : `unit ${other}`}, likeness ${likeness}` },
-        thumb, h("span", { class: "tile-name" }, found ? found.name || String(other) : String(other)),
+      const name = found && found.name;
+      return h("li", {}, h("a", { href: `#${other}`, class: name ? "tile named" : "tile", title: name, "aria-label": `${called(other)}, likeness ${likeness}` },
+        thumb, fs.breaking(h("span", { class: "tile-name" }), name || other),
         h("span", { class: "tile-score" }, likeness === null ? "" : likeness.toFixed(2))));
     }));
   }
@@ -154,7 +160,7 @@
     return h("ul", { class: "alike" }, ...rows.map((row) => h("li", {}, h("a", { href: fs.path(row.file), class: "tile" },
       h("img", { src: fs.path(row.file), alt: `${fs.title(item)}, recipe ${row.recipe}, seed ${row.seed}`, class: "thumb" }),
       h("span", { class: "tile-name" }, row.recipe), h("span", { class: "tile-score" },
-        row.excitation === null ? `seed ${row.seed}` : `×${fs.number(row.excitation, 3)}`)))));
+        row.excitation === null ? `seed ${row.seed}` : fs.times(row.excitation))))));
   }
 
   function step(by) {
