@@ -16,7 +16,7 @@ class Step:
 
     `step` counts from 1 within the batch that is being drawn, whose activations are `activations` (B,);
     `images` gives its pictures so far, (B, C, H, W) in pixel values, computed only when asked for. `attempt` counts
-    restarts of units that their noise left dead, whose steps are added to no total.
+    restarts of units whose first picture failed, whose steps are added to no total.
     """
 
     done: int

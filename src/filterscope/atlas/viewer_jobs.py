@@ -70,7 +70,7 @@ class Job:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: str = "queued"
     step: int = 0
-    attempt: int = 0  # a restart from other noise, of a unit that the first left dead
+    attempt: int = 0  # a restart from other noise
     activation: float | None = None
     message: str = ""
     preview: str = ""  # a data: URL
