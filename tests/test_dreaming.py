@@ -338,3 +338,22 @@ def test_damaged_photographs(tiny, photo, tmp_path):
         (tmp_path / "x.png").write_bytes(encode_png(picture.to_pil(), told))
         with pytest.raises(FilterscopeError):
             draw_again(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda net, photo: fs.dream(net, photo, layers="block2_conv1", recipe=None, **QUICK),
+        lambda net, photo: fs.dream(net, photo, layers=5, **QUICK),
+        lambda net, photo: fs.dream(net, photo, layers="block2_conv1", **{**QUICK, "octaves": "a"}),
+        lambda net, photo: fs.dream(net, photo, layers="block2_conv1", settings=5, **QUICK),
+        lambda net, photo: fs.dream(net, 5, layers="block2_conv1", **QUICK),
+        lambda net, photo: fs.dream(net, photo, layers="block2_conv1", guide=[1], **QUICK),
+        lambda net, photo: fs.invert(net, photo, None, **STILL),
+        lambda net, photo: fs.accentuate(net, photo, "block2_conv1:1", keep="a", **STILL),
+    ],
+)
+def test_odd_arguments(tiny, photo, draw):
+    """Arguments of another kind are refused in words."""
+    with pytest.raises(FilterscopeError, match="got|not a"):
+        draw(tiny, photo)

@@ -60,10 +60,10 @@ def dream(
     (40, 60, 3)
     """
     net = open_network(network)
-    named = recipe if isinstance(recipe, str) else recipe.name
     chosen = dream_recipe(
         recipe, steps=steps, octaves=octaves, strength=strength, size=size, settings=settings
     )
+    named = recipe if isinstance(recipe, str) else recipe.name
     goal = dream_goal(net, layers=layers, target=target, guided=guide is not None, recipe=named)
     photographs = {"image": _photograph(image)}
     if guide is not None:
@@ -81,8 +81,8 @@ def dream_recipe(
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of a dream, with settings changed."""
+    chosen = get_recipe(photograph_recipe(recipe), settings=settings)
     changes = dict(settings or {})
-    chosen = photograph_recipe(recipe)
     if octaves is not None:
         chosen = chosen.model_copy(update={"stages": octave_stages(octaves)})
     if strength is not None:
@@ -123,7 +123,7 @@ def parse_layers(layers: str | Sequence[str] | Mapping[str, float]) -> dict[str,
     if isinstance(layers, Mapping):
         found = {str(layer): float(weight) for layer, weight in layers.items()}
     else:
-        texts = [layers] if isinstance(layers, str) else list(layers)
+        texts = _texts(layers)
         found = {}
         for item in (part.strip() for text in texts for part in text.split(",")):
             layer, sign, weight = item.partition("=")
@@ -144,6 +144,13 @@ def parse_layers(layers: str | Sequence[str] | Mapping[str, float]) -> dict[str,
     if not found:
         raise ArgumentError("a dream needs a layer: LAYER=WEIGHT,LAYER,...")
     return found
+
+
+def _texts(layers: object) -> list[str]:
+    texts = [layers] if isinstance(layers, str) else layers
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ArgumentError(f"layers are named by text, as in block3_conv1 (got {layers!r})")
+    return list(texts)
 
 
 def invert(network: Any, image: Source, layer: str | Sequence[str], **settings: Any) -> Picture | Sheet:
@@ -182,7 +189,7 @@ def _likenesses(
 ) -> Picture | Sheet:
     net = open_network(network)
     chosen = get_recipe(named_recipe(recipe or preset), steps=steps, size=size, settings=settings)
-    goals = likeness_goals(net, preset, [layer] if isinstance(layer, str) else layer)
+    goals = likeness_goals(net, preset, _texts(layer))
     photographs = {"image": _photograph(image)}
     pictures = [
         _drawn(net, goal, chosen, photographs, seed, precision, device, progress, on_step) for goal in goals
@@ -253,8 +260,8 @@ def accentuate_goal(
     """The unit over its usual activation, and `keep` times the match with the photograph at an earlier layer."""
     if not isinstance(goal, Target):
         raise TargetError(f"accentuate takes one unit, LAYER:UNIT (got {goal})")
-    if not 0 <= keep < 1e9:
-        raise ArgumentError(f"keep is 0 or more (got {keep:g})")
+    if not isinstance(keep, int | float) or not 0 <= keep < 1e9:
+        raise ArgumentError(f"keep is 0 or more (got {keep})")
     usual = natural_best(net, [goal])[0]
     if not usual or usual < 0:
         side = net.input.size

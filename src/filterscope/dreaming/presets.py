@@ -28,8 +28,8 @@ def octaves(count: int) -> tuple[Stage, ...]:
     >>> [round(stage.scale, 3) for stage in octaves(3)]
     [0.51, 0.714, 1.0]
     """
-    if count < 1:
-        raise ArgumentError(f"a dream has 1 octave or more (got {count})")
+    if not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"a dream has 1 octave or more (got {count!r})")
     return tuple(Stage(scale=OCTAVE ** -(count - 1 - i), share=1 / count) for i in range(count))
 
 
@@ -88,6 +88,8 @@ def photograph_recipe(name: str | Recipe) -> Recipe:
     """A recipe of this page by name, or one of the others with its start set to the photograph."""
     if isinstance(name, Recipe):
         return name
+    if not isinstance(name, str):
+        raise RecipeError(f"a recipe is a name or a Recipe (got {name!r}; known: {', '.join(RECIPES)})")
     if name in RECIPES:
         return RECIPES[name]
     try:

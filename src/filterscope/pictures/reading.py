@@ -63,6 +63,10 @@ def read_photograph(source: str | os.PathLike[str] | Image.Image | np.ndarray) -
     if isinstance(source, Image.Image):
         image = plain(source)
         return Photograph(image, hashlib.sha256(image.mode.encode() + image.tobytes()).hexdigest())
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(
+            f"a photograph is a file's name, a Pillow image or an array (H, W, 3), not a {type(source).__name__}"
+        )
     path = Path(source)
     with opened(path) as image:
         frames = getattr(image, "n_frames", 1) if image.format in _FRAMED else 1
