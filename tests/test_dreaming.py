@@ -355,5 +355,5 @@ def test_damaged_photographs(tiny, photo, tmp_path):
 )
 def test_odd_arguments(tiny, photo, draw):
     """Arguments of another kind are refused in words."""
-    with pytest.raises(FilterscopeError, match="got|not a"):
+    with pytest.raises(FilterscopeError, match=r"got|not a"):
         draw(tiny, photo)
