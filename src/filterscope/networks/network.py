@@ -5,24 +5,19 @@ Every source (Keras, PyTorch, files) ends here, and everything after starts here
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.networks.cutting import Shapes, cut
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.target import Algebra, Selection, Target, terms_of
 
-# Shapes are found by running numbers up to this side, by running shapes alone beyond it and where weights are on
-# another device: torch imports its compiler for the latter, which takes longer than a small picture's numbers.
-RUN_AT_MOST = 128
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
 SMALL = 64
 
@@ -131,8 +126,10 @@ class Network:
     tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls, where layers have such tokens
     random: bool = False  # weights that nothing trained
     vouched: bool = True  # False: whether anything trained them is not known
-    shapes: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, repr=False)
-    _parts: dict[str, tuple[fx.GraphModule, dict[str, Tensor]]] = field(default_factory=dict, repr=False)
+    shapes: Shapes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.shapes = Shapes(self.cut)
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {len(self.layers)} layers, {self.input}>"
@@ -343,39 +340,8 @@ class Network:
         return works
 
     def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
-        """The shape of a layer's output at a size, run on shapes alone; None where it does not run."""
-        if (row.output, size) not in self.shapes:
-            self.shapes[row.output, size] = self._run_shapes(row, size)
-        return self.shapes[row.output, size]
-
-    def _run_shapes(self, row: Layer, size: int) -> tuple[int, ...] | None:
-        part, tensors = self._measurable(row)
-        here = size <= RUN_AT_MOST and all(map(_computes_here, tensors.values()))
-        place = torch.device("cpu" if here else "meta")
-        image = torch.zeros(1, self.input.channels, size, size, device=place)
-        tensors = {n: torch.zeros(t.shape, dtype=t.dtype, device=place) for n, t in tensors.items()}
-        try:
-            # a traced graph prints what it raises
-            with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-                (out,) = torch.func.functional_call(part, tensors, (image,), tie_weights=False)
-        except Exception:  # whatever operations and a person's own code raise at a size they do not take
-            return None
-        return tuple(out.shape[1:]) if all(out.shape) else None
-
-    def _measurable(self, row: Layer) -> tuple[fx.GraphModule, dict[str, Tensor]]:
-        """The network up to a layer, and its tensors by name: one name a module, where one is called twice."""
-        if row.output not in self._parts:
-            part = self.cut([row.output])
-            self._parts[row.output] = (
-                part,
-                {
-                    f"{path}.{name}" if path else name: tensor
-                    for path, module in part.named_modules()
-                    for name, tensor in (*module._parameters.items(), *module._buffers.items())
-                    if tensor is not None
-                },
-            )
-        return self._parts[row.output]
+        """The shape of a layer's output at a size; None where it does not run."""
+        return self.shapes.of(row.output, self.input.channels, size)
 
     def _require_trained(self, row: Layer) -> None:
         missing = [n for n in (*row.depends_on, row.name) if not self.layer(n).trained]
@@ -390,30 +356,6 @@ class Network:
         raise TargetError(
             f"{row.name} {behind} in {self.weights.label}; covered are: {', '.join(covered) or 'no layers'}"
         )
-
-
-def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:
-    """The graph that computes the named nodes and nothing else, sharing its modules; returns a tuple."""
-    wanted, todo = set(), [n for n in graph.graph.nodes if n.name in ends]
-    while todo:
-        node = todo.pop()
-        if node not in wanted:
-            wanted.add(node)
-            todo.extend(node.all_input_nodes)
-    smaller = fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for node in graph.graph.nodes:
-        if node in wanted:
-            copies[node] = smaller.node_copy(node, lambda n: copies[n])
-    by_name = {n.name: c for n, c in copies.items()}
-    smaller.output(tuple(by_name[e] for e in ends))
-    return fx.GraphModule(graph, smaller)
-
-
-def _computes_here(tensor: Tensor) -> bool:
-    return tensor.device.type in ("cpu", "meta") and (
-        tensor.dtype == torch.float32 or not tensor.is_floating_point()
-    )
 
 
 def _near(size: int) -> Iterator[int]:

@@ -125,8 +125,8 @@ class UntracedNetwork(Network):
         graph.output(tuple(outputs[n] for n in ends))
         return fx.GraphModule(root, graph)
 
-    def _run_shapes(self, row: Layer, size: int) -> tuple[int, ...] | None:
-        shape = super()._run_shapes(row, size)
+    def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
+        shape = super()._shape(row, size)
         if shape is not None:
             return shape
         try:  # what asks for values does not run on shapes alone
