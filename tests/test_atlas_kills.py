@@ -54,7 +54,7 @@ def wait_for(out: Path, count: int, process: subprocess.Popen) -> None:
     assert process.poll() is None, process.communicate()
 
 
-def wait_until(true: Callable[[], object], *, seconds: float = 300) -> None:
+def wait_until(true: Callable[[], object], *, seconds: float = 900) -> None:
     """Until something is so."""
     end = time.monotonic() + seconds
     while not true():

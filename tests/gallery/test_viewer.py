@@ -89,7 +89,7 @@ def raw(port: int, data: bytes, wait: float = 5) -> bytes:
 
 
 def get(port: int, path: str, headers: str = "Host: localhost\r\n") -> bytes:
-    return raw(port, f"GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n".encode("latin-1"))
+    return raw(port, f"GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n".encode("latin-1"), wait=60)
 
 
 def events(client: httpx.Client, job: str, until: str = "") -> list[tuple[str, dict]]:

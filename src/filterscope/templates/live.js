@@ -107,7 +107,7 @@
         const told = JSON.parse(event.data);
         if (told.state === "queued") status.textContent = told.ahead === 1 ? "Waiting for one other drawing" : `Waiting for ${told.ahead} other drawings`;
         else {
-          const said = told.attempt ? `Nothing excited it yet: drawing again from other noise (${told.attempt})` : "Drawing";
+          const said = told.attempt ? `Not well enough: drawing again from other noise (${told.attempt})` : "Drawing";
           if (status.textContent !== said) status.textContent = said;
         }
         bar.value = told.step / told.steps;
