@@ -74,8 +74,16 @@ def load(name: str, size: int) -> Data:
     ]
     if len(files) < 2 * len(classes):
         sys.exit(f"{name!r} holds {len(files)} pictures for {len(classes)} classes: too few to train on")
-    squares = [np.asarray(ImageOps.fit(Image.open(p).convert("RGB"), (size, size))) for p, _ in files]
-    return Data(np.stack(squares), np.array([i for _, i in files]), classes)
+    squares, labels = [], []
+    for path, label in files:
+        try:
+            with Image.open(path) as image:
+                squares.append(np.asarray(ImageOps.fit(image.convert("RGB"), (size, size))))
+        except (OSError, ValueError) as error:
+            print(f"left out: {path} ({error})", file=sys.stderr)
+            continue
+        labels.append(label)
+    return Data(np.stack(squares), np.array(labels), classes)
 
 
 # --- PyTorch --------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from filterscope.objective import Direction, Objective
 from filterscope.recipe import Recipe
 from filterscope.target import Sum, Target
 
+SMALL = 2**24  # values of a batch of pictures
 OnStep = Callable[[int, Tensor, Callable[[], Tensor]], None]
 """Told after each step: its number from 1, the activations (B,), and a function that gives the pictures so far,
 (B, C, H, W) in pixel values."""
@@ -90,7 +91,7 @@ def ascend(
         for step in range(count):
             pixels = canvas.pixels()
             slope, told = slopes.of(pixels.detach(), placed, beside, transforms, step, shifts[step])
-            (gradient,) = torch.autograd.grad(pixels, canvas.parameters, slope)
+            gradient = _carried(slope, pixels, canvas.parameters)
             canvas.parameters.grad = normalized(gradient, recipe.gradient)
             optimizer.param_groups[0]["lr"] = rate_at(recipe.optimizer, step, count)
             optimizer.step()
@@ -123,6 +124,17 @@ def _shifts(seed: int, begin: int, count: int) -> list[tuple[float, float]]:
     """Where each step's windows begin: the same for all pictures, so it belongs to no target."""
     drawn = torch.rand(count, 2, generator=torch.Generator().manual_seed(seed + begin))
     return [(row, column) for row, column in drawn.tolist()]
+
+
+def _carried(slope: Tensor, pixels: Tensor, parameters: Tensor) -> Tensor:
+    """The gradient of the parameters, from that of the pictures.
+
+    Of small pictures as the gradient of a product, which is the same number for number: for the other way torch first
+    imports a library of symbolic mathematics, a quarter of a second. Of large ones that product takes memory.
+    """
+    if pixels.numel() > SMALL:
+        return torch.autograd.grad(pixels, parameters, slope)[0]
+    return torch.autograd.grad(torch.dot(pixels.flatten(), slope.flatten()), parameters)[0]
 
 
 def _shown(canvas: Canvas) -> Tensor:

@@ -47,7 +47,11 @@ image_argument = click.argument("image", type=PATH)
 )
 @click.option("--strength", type=Finite(min=0, min_open=True), help="Pixel values a step [the recipe's own].")
 @frames_option
-@click.option("--zoom", is_flag=True, help="The animation is an endless zoom into the dream.")
+@click.option(
+    "--zoom",
+    is_flag=True,
+    help="The animation is an endless zoom into the dream; of 60 frames without --frames.",
+)
 @click.option(
     "--zoom-factor",
     type=Finite(1, 2, min_open=True),

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+from filterscope.errors import ArgumentError
 
 if TYPE_CHECKING:
     from filterscope.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+RECIPES = "sharp, natural, distill, maco, or the blog's stages: naive, linear, lp, tv (= blog)."
 
 
 def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
@@ -108,8 +114,12 @@ fps_option = click.option(
 
 
 def animation_kind(name: str, wanted: Any, fps: float) -> str:
-    """The animation's format, checked where one is asked for."""
+    """The animation's format, checked where one is asked for; options of one that is not are refused."""
     if not wanted:
+        given = click.get_current_context().get_parameter_source
+        for option, flag in (("film", "--format"), ("fps", "--fps"), ("zoom_factor", "--zoom-factor")):
+            if given(option) is ParameterSource.COMMANDLINE:
+                raise ArgumentError(f"{flag} is of an animation: ask for one with --frames N")
         return name
     from filterscope.pictures.animation import check_format
 
@@ -174,7 +184,7 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             click.option(
                 "--recipe", metavar="NAME", default=recipe, show_default=True,
                 help=recipes
-                or ("sharp, or the blog's stages: naive, linear, lp, tv (= blog)." if recipe else "One more column."),
+                or (RECIPES if recipe else "One more column."),
             ),
         )  # fmt: skip
         for option in reversed(options):

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from filterscope.errors import ImageError
 from filterscope.measure.natural import (
     NaturalActivations,
     OnSkip,
@@ -42,6 +43,8 @@ def find_examples(
     """
     from tqdm.auto import tqdm
 
+    if network.input.channels not in (1, 3):
+        raise ImageError(f"{network.name} takes {network.input.channels} channels; pictures have 1 or 3")
     names = check_layers(network, layers)
     folder = folder.absolute()
     images = list_images(folder)

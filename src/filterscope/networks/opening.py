@@ -153,7 +153,8 @@ def _open_keras(source: Any, weights: str | os.PathLike[str] | None) -> Network:
     if not isinstance(source, str | os.PathLike):
         if not is_keras_model(source):
             raise NetworkError(
-                f"cannot open a {type(source).__name__}: pass a name, a .keras file or a Keras model"
+                f"cannot open a {type(source).__name__}: pass a name, a model file (.keras, .h5, .pt2), "
+                "a Keras model or a torch module"
             )
         return open_keras_model(source, weights)
     name = os.fspath(source)

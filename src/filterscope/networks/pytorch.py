@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -217,11 +218,25 @@ def _find_size(net: nn.Module, meta: nn.Module, channels: int) -> int:
     if found is None:  # what asks for values does not run on shapes alone
         found = next((s for s in [*hints, *SIZES[:8]] if why_not(net, meta, channels, s) is None), None)
     if found is None:
+        _refuse_several_inputs(net)
         raise NetworkError(
             f"no square picture of {channels} channels goes through this {type(net).__name__}: "
             f"{why_not(net, meta, channels, 224)} (say --channels and --input-size)"
         )
     return 32 if found == SIZES[0] and not hints and _is_small(meta, channels) else found
+
+
+def _refuse_several_inputs(net: nn.Module) -> None:
+    """NetworkError for a forward pass that asks for more than a picture."""
+    asked = [
+        p.name
+        for p in inspect.signature(net.forward).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    if len(asked) > 1:
+        raise NetworkError(
+            f"networks with several inputs are not supported ({type(net).__name__}.forward takes {', '.join(asked)})"
+        )
 
 
 def _is_small(meta: nn.Module, channels: int) -> bool:
