@@ -293,6 +293,7 @@ def test_a_picture_of_another_class_is_tried_again():
     right = api._Try(image, curve, Scores(20.0, 1.5, 0.9, 0.0, top_unit=True), "ok", 1, 1)
     assert wrong.failed(get_recipe("sharp"))
     assert not wrong.failed(get_recipe("blog"))
+    assert not wrong.failed(get_recipe("sharp", steps=8))
     assert not right.failed(get_recipe("sharp"))
     assert right.beats(wrong)
     assert not wrong.beats(right)

@@ -32,6 +32,7 @@ from filterscope.target import Algebra, Selection, Target, terms_of
 # A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
 # time from other noise and at a rate so many times smaller: what traps a picture is mostly a first step too large.
 RESTARTS = (5, 10)
+FEWEST = 32  # steps of a serious ascent: what a shorter one does not reach is no failure
 
 
 def visualize(
@@ -284,7 +285,7 @@ class _Try:
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never woke, a photograph excites it more, or the picture
         is of another class. The blog's recipes, which feed a network as the blog does, fail as the blog's do."""
-        if recipe.feed == "raw":
+        if recipe.feed == "raw" or recipe.steps < FEWEST:
             return not any(self.curve)
         below = self.scores.excitation is not None and self.scores.excitation < 1
         return below or self._misnamed or not any(self.curve)

@@ -112,7 +112,7 @@ def show(
     if as_json:
         click.echo(json.dumps(reports, indent=1))
     elif not quiet:
-        _summary(pictures, out)
+        _summary(pictures, out, kind if frames else None)
 
 
 def _written(path: Path, *, since: float) -> bool:
@@ -125,7 +125,7 @@ def _targets(network: Network, selections: list, seed: int) -> list[Objective]: 
     )
 
 
-def _summary(pictures: list[Picture], out: Path) -> None:
+def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> None:
     for picture in pictures if len(pictures) <= 16 else []:
         scores = picture.scores
         line = f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
@@ -141,6 +141,7 @@ def _summary(pictures: list[Picture], out: Path) -> None:
     word = "picture" if len(pictures) == 1 else "pictures"
     click.echo(
         f"{len(pictures)} {word} in {out}: sheet.png, report.json"
+        + (f", an animation of each (*.{film})" if film else "")
         + (f"; {len(failed)} not ok" if failed else "")
     )
 
