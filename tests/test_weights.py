@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from filterscope.errors import WeightsError
+from filterscope.errors import NetworkError, WeightsError
 from filterscope.networks import open_network
 from filterscope.networks.weights import sha256_arrays, sha256_file
 
@@ -349,10 +349,8 @@ def test_no_weights_file(reopened, tmp_path, name, message):
 
 
 def test_the_word_random(reopened):
-    """It is a word for PyTorch's networks, not a file that is looked for in vain."""
-    with pytest.raises(
-        WeightsError, match="'random'; random numbers instead of trained weights are for torchvision"
-    ):
+    """It is a word for networks by name, not a file that is looked for in vain."""
+    with pytest.raises(NetworkError, match="has weights of its own: leave out --weights random"):
         reopened("random")
 
 

@@ -78,8 +78,10 @@ def open_exported(path: Path, weights: Any, options: InputOptions) -> Network:
         raise NetworkError(f"{path.name} was exported for {built.spec.channels} x {side} x {side} pictures")
     found = read_traced(built.traced, side=spec.size)
     source = TorchWeights(path.name, lambda: sha256_file(path), path)
-    network = Network(path.name, found.graph, found.layers, spec, source, tokens=found.tokens)
-    return network if built.any_batch else SingleNetwork(**vars(network), batch=built.batch)
+    parts = (path.name, found.graph, found.layers, spec, source)
+    if built.any_batch:
+        return Network(*parts, tokens=found.tokens)
+    return SingleNetwork(*parts, tokens=found.tokens, batch=built.batch)
 
 
 @dataclass(repr=False)
