@@ -221,8 +221,9 @@ class _Live:
                         previews = job.previews
                         if job.preview:  # none any more, once it is done
                             yield _event("preview", {"image": job.preview, "step": job.step})
-                    yield _event(*_state(job, place))
-                    if job.state in ENDS:
+                    kind, told = _state(job, place)
+                    yield _event(kind, told)
+                    if kind in ENDS:  # as told: the job may have ended since
                         return
                 elif silent > ALIVE:
                     silent = 0.0
