@@ -68,10 +68,12 @@ class Painter:
         recipe = self.recipe.model_copy(update={"steps": steps})
         begun = time.perf_counter()
         with contextlib.suppress(Exception):  # whatever is wrong will be told where it counts
-            how: dict[str, Any] = {"precision": self.precision, "device": self.device}
             list(
-                draw(self.network, chunk.targets, recipe, attempt=0, **how)
-            )  # so short a climb is no failure
+                draw(
+                    self.network, chunk.targets, recipe, precision=self.precision, device=self.device,
+                    attempt=0,  # so short a climb is no failure
+                )
+            )  # fmt: skip
         return time.perf_counter() - begun
 
     def _paint(self, chunk: Chunk) -> tuple[list[Row], dict[str, bytes]]:

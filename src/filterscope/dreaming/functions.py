@@ -81,13 +81,11 @@ def dream_recipe(
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of a dream, with settings changed."""
-    chosen = get_recipe(photograph_recipe(recipe), settings=settings)
-    changes = dict(settings or {})
+    chosen = photograph_recipe(recipe)
     if octaves is not None:
         chosen = chosen.model_copy(update={"stages": octave_stages(octaves)})
-    if strength is not None:
-        changes["optimizer.lr"] = strength
-    return get_recipe(chosen, steps=steps, size=size, settings=changes)
+    chosen = get_recipe(chosen, steps=steps, size=size, settings=settings)
+    return chosen if strength is None else chosen.changed({"optimizer.lr": strength})
 
 
 def dream_goal(
