@@ -196,12 +196,7 @@ def open_weights(path: str | Path, slots: Slots) -> WeightTable:
     """The weights in a file (.safetensors, .weights.h5, .h5), compared with what the network wants."""
     path = Path(path)
     if not path.exists():
-        hint = (
-            "; random numbers instead of trained weights are for torchvision:NAME, timm:NAME and FILE.py:FACTORY alone"
-            if str(path) == "random"
-            else ""
-        )
-        raise WeightsError(f"there is no weights file {str(path)!r}{hint}")
+        raise WeightsError(f"there is no weights file {str(path)!r}")
     if path.is_dir():
         raise WeightsError(f"{str(path)!r} is a folder; a weights file ends in {', '.join(FORMATS)}")
     if path.name.endswith(".safetensors"):
