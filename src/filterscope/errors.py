@@ -75,6 +75,18 @@ def checked_seed(seed: object) -> int:
     raise ArgumentError(f"a seed is a whole number below 2^62 (got {seed!r})")
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: its first, or its kind where it says nothing.
+
+    >>> first_line(ValueError("Too small.\\nTraceback follows"))
+    'Too small'
+    """
+    told = (
+        error.args[0] if isinstance(error, KeyError) and error.args else error
+    )  # a KeyError quotes its text
+    return (str(told).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """The nearest option as a phrase to put behind a message, or nothing.
 

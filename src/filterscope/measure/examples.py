@@ -9,7 +9,6 @@ from typing import Any
 
 from PIL import Image
 
-from filterscope.errors import ImageError
 from filterscope.measure.natural import (
     NaturalActivations,
     OnSkip,
@@ -21,7 +20,7 @@ from filterscope.measure.natural import (
 )
 from filterscope.networks.network import Network
 from filterscope.pictures.png import read_image
-from filterscope.pictures.reading import list_images
+from filterscope.pictures.reading import list_images, mode_of
 from filterscope.pictures.sheet import Tile, compose
 
 
@@ -43,8 +42,7 @@ def find_examples(
     """
     from tqdm.auto import tqdm
 
-    if network.input.channels not in (1, 3):
-        raise ImageError(f"{network.name} takes {network.input.channels} channels; pictures have 1 or 3")
+    mode_of(network.input.channels, network.name)  # before any picture is read
     names = check_layers(network, layers)
     folder = folder.absolute()
     images = list_images(folder)

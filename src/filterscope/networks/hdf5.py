@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from filterscope.errors import NetworkError, WeightsError
+from filterscope.errors import NetworkError, WeightsError, first_line
 from filterscope.networks.weights import Array, Slot, Slots, Table, absurd_size
 
 Keys = dict[str, list[str]]  # layer -> the paths of its tensors, in the order of its slots
@@ -41,7 +41,9 @@ def hdf5_config(path: Path) -> Any:
     try:
         return json.loads(_text(text))
     except (ValueError, RecursionError) as error:
-        raise NetworkError(f"the model_config in {path.name} is no whole JSON: {_brief(error)}") from error
+        raise NetworkError(
+            f"the model_config in {path.name} is no whole JSON: {first_line(error)}"
+        ) from error
 
 
 def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:
@@ -54,7 +56,9 @@ def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:
             keys = _best(found, slots, lambda key: tuple(_dataset(file, key).shape))
             shapes = {key: tuple(_dataset(file, key).shape) for of_layer in keys.values() for key in of_layer}
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{label} is no whole HDF5 weights file (cut short?): {_brief(error)}") from error
+        raise WeightsError(
+            f"{label} is no whole HDF5 weights file (cut short?): {first_line(error)}"
+        ) from error
 
     def reader(key: str) -> Callable[[], Array]:
         def read() -> Array:
@@ -275,7 +279,3 @@ def _from_bfloat16(value: Array) -> Array:
 
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _brief(error: BaseException) -> str:
-    return str(error).strip("\"'") or type(error).__name__

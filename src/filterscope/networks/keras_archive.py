@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from filterscope.errors import FilterscopeError, NetworkError, WeightsError
+from filterscope.errors import FilterscopeError, NetworkError, WeightsError, first_line
 from filterscope.networks.hdf5 import hdf5_table
 from filterscope.networks.weights import Slots, WeightTable, absurd_size, sha256_file
 
@@ -31,7 +31,7 @@ def archived_config(path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise NetworkError(f"the config.json in {path.name} is no whole JSON: {_brief(error)}") from error
+        raise NetworkError(f"the config.json in {path.name} is no whole JSON: {first_line(error)}") from error
 
 
 def archived_weights(path: Path, slots: Slots) -> WeightTable:
@@ -62,10 +62,10 @@ def _member(path: Path, name: str, limit: int, kind: type[FilterscopeError]) -> 
                 return file.read(info.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         what = "is no whole .keras file" if kind is NetworkError else f"holds no whole {name}"
-        raise kind(f"{path.name} {what} (cut short?): {_brief(error)}") from error
+        raise kind(f"{path.name} {what} (cut short?): {first_line(error)}") from error
     except KeyError as error:
         raise kind(
-            f"{path.name} holds no whole {name}, which is no whole .keras file: {_brief(error)}"
+            f"{path.name} holds no whole {name}, which is no whole .keras file: {first_line(error)}"
         ) from error
 
 
@@ -79,7 +79,3 @@ def _require_plain(archive: zipfile.ZipFile, label: str) -> None:
     if len(set(names)) < len(names):
         double = next(n for n in names if names.count(n) > 1)
         raise NetworkError(f"{label} is refused: it holds {double!r} twice")
-
-
-def _brief(error: BaseException) -> str:
-    return str(error).strip("\"'") or type(error).__name__

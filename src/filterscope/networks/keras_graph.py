@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from filterscope.errors import NetworkError
+from filterscope.errors import NetworkError, first_line
 from filterscope.networks.keras_config import (
     DEEPEST,
     MODELS,
@@ -29,7 +29,7 @@ from filterscope.networks.keras_config import (
 from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
 from filterscope.networks.keras_operations import operation
 from filterscope.networks.keras_parts import Shape
-from filterscope.networks.keras_sizes import OTHER, brief, require_sane, shapes_after, shapes_elsewhere
+from filterscope.networks.keras_sizes import OTHER, require_sane, shapes_after, shapes_elsewhere
 from filterscope.networks.keras_table import Row, Value, layer_table, token_table
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights import Slot, Slots
@@ -154,7 +154,7 @@ class Reader:
             raise NetworkError(f"layer {name!r} ({call.kind}): its config lacks {error}") from error
         except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise NetworkError(
-                f"layer {name!r} ({call.kind}): its config does not fit: {brief(error)}"
+                f"layer {name!r} ({call.kind}): its config does not fit: {first_line(error)}"
             ) from error
         linear = self._linear(built, values[0], inputs)
         values[0] = replace(

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from filterscope.errors import NetworkError
+from filterscope.errors import NetworkError, first_line
 from filterscope.networks.keras_parts import Affine, Shape, sides
 from filterscope.networks.keras_shapes import GlobalPool
 
@@ -75,7 +75,7 @@ def shapes_after(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
             result = module(*(torch.empty(2, *shape) for shape in shapes))
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             given = ", ".join(str(list(s)) for s in shapes)
-            raise NetworkError(f"it does not run on its input {given}: {brief(error)}") from error
+            raise NetworkError(f"it does not run on its input {given}: {first_line(error)}") from error
     results = [result] if isinstance(result, Tensor) else list(result)
     if any(len(r) != 2 or not all(r.shape) for r in results):
         raise NetworkError(f"nothing comes out of its input {', '.join(str(list(s)) for s in shapes)}")
@@ -92,11 +92,6 @@ def shapes_elsewhere(module: nn.Module, shapes: Sequence[Shape | None], count: i
     except NetworkError:
         return [None] * count
     return found
-
-
-def brief(error: Exception) -> str:
-    """An error's first line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def require_sane(name: str, shape: Shape, what: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from filterscope.errors import DownloadError
+from filterscope.errors import DownloadError, first_line
 from filterscope.networks.keras_applications import (
     APPLICATIONS,
     EFFICIENTNET_MEAN,
@@ -139,7 +139,7 @@ class DownloadedWeights:
                 return _make(APPLICATIONS[self.name], weights="imagenet", include_top=top)
         except Exception as error:  # Keras raises a bare Exception for any failed download
             raise DownloadError(
-                f"the weights of {self.name} could not be downloaded ({_first_line(error)}); pass a file you have "
+                f"the weights of {self.name} could not be downloaded ({first_line(error)}); pass a file you have "
                 f"with --weights FILE, or use tiny-vgg16, which needs no download"
             ) from error
 
@@ -206,7 +206,3 @@ def _titles(variables: Sequence[Any]) -> list[str]:
 
 def _float32(value: Any) -> np.ndarray:
     return np.array(value, dtype=np.float32)  # also from bfloat16, as Keras' mixed precision keeps some
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

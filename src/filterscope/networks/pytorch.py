@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from filterscope.errors import NetworkError
+from filterscope.errors import NetworkError, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_attention import open_attention
@@ -277,5 +277,5 @@ def why_not(net: nn.Module, meta: nn.Module, channels: int, size: int) -> str | 
         with torch.no_grad():
             net(torch.zeros(1, channels, size, size))
     except Exception as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return None

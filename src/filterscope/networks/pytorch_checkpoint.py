@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from filterscope.errors import WeightsError, did_you_mean
+from filterscope.errors import WeightsError, did_you_mean, first_line
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 # where wrappers keep their tensors, the likeliest first; averaged weights only where there are no others
@@ -70,7 +70,7 @@ def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
         module.load_state_dict(dict(renamed), strict=False)
     except RuntimeError as error:
         raise WeightsError(
-            f"{path.name} does not fit {type(module).__name__}: {_first_line(error)}"
+            f"{path.name} does not fit {type(module).__name__}: {first_line(error)}"
         ) from error
     return Fitted(None if len(renamed) == len(wanted) else trained)
 
@@ -97,7 +97,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # SafetensorError, and what absurd shapes raise in torch
         raise WeightsError(
-            f"{path.name} is no whole safetensors file (cut short?): {_first_line(error)}"
+            f"{path.name} is no whole safetensors file (cut short?): {first_line(error)}"
         ) from error
 
 
@@ -114,7 +114,7 @@ def _pickled(path: Path) -> Any:
                 f"If it is a whole pickled model: {HOW_TO_SAVE}"
             ) from None
         raise WeightsError(
-            f"{path.name} is no whole PyTorch checkpoint (cut short?): {_first_line(error)}"
+            f"{path.name} is no whole PyTorch checkpoint (cut short?): {first_line(error)}"
         ) from error
 
 
@@ -165,7 +165,7 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception as error:
-        raise WeightsError(f"{path.name} is a damaged archive: {_first_line(error)}") from error
+        raise WeightsError(f"{path.name} is a damaged archive: {first_line(error)}") from error
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or member.filename.startswith("/"):
@@ -292,7 +292,3 @@ def _covered(module: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> fr
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,11 +7,7 @@ that the program's operations came from.
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import operator
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,21 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from filterscope.errors import NetworkError
+from filterscope.errors import NetworkError, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch import UNIT_RANGE, TorchWeights
 from filterscope.networks.pytorch_checkpoint import check_archive
 from filterscope.networks.pytorch_graph import read_traced
+from filterscope.networks.pytorch_program import DTYPES, Program, int_values, read_program, require_small
 from filterscope.networks.pytorch_trace import INPUT, Call, Traced, without_mutation
 from filterscope.networks.weights import sha256_file
 
-LARGEST = 2**30  # values in one tensor of a program: more is an attack on memory
-# torch/_export/serde/schema.py, ScalarType
-DTYPES = {
-    1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32,
-    8: torch.float64, 12: torch.bool, 13: torch.bfloat16,
-}  # fmt: skip
 FORMATS = {
     1: torch.contiguous_format,
     2: torch.channels_last,
@@ -48,15 +39,6 @@ OPERATORS = (
 # what strings may say; a file's name is not among it
 _WORDS = {"padding", "approximate", "mode", "reduce", "rounding_mode", "indexing", "equation"}
 _CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range", "sym_constrain_range_for_size")
-
-
-@dataclass
-class Program:
-    """A program as data: its graph, its tensors by name, and how its inputs map to them."""
-
-    graph: dict[str, Any]
-    tensors: dict[str, Tensor]
-    inputs: list[dict[str, Any]]
 
 
 def open_exported(path: Path, weights: Any, options: InputOptions) -> Network:
@@ -111,71 +93,6 @@ class Singly(nn.Module):
         return tuple(torch.cat([values[i][:1] for values in each]) for i in range(len(each[0])))
 
 
-# --- the file -------------------------------------------------------------------------------------------------
-
-
-def read_program(path: Path) -> Program:
-    """The program in a file, of torch 2.8 and later or of the layout before."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if "serialized_exported_program.json" in names:
-            return _older(archive, path.name)
-        found = next((n for n in names if n.endswith("models/model.json")), None)
-        if found is None:
-            if any("aotinductor" in n for n in names):
-                raise NetworkError(
-                    f"{path.name} holds compiled code, which is refused; save it with torch.export.save"
-                )
-            raise NetworkError(f"{path.name} is no torch.export program: it holds no models/model.json")
-        root = found.removesuffix("models/model.json")
-        module = json.loads(archive.read(found))["graph_module"]
-        tensors: dict[str, Tensor] = {}
-        for kind in ("weights", "constants"):
-            config = f"{root}data/{kind}/model_{kind}_config.json"
-            if config in names:
-                for name, entry in json.loads(archive.read(config))["config"].items():
-                    tensors[name] = _payload(
-                        archive, f"{root}data/{kind}/{entry['path_name']}", name, entry, path.name
-                    )
-    return Program(module["graph"], tensors, module["signature"]["input_specs"])
-
-
-def _payload(archive: zipfile.ZipFile, member: str, name: str, entry: dict[str, Any], file: str) -> Tensor:
-    if entry.get("use_pickle") or entry.get("tensor_meta") is None:
-        raise NetworkError(f"{file} is refused: reading {name} would run pickled code")
-    meta = entry["tensor_meta"]
-    sizes, strides = _ints(meta["sizes"]), _ints(meta["strides"])
-    offset = _int(meta.get("storage_offset", {"as_int": 0}))
-    _require_small(sizes, name, file)
-    raw = bytearray(archive.read(member))
-    if not raw:
-        return torch.zeros(sizes, dtype=DTYPES[meta["dtype"]])
-    return torch.frombuffer(raw, dtype=DTYPES[meta["dtype"]]).as_strided(sizes, strides, offset).clone()
-
-
-def _older(archive: zipfile.ZipFile, file: str) -> Program:
-    """The layout of torch 2.2 to 2.7: the tensors in two checkpoints, read without running pickled code."""
-    module = json.loads(archive.read("serialized_exported_program.json"))["graph_module"]
-    tensors: dict[str, Tensor] = {}
-    for member in ("serialized_state_dict.pt", "serialized_constants.pt"):
-        if member in archive.namelist() and (content := archive.read(member)):
-            try:
-                tensors |= torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            except Exception as error:
-                raise NetworkError(
-                    f"{file} is refused: reading its {member} would run pickled code"
-                ) from error
-    return Program(module["graph"], tensors, module["signature"]["input_specs"])
-
-
-def _require_small(sizes: tuple[int, ...], name: str, file: str) -> None:
-    if math.prod(sizes) > LARGEST or any(s < 0 for s in sizes):
-        raise NetworkError(f"{file} is refused: {name} would have the shape {list(sizes)}")
-
-
-# --- the graph ------------------------------------------------------------------------------------------------
-
-
 class _Builder:
     """A program as a Traced graph: its tensors under the modules that held them, its operations as nodes."""
 
@@ -209,7 +126,7 @@ class _Builder:
             if kind == "user_input":
                 if spec is not None:
                     raise NetworkError(f"{self.file} takes several inputs; networks of one picture open")
-                shape = _ints(self.program.graph["tensor_values"][name]["sizes"])
+                shape = int_values(self.program.graph["tensor_values"][name]["sizes"])
                 if len(shape) != 4 or shape[2] != shape[3]:
                     raise NetworkError(
                         f"{self.file} takes an input of shape {list(shape)}; expected square pictures"
@@ -334,7 +251,7 @@ class _Builder:
             except Exception:  # operations of sizes that do not fit
                 return False
             if isinstance(value, Tensor) and node.op == "call_function":
-                _require_small(tuple(value.shape), node.name, self.file)
+                require_small(tuple(value.shape), node.name, self.file)
             node.meta["val"] = value
         return True
 
@@ -385,18 +302,7 @@ def _is_union(value: Mapping[str, Any]) -> bool:
     return len(value) == 1 and next(iter(value)).startswith("as_")
 
 
-def _int(value: Mapping[str, Any]) -> int:
-    """A size: a number, or a symbol's value when the program was exported."""
-    if "as_int" in value:
-        return int(value["as_int"])
-    return int(value["as_expr"]["hint"]["as_int"])
-
-
-def _ints(values: list[Mapping[str, Any]]) -> tuple[int, ...]:
-    return tuple(_int(v) for v in values)
-
-
 def _told(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"it lacks {error}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import nn
 
-from filterscope.errors import NetworkError, did_you_mean
+from filterscope.errors import NetworkError, did_you_mean, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch_sources import Weights, first_line, known_input, opened, random_numbers
+from filterscope.networks.pytorch_sources import Weights, known_input, opened, random_numbers
 
 log = logging.getLogger("filterscope")
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
-from filterscope.errors import DownloadError, NetworkError, did_you_mean
+from filterscope.errors import DownloadError, NetworkError, did_you_mean, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch import Origin, open_module
@@ -230,8 +230,3 @@ def _imagenet() -> Sequence[Sequence[str]]:
         (resources.files("filterscope.networks") / "data" / "imagenet-classes.json").read_text("utf-8")
     )
     return [(title, wnid) for wnid, title in rows]
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.errors import first_line
 from filterscope.networks.pytorch_copy import on_meta
 
 INPUT = "picture"
@@ -74,7 +75,7 @@ def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
         without_mutation(graph, tracer.holder)
         graph.lint()
     except Exception as error:  # anything that a person's forward may raise on what is no tensor
-        raise UntraceableError(_first_line(error)) from error
+        raise UntraceableError(first_line(error)) from error
     finally:
         tracer.forget_len()
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -284,7 +285,3 @@ def _shares(node: fx.Node, other: fx.Node) -> bool:
 
 def _listed(value: Any) -> bool:
     return isinstance(value, list | tuple)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -46,11 +46,16 @@ class Photograph:
 
     def pixels(self, channels: int = 3) -> Tensor:
         """(C, H, W), uint8, RGB or grey as the network takes it."""
-        if channels not in (1, 3):
-            raise ImageError(f"the network takes {channels} channels; pictures have 1 or 3")
-        image = self.image.convert("RGB" if channels == 3 else "L")
+        image = self.image.convert(mode_of(channels))
         values = np.array(image).reshape(image.height, image.width, channels)
         return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def mode_of(channels: int, network: str = "the network") -> str:
+    """Pillow's mode of a picture for a network: `L` of one channel, `RGB` of three; ImageError for others."""
+    if channels not in (1, 3):
+        raise ImageError(f"{network} takes {channels} channels; pictures have 1 or 3")
+    return "RGB" if channels == 3 else "L"
 
 
 def read_photograph(source: str | os.PathLike[str] | Image.Image | np.ndarray) -> Photograph:
@@ -163,9 +168,7 @@ def load_pixels(path: str | os.PathLike[str], spec: InputSpec, *, size: int | No
 
 def pixels_of(image: Image.Image, spec: InputSpec, *, size: int | None = None, keep: bool = False) -> Tensor:
     """A Pillow image's pixel values, (C, H, W) in 0 to 255; resized and cropped unless `keep`."""
-    if spec.channels not in (1, 3):
-        raise ImageError(f"the network takes {spec.channels} channels; pictures have 1 or 3")
-    image = plain(image).convert("RGB" if spec.channels == 3 else "L")
+    image = plain(image).convert(mode_of(spec.channels))
     side = size or spec.size
     if not keep and image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
