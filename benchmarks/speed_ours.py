@@ -140,7 +140,7 @@ def measure(plan: Plan) -> None:
     found = []
     for target, image in zip(targets, images, strict=True):
         measurer = Measurer.of(net, [target], [None], device=torch.device("cpu"))
-        found += measurer.activations(image[None])[0]
+        found += measurer.activations(measurer.taps(image[None]))
     say(activations=found)
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import filterscope as fs
+from filterscope import api
 from filterscope.cli import main
 from filterscope.errors import OutputError
 from filterscope.pictures.png import read_metadata
@@ -93,6 +94,43 @@ def test_show_frames(tmp_path):
         with Image.open(tmp_path / f"block2_conv1-{unit:04d}.gif") as film:
             assert film.n_frames == 5
             assert film.size == (16, 16 + 24)
+
+
+def test_show_frames_of_a_restart(tmp_path, tiny, monkeypatch):
+    """The animation shows the climb that gave the picture, not the one that failed before it."""
+    ascend, told = api.ascend, []
+
+    def trapped(prepared, goals, recipe, **settings):
+        told.append(settings["attempt"])
+        found = ascend(prepared, goals, recipe, **settings)
+        if settings["attempt"] == 0:
+            found.pixels[goals.index(tiny.targets("block2_conv1:3")[0])] = 127.0
+        return found
+
+    monkeypatch.setattr(api, "ascend", trapped)
+    options = [
+        "--size",
+        "32",
+        "--steps",
+        "40",
+        "--frames",
+        "3",
+        "--format",
+        "gif",
+        "--out",
+        str(tmp_path),
+        "-q",
+    ]
+    assert main(["show", "tiny-vgg16", "block2_conv1:3,4", *options]) == 0
+    assert told == [0, 1, 1]
+    picture = np.asarray(Image.open(tmp_path / "block2_conv1-0003.png").convert("RGB")).astype(int)
+    with Image.open(tmp_path / "block2_conv1-0003.gif") as film:
+        assert film.n_frames == 3
+        film.seek(1)
+        near = np.abs(np.asarray(film.convert("RGB")).astype(int)[:32, :32] - picture).mean()
+        film.seek(0)
+        far = np.abs(np.asarray(film.convert("RGB")).astype(int)[:32, :32] - picture).mean()
+    assert near < far / 2
 
 
 def test_invert(tmp_path, photo):

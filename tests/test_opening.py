@@ -305,3 +305,13 @@ def test_keras_file_with_a_damaged_config(keras_file, config):
     """A config that is no model's is refused as such, never a traceback."""
     with pytest.raises(NetworkError):
         open_network(rewritten(keras_file, config__json=config))
+
+
+def test_shapes_at_another_size():
+    """A network's layers are listed at the size that it is fed at; one that does not fit every layer is refused."""
+    net = open_network("tiny-vgg16?size=96")
+    assert net.layer("block3_conv3").output_shape == (128, 24, 24)
+    assert net.layer("predictions").output_shape == (200,)
+    assert net.layers["block1_conv1"].output_shape == net.output_shape("block1_conv1", 96)
+    with pytest.raises(ArgumentError, match="does not run at 8 px; the smallest size that works is 16 px"):
+        open_network("tiny-vgg16?size=8")

@@ -65,14 +65,14 @@ class OutputError(WorkError):
 
 
 def checked_seed(seed: object) -> int:
-    """A seed as the generators take it; ArgumentError for anything but a whole number.
+    """A seed as the generators take it; ArgumentError for anything but a whole number from 0 on.
 
     >>> checked_seed(7)
     7
     """
-    if isinstance(seed, SupportsIndex) and abs(number := operator.index(seed)) < 2**62:
+    if isinstance(seed, SupportsIndex) and 0 <= (number := operator.index(seed)) < 2**62:
         return number
-    raise ArgumentError(f"a seed is a whole number below 2^62 (got {seed!r})")
+    raise ArgumentError(f"a seed is a whole number from 0 and below 2^62 (got {seed!r})")
 
 
 def first_line(error: BaseException) -> str:

@@ -93,10 +93,17 @@ def show(
                 pictures.append(picture)
                 picture.save(out / f"{picture.stem}.png")
                 if recorder is not None:
-                    recorder.save(
-                        len(pictures) - 1, out / f"{picture.stem}.{kind}", finished=picture.to_pil(), curve=True,
-                        fps=fps,
-                    )  # fmt: skip
+                    film, number = recorder, len(pictures) - 1
+                    if picture.attempt:  # what was recorded is the climb that failed
+                        film, number = Recorder(frames, recipe), picture.facet
+                        again = draw(
+                            network, [picture.target], recipe, seed=drawing.seed, precision=drawing.precision,
+                            device=drawing.device, attempt=picture.attempt, on_step=film,
+                        )  # fmt: skip
+                        list(again)
+                    film.save(
+                        number, out / f"{picture.stem}.{kind}", finished=picture.to_pil(), curve=True, fps=fps
+                    )
     finally:
         # Ctrl-C may fall between a picture and its file: what counts is whether the file is there
         pictures = [p for p in pictures if _written(out / f"{p.stem}.png", since=began)]

@@ -20,17 +20,24 @@ class Shapes:
     def __init__(self, cut: Callable[[Sequence[str]], fx.GraphModule]):
         self.cut = cut
         self.known: dict[tuple[str, int, int], tuple[int, ...] | None] = {}
-        self.parts: dict[str, tuple[fx.GraphModule, dict[str, Tensor]]] = {}
+        self.parts: dict[tuple[str, ...], tuple[fx.GraphModule, dict[str, Tensor]]] = {}
 
     def of(self, node: str, channels: int, size: int) -> tuple[int, ...] | None:
         """The shape of a node's output, without the batch; None where the graph does not run at that size."""
         key = (node, channels, size)
         if key not in self.known:
-            self.known[key] = self._run(*key)
+            found = self._run((node,), channels, size)
+            self.known[key] = None if found is None else found[0]
         return self.known[key]
 
-    def _run(self, node: str, channels: int, size: int) -> tuple[int, ...] | None:
-        part, tensors = self._part(node)
+    def of_all(self, nodes: Sequence[str], channels: int, size: int) -> list[tuple[int, ...] | None]:
+        """The shapes of many nodes, found in one run where they all run at that size."""
+        found = self._run(tuple(nodes), channels, size)
+        self.known |= {(n, channels, size): s for n, s in zip(nodes, found or (), strict=False)}
+        return [self.of(n, channels, size) for n in nodes]
+
+    def _run(self, nodes: tuple[str, ...], channels: int, size: int) -> list[tuple[int, ...] | None] | None:
+        part, tensors = self._part(nodes)
         here = size <= RUN_AT_MOST and all(map(_computes_here, tensors.values()))
         place = torch.device("cpu" if here else "meta")
         image = torch.zeros(1, channels, size, size, device=place)
@@ -38,16 +45,16 @@ class Shapes:
         try:
             # a traced graph prints what it raises
             with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-                (out,) = torch.func.functional_call(part, stands, (image,), tie_weights=False)
+                outs = torch.func.functional_call(part, stands, (image,), tie_weights=False)
         except Exception:  # whatever operations and a person's own code raise at a size they do not take
             return None
-        return tuple(out.shape[1:]) if all(out.shape) else None
+        return [tuple(out.shape[1:]) if all(out.shape) else None for out in outs]
 
-    def _part(self, node: str) -> tuple[fx.GraphModule, dict[str, Tensor]]:
-        """The graph up to a node, and its tensors by name: one name a module, where one is called twice."""
-        if node not in self.parts:
-            part = self.cut([node])
-            self.parts[node] = (
+    def _part(self, nodes: tuple[str, ...]) -> tuple[fx.GraphModule, dict[str, Tensor]]:
+        """The graph up to some nodes, and its tensors by name: one name a module, where one is called twice."""
+        if nodes not in self.parts:
+            part = self.cut(nodes)
+            self.parts[nodes] = (
                 part,
                 {
                     f"{path}.{name}" if path else name: tensor
@@ -56,7 +63,7 @@ class Shapes:
                     if tensor is not None
                 },
             )
-        return self.parts[node]
+        return self.parts[nodes]
 
 
 def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:

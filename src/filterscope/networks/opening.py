@@ -142,7 +142,17 @@ def _fed_as(net: Network, options: InputOptions) -> Network:
         raise ArgumentError(
             f"{net.name} takes pictures of {net.input.size} x {net.input.size} px only (got {spec.size})"
         )
-    return dataclasses.replace(net, input=spec)
+    if spec.size == net.input.size:
+        return dataclasses.replace(net, input=spec)
+    rows = net.layers.values()
+    shapes = net.shapes.of_all([row.output for row in rows], spec.channels, spec.size)
+    if None in shapes:
+        least = max(map(net.smallest_size, net.layers))
+        raise ArgumentError(
+            f"{net.name} does not run at {spec.size} px; the smallest size that works is {least} px"
+        )
+    fitted = {r.name: dataclasses.replace(r, output_shape=s) for r, s in zip(rows, shapes, strict=True) if s}
+    return dataclasses.replace(net, input=spec, layers=fitted)
 
 
 def _is_keras(model: Any) -> bool:
