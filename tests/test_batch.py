@@ -7,14 +7,16 @@ import torch
 
 from filterscope.ascent import batch
 from filterscope.ascent.batch import batch_size, choose_batch
+from filterscope.recipe import get_recipe
 from filterscope.target import Target
 
 CPU = torch.device("cpu")
 GOALS = [Target("block1_conv1", u) for u in range(40)]
 
 
-def choose(net, goals=GOALS, steps=1000, **how):
-    return choose_batch(net, goals, steps, **{"size": 64, "dtype": torch.float32, "device": CPU, **how})
+def choose(net, goals=GOALS, steps=1000, recipe="sharp", **how):
+    recipe = get_recipe(recipe, steps=steps)
+    return choose_batch(net, goals, recipe, **{"size": 64, "dtype": torch.float32, "device": CPU, **how})
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_measured_once(tiny, measured, own_cache):
 
 
 @pytest.mark.parametrize(
-    "kept", ["", "[]", "{", '{"x": "y"}', '{"KEY": true}', '{"KEY": -4}', '{"KEY": 1e9}']
+    "kept", ["", "[]", "{", "[" * 100_000, '{"x": "y"}', '{"KEY": true}', '{"KEY": -4}', '{"KEY": 1e9}']
 )
 def test_damaged_cache(tiny, measured, kept):
     """A damaged cache is measured over, never trusted."""
@@ -75,10 +77,19 @@ def test_damaged_cache(tiny, measured, kept):
     assert json.loads(place.read_text())[key] == 16
 
 
-def test_not_more_than_there_are(tiny, measured):
-    """No number is tried that there are no pictures for."""
+def test_few_pictures_measure_nothing(tiny, measured, own_cache):
+    """Where there are no pictures for all three numbers nothing is measured, and nothing kept that would bind more."""
+    measured[0][32] = 0.5
     assert choose(tiny, GOALS[:20], 10_000) == 16
-    assert measured[1] == [8, 16]
+    assert measured[1] == []
+    assert choose(tiny, GOALS, 10_000) == 32
+
+
+def test_looks_count_as_pictures(tiny, measured):
+    """A recipe that looks at a picture 32 times a step draws few together."""
+    assert choose(tiny, recipe="maco") == 1
+    assert choose(tiny, recipe="maco", device=torch.device("cuda")) == 2
+    assert measured[1] == []
 
 
 def test_real_measurement(tiny):

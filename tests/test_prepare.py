@@ -1,11 +1,15 @@
 """prepare.py: only the target's channels, another precision, the caller's network untouched, refusals."""
 
+import gc
+import weakref
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from filterscope.ascent import prepare as prepare_module
-from filterscope.ascent.prepare import PRECISIONS, choose_device, choose_precision, prepare
+from filterscope.ascent.prepare import PRECISIONS, choose_device, choose_precision, precision_for, prepare
 from filterscope.errors import ArgumentError
 from filterscope.networks import open_network
 from filterscope.target import Target
@@ -168,7 +172,7 @@ def test_devices():
     assert choose_device().type in ("cpu", "cuda", "mps")
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "cpu0", "xpu:99"])
+@pytest.mark.parametrize("device", ["gpu", "", "cpu0", "xpu:99", "meta", "hpu"])
 def test_unknown_device(device):
     """A device that is not there is refused with the list, not with a traceback."""
     with pytest.raises(ArgumentError, match=r"is not to be had here .*; auto, cpu, cuda or mps"):
@@ -262,3 +266,79 @@ def test_log_says_what_was_prepared(tiny, caplog):
         line
         == "tiny-vgg16, block2_conv2: prepared as 3 Convolution, 1 MaxPool, 1 OwnConvolution, 1 ReLU (float32 on cpu)"
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layer", ["block2_conv1", "predictions"])
+def test_nothing_outlives_its_use(tiny, dtype, layer):
+    """A prepared part holds no cycle: its weights go with it, not when Python next looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        prepared = prepare(tiny, [Target(layer, 0), Target(layer, 1)], dtype=dtype)
+        x = pictures(2).requires_grad_()
+        own(taps_of(prepared, x), prepared).sum().backward()
+        known = [weakref.ref(module) for module in prepared.modules()]
+        del prepared, x
+        assert [type(module()) for module in known if module() is not None] == []
+    finally:
+        gc.enable()
+
+
+class Mixed(nn.Module):
+    """A network whose own code mixes in something of float32."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+
+    def forward(self, x):
+        y = F.relu(self.first(x))
+        if self.how == "cast":
+            y = y.float() * 0.5
+        elif self.how == "made":
+            y = y + torch.linspace(-1, 1, y.shape[-1])
+        elif self.how == "untraced" and y.sum() > 0:
+            y = y + torch.zeros(1, 8, 1, 1)
+        return self.second(y)
+
+
+@pytest.mark.parametrize("how", ["cast", "made", "untraced"])
+def test_own_code_of_another_type(how):
+    """A network that does not run in bfloat16 runs in float32 by itself; bfloat16 asked for by name is refused."""
+    net = open_network(Mixed(how).eval(), size=32)
+    goals = [Target("second", 0)]
+    assert net.layer("second").output_shape == (6, 32, 32)
+    assert precision_for(net, goals, "auto", CPU) == torch.float32
+    with pytest.raises(ArgumentError, match=r"does not run in bfloat16 .*; use --precision float32"):
+        precision_for(net, goals, "bfloat16", CPU)
+    assert precision_for(net, goals, "float32", CPU) == torch.float32
+    plain = open_network(Mixed("plain").eval(), size=32)
+    assert precision_for(plain, goals, "bfloat16", CPU) == torch.bfloat16
+
+
+class PlusSize(nn.Module):
+    """Adds a size to a convolution, before and behind a ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+
+    def forward(self, x):
+        return self.second(F.relu(self.first(x) + x.shape[1])) + x.shape[1]
+
+
+@pytest.mark.parametrize("layer", ["first", "second", "output"])
+def test_a_size_added(layer):
+    """A number that stands where a shortcut might is added, not taken for one."""
+    module = PlusSize().eval()
+    net = open_network(module, size=32)
+    prepared = prepare(net, [Target(layer, 1), Target(layer, 4)])
+    x = pictures(2)
+    fed = net.input.preprocess(x)
+    with torch.no_grad():
+        first = module.first(fed)
+        whole = {"first": first, "second": module.second(F.relu(first + 3)), "output": module(fed)}[layer]
+        found = own(taps_of(prepared, x), prepared)
+    assert torch.allclose(found, whole[[0, 1], [1, 4]], rtol=1e-4, atol=1e-4)

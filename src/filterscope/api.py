@@ -15,7 +15,7 @@ import torch
 from filterscope.ascent.batch import choose_batch
 from filterscope.ascent.loop import Ascent, ascend
 from filterscope.ascent.loop import OnStep as LoopStep
-from filterscope.ascent.prepare import choose_device, choose_precision, prepare
+from filterscope.ascent.prepare import choose_device, precision_for, prepare
 from filterscope.ascent.slopes import repeated
 from filterscope.errors import TargetError, checked_seed
 from filterscope.measure.judge import Judge
@@ -131,17 +131,17 @@ def draw(
     told of each step but those of restarts: of these on_restart is.
     """
     place = choose_device(device)
-    dtype = choose_precision(precision, place)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
     facets = recipe.facets.count if recipe.facets else 1
-    chunks: list[list[Objective]] = []
+    chunks: list[tuple[list[Objective], torch.dtype]] = []
     for layers, same in groupby(targets, key=lambda t: t.layers):
         group, size = list(same), sizes[layers]
-        count = batch or choose_batch(net, group, recipe.steps * facets, size=size, dtype=dtype, device=place)
+        dtype = precision_for(net, group[:1], precision, place)
+        count = batch or choose_batch(net, group, recipe, size=size, dtype=dtype, device=place)
         together = max(1, count // facets)
-        chunks += [group[i : i + together] for i in range(0, len(group), together)]
+        chunks += [(group[i : i + together], dtype) for i in range(0, len(group), together)]
     total, done = len(targets) * facets * recipe.steps, 0
-    for chunk in chunks:
+    for chunk, dtype in chunks:
         drawn = [(target, facet) for target in chunk for facet in range(facets)]
 
         def report(

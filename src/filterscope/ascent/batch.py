@@ -20,6 +20,7 @@ from filterscope.errors import OutputError
 from filterscope.files import write_text
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
+from filterscope.recipe import Recipe
 
 LONG = (
     6000  # steps times pictures from which on a measurement, some 60 of them, costs at most one in a hundred
@@ -39,7 +40,7 @@ def batch_size(size: int, device: torch.device | None = None) -> int:
 def choose_batch(
     network: Network,
     goals: Sequence[Objective],
-    steps: int,
+    recipe: Recipe,
     *,
     size: int,
     dtype: torch.dtype,
@@ -47,17 +48,20 @@ def choose_batch(
 ) -> int:
     """How many pictures of `goals`, which listen to the same layers, to draw together.
 
+    A picture that a recipe looks at several times a step counts as many.
+
     Long work (`LONG`) takes the fastest of half, once and twice the usual number, measured the first time and kept
     in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
     """
-    usual = batch_size(size, device)
-    if len(goals) * steps < LONG:
+    usual = max(1, batch_size(size, device) // recipe.looks)
+    steps = recipe.steps * (recipe.facets.count if recipe.facets else 1)
+    if len(goals) * steps < LONG or len(goals) < 2 * usual or recipe.looks > 1:
         return usual
     place, key = _kept_in(), _key(network, goals[0].layers, size, dtype, device)
     kept = _read(place)
     if key in kept:
         return kept[key]
-    counts = [n for n in (usual // 2, usual, usual * 2) if n <= len(goals)]
+    counts = [n for n in (usual // 2, usual, usual * 2) if n]
     spans = {n: _seconds(network, list(goals[:n]), size, dtype, device) for n in counts}
     log.info("seconds a picture's step for %s: %s", key, {n: round(s, 4) for n, s in spans.items()})
     best = min(spans, key=spans.__getitem__, default=usual)
@@ -115,7 +119,7 @@ def _kept_in() -> Path:
 def _read(place: Path) -> dict[str, int]:
     try:
         found = json.loads(place.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}

@@ -51,7 +51,10 @@ class Captured:
     def _capture(self, x: Tensor) -> None:
         sample = torch.empty_like(x).copy_(x.detach()).requires_grad_()
         try:
-            replay = torch.cuda.make_graphed_callables(cast("Callable[..., object]", self.run), (sample,))
+            # a function, not the module itself, whose forward would become the replay for every call and shape
+            replay = torch.cuda.make_graphed_callables(
+                cast("Callable[..., object]", lambda pictures: self.run(pictures)), (sample,)
+            )
         except (RuntimeError, TypeError, ValueError) as error:
             log.info("the network's steps are not captured as a CUDA graph: %s", error)
             self.able = False

@@ -8,7 +8,7 @@ import platform
 
 import torch
 
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, first_line
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -23,11 +23,10 @@ def choose_device(device: str = "auto") -> torch.device:
         raise ArgumentError(f"a device is one of auto, cpu, cuda, mps (got {device!r})")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.ones(1, device=chosen).item()  # shapes alone ("meta") are no device to run on
+    except Exception as error:  # each kind of device that this torch is not built for fails in its own way
         raise ArgumentError(
-            f"device {device!r} is not to be had here ({reason}); auto, cpu, cuda or mps"
+            f"device {str(device)!r} is not to be had here ({first_line(error)}); auto, cpu, cuda or mps"
         ) from None
     return chosen
 

@@ -61,8 +61,10 @@ class Convolution(nn.Module):
         y = y if shortcut is None else y + shortcut
         return F.relu(y) if self.relu else y
 
-    def _fits(self, shortcut: Tensor, x: Tensor) -> bool:
+    def _fits(self, shortcut: Tensor | float, x: Tensor) -> bool:
         """Whether a shortcut needs no broadcasting or conversion before it is added."""
+        if not isinstance(shortcut, Tensor):  # a number, which may be a size that is known only now
+            return False
         shape = (len(x), len(self.weight), *output_size(self, x))
         return shortcut.dtype == x.dtype and shortcut.shape == shape
 
@@ -89,12 +91,14 @@ class Convolution(nn.Module):
         if self.stride == (1, 1) and min(turned) >= 0:
             how = (turned, [1, 1], list(self.dilation), self.groups)
             return _pointwise(g, self._packed("backward", g.shape), None, *how, "none", [], "")
-        like = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=LAYOUT)
+        # oneDNN has no fast way for a strided grouped gradient in bfloat16: eight times slower than in float32
+        dtype = torch.float32 if self.groups > 1 else g.dtype
+        like = torch.empty(shape, dtype=dtype, device=g.device, memory_format=LAYOUT)
         gradients = torch.ops.aten.convolution_backward(
-            g, like, self.weight, None, self.stride, self.padding, self.dilation, False, [0, 0], self.groups,
-            (True, False, False),
+            g.to(dtype), like, self.weight.to(dtype), None, self.stride, self.padding, self.dilation, False, [0, 0],
+            self.groups, (True, False, False),
         )  # fmt: skip
-        return cast(Tensor, gradients[0])
+        return cast(Tensor, gradients[0]).to(g.dtype)
 
     def _gradient_of_few(self, g: Tensor, shape: torch.Size) -> Tensor:
         """The same for a picture's few channels: one product, then a shifted sum for each place of the kernel."""
@@ -242,13 +246,15 @@ class OwnLinear(nn.Module):
 
 
 class Own(nn.Module):
-    """Each picture's own channel of a whole layer: (B, C, ...) to (B, 1, ...)."""
+    """Each picture's own channel of a whole layer: (B, C, ...) to (B, 1, ...); numbers stay."""
 
     def __init__(self, units: Tensor):
         super().__init__()
         self.register_buffer("units", units, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or x.ndim < 2:  # a number added to every channel
+            return x
         return x[torch.arange(len(x), device=x.device), self.get_buffer("units")][:, None]
 
 

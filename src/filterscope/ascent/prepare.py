@@ -13,12 +13,13 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.capture import Captured
 from filterscope.ascent.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.passes import expanded, folded, fused, is_untraced, narrowed
+from filterscope.errors import ArgumentError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch_copy import duplicate
 from filterscope.objective import Objective
 from filterscope.target import Target
 
-__all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "prepare"]
+__all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "precision_for", "prepare"]
 
 log = logging.getLogger("filterscope")
 
@@ -69,9 +70,9 @@ def prepare(
     layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
     heard = [name for name in layers if name != features] + ([features] if features else [])
     parts = network.parts(heard, softmax=softmax)
-    graph = expanded(parts.graph)
-    untraced = is_untraced(graph)
-    graph = _as_it_is(graph, dtype, device) if untraced else _converted(folded(graph), dtype, device)
+    own = expanded(parts.graph)
+    untraced = is_untraced(own)
+    graph = _as_it_is(own, dtype, device) if untraced else _converted(folded(own), dtype, device)
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
@@ -81,8 +82,53 @@ def prepare(
     graph = fused(graph)
     graph.delete_all_unused_submodules()
     _say_once(network, heard, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
+    for done in (
+        own,
+        graph,
+    ):  # a graph and its module know one another: without this weights outlive their use
+        done.graph.owning_module = None
     ready = Parts(graph, heard, parts.with_softmax)
     return Prepared(network, ready.eval(), units, dtype, device)
+
+
+def precision_for(
+    network: Network, goals: Sequence[Objective], precision: str, device: torch.device
+) -> torch.dtype:
+    """`choose_precision` for objectives of a network: where a network's own code mixes in numbers of another type, so
+    that it does not run in bfloat16, "auto" takes float32, and "bfloat16" is an ArgumentError."""
+    dtype = choose_precision(precision, device)
+    complaint = None if dtype == torch.float32 else why_not_in(network, goals, dtype, device)
+    if complaint is None:
+        return dtype
+    if precision != "auto":
+        raise ArgumentError(
+            f"{network.name} does not run in {precision} ({complaint}); use --precision float32"
+        )
+    log.info("%s runs in float32, since in bfloat16 it does not: %s", network.name, complaint)
+    return torch.float32
+
+
+def why_not_in(
+    network: Network, goals: Sequence[Objective], dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """Why a network's own code does not run in a number type, None where it does."""
+    if not _has_own_code(network, goals):
+        return None
+    side = network.input.size
+    try:
+        prepared = prepare(network, goals, dtype=dtype, device=device, narrow=False)
+        with torch.no_grad():
+            prepared(torch.zeros(1, network.input.channels, side, side, device=device))
+    except RuntimeError as error:
+        return first_line(error)
+    return None
+
+
+def _has_own_code(network: Network, goals: Sequence[Objective]) -> bool:
+    """Whether more than modules is called: functions and methods, or a whole network that is not traced."""
+    graph = network.parts(list(dict.fromkeys(name for goal in goals for name in goal.layers))).graph
+    called = [n for n in graph.graph.nodes if n.op in ("call_function", "call_method")]
+    return bool(called) or is_untraced(graph)
 
 
 _said: set[str] = set()

@@ -135,7 +135,7 @@ def layer_entries(
                     "output_shape": list(layer.output_shape),
                     "receptive_field": layer.receptive_field,
                     "size": size,
-                    "batch": max(1, batch_size(size, device) // facets),
+                    "batch": max(1, batch_size(size, device) // (facets * recipe.looks)),
                     "classes": classes or None,
                     "natural": False,
                 }

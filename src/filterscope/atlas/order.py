@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from filterscope.ascent.prepare import choose_device, choose_precision
+from filterscope.ascent.prepare import choose_device, precision_for, why_not_in
 from filterscope.atlas.manifest import (
     Manifest,
     add_network,
@@ -63,7 +63,7 @@ def begin(
     told = read_manifest(store, folder)
     asked = describe(
         network, order.recipe, source=os.fspath(source) if isinstance(source, str | os.PathLike) else None,
-        weights=order.weights, seed=order.seed, precision=_precision(order, told, ray), images=order.images,
+        weights=order.weights, seed=order.seed, precision=_precision(network, names, order, told, ray), images=order.images,
         images_digest=None if order.images is None else images_digest(list_images(order.images)),
     )  # fmt: skip
     if told is not None and order.images is None:
@@ -110,14 +110,19 @@ def _device(order: Order, ray: Any) -> torch.device:
     return torch.device("cuda" if ray.cluster_resources().get("GPU", 0) >= 1 else "cpu")
 
 
-def _precision(order: Order, told: Manifest | None, ray: Any) -> str:
+def _precision(network: Network, layers: Sequence[str], order: Order, told: Manifest | None, ray: Any) -> str:
+    """The number type of all the atlas' pictures: the one its first pictures have, else the order's."""
     if order.precision == "auto" and told is not None:
         return str(told["precision"])
+    goals = [target for layer in layers for target in network.targets(f"{layer}:0")]
+    device = choose_device(order.device)
     if order.precision == "auto" and ray is not None:
         from filterscope.atlas.ray_run import ray_precision
 
-        return ray_precision(ray)
-    return str(choose_precision(order.precision, choose_device(order.device))).removeprefix("torch.")
+        found = ray_precision(ray)
+        fits = found == "float32" or why_not_in(network, goals, torch.bfloat16, device) is None
+        return found if fits else "float32"
+    return str(precision_for(network, goals, order.precision, device)).removeprefix("torch.")
 
 
 def _keep_natural(

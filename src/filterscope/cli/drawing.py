@@ -93,17 +93,16 @@ def show(
                 pictures.append(picture)
                 picture.save(out / f"{picture.stem}.png")
                 if recorder is not None:
-                    film, number = recorder, len(pictures) - 1
+                    shown, number = recorder, len(pictures) - 1
                     if picture.attempt:  # what was recorded is the climb that failed
-                        film, number = Recorder(frames, recipe), picture.facet
+                        shown, number = Recorder(frames or 0, recipe), picture.facet
                         again = draw(
                             network, [picture.target], recipe, seed=drawing.seed, precision=drawing.precision,
-                            device=drawing.device, attempt=picture.attempt, on_step=film,
+                            device=drawing.device, attempt=picture.attempt, on_step=shown,
                         )  # fmt: skip
                         list(again)
-                    film.save(
-                        number, out / f"{picture.stem}.{kind}", finished=picture.to_pil(), curve=True, fps=fps
-                    )
+                    path = out / f"{picture.stem}.{kind}"
+                    shown.save(number, path, finished=picture.to_pil(), curve=True, fps=fps)
     finally:
         # Ctrl-C may fall between a picture and its file: what counts is whether the file is there
         pictures = [p for p in pictures if _written(out / f"{p.stem}.png", since=began)]

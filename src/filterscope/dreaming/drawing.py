@@ -12,7 +12,7 @@ import torch
 from filterscope.ascent.loop import ascend
 from filterscope.ascent.objectives import activation, own_unit
 from filterscope.ascent.photograph import Beside, resized
-from filterscope.ascent.prepare import Prepared, choose_device, choose_precision, prepare
+from filterscope.ascent.prepare import Prepared, choose_device, precision_for, prepare
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import ArgumentError, TargetError
@@ -50,7 +50,7 @@ def draw_from(
     for role in roles(goal) - set(photographs):
         raise TargetError(f"{goal} looks at a photograph (the {role}), and none was given")
     place = choose_device(device)
-    dtype = choose_precision(precision, place)
+    dtype = precision_for(net, [goal], precision, place)
     recipe, sides = _fitted(net, goal, recipe, photographs["image"])
     known = {role: photograph.pixels(net.input.channels) for role, photograph in photographs.items()}
     prepared = prepare(net, [goal], dtype=dtype, device=place, softmax=recipe.softmax == "keep")

@@ -192,7 +192,9 @@ class _Tracer(fx.Tracer):
         if kind != "output" and not self.evaluating:
             self.evaluating = True
             try:
-                node.meta["val"] = self.example if kind == "placeholder" else self._evaluated(node)
+                value = self.example if kind == "placeholder" else self._evaluated(node)
+                # what a forward pass makes without asking where the picture lies has a shape here like all else
+                node.meta["val"] = value.to("meta") if isinstance(value, Tensor) else value
             except Exception as error:  # an operation without shapes: only a choice upon it is an error
                 node.meta["why"] = error
             finally:
@@ -207,7 +209,7 @@ class _Tracer(fx.Tracer):
                 value = getattr(self.twin.get_submodule(owner), name, None)
                 if value is None:  # a constant that the tracer itself put there
                     value = getattr(self.root.get_submodule(owner), name)
-                return value.to("meta") if isinstance(value, Tensor) else value
+                return value
             if node.op == "call_module":
                 return self.twin.get_submodule(str(node.target))(*args, **kwargs)
             if node.op == "call_method":
