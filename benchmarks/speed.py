@@ -43,6 +43,9 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown job {unknown[0]!r}; known are {', '.join(JOBS)}")
     jobs = [name for name in options.jobs.split(",") if options.weights or name not in ("blog", "lucent")]
+    for name in options.jobs.split(","):
+        if name not in jobs:
+            print(f"{name} is left out: it needs --weights FILE", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
         for name in jobs:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from filterscope.api import draw
 from filterscope.ascent.batch import batch_size
@@ -88,10 +89,20 @@ def gradient_of(prepared: Prepared, targets: Sequence[Target], pixels: torch.Ten
 
 def arithmetic(net: Network, plan: Plan) -> float:
     """GFLOP of one picture's forward pass and gradient: what the layers before the last need, and one channel of it."""
+    last = net.layer(plan["layer"])
+    before = next(
+        n for n in reversed(list(net.layers)[: list(net.layers).index(last.name)]) if net.layer(n).parameters
+    )
+    below = _gflop(net, before, plan["size"])
+    return below + (_gflop(net, last.name, plan["size"]) - below) / last.units
+
+
+def _gflop(net: Network, layer: str, size: int) -> float:
+    """GFLOP of the forward pass to a layer and the gradient back."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    part = net.part(plan["layer"]).graph
-    image = torch.empty(1, net.input.channels, plan["size"], plan["size"], device="meta").requires_grad_()
+    part = net.part(layer).graph
+    image = torch.empty(1, net.input.channels, size, size, device="meta").requires_grad_()
     state = {
         n: torch.empty_like(t, device="meta") for n, t in [*part.named_parameters(), *part.named_buffers()]
     }
@@ -134,13 +145,15 @@ def reach(plan: Plan) -> None:
 
 
 def measure(plan: Plan) -> None:
-    """Activations of the 8-bit pictures in a file, (N, H, W, 3)."""
+    """Activations of the 8-bit pictures in a file, (N, H, W, 3); of those that their program enlarges before its
+    network sees them (`fed`), the better of both."""
     net, targets = network(plan), [Target(plan["layer"], unit) for unit in plan["units"]]
     images = np.load(plan["images"])
     found = []
     for target, image in zip(targets, images, strict=True):
         measurer = Measurer.of(net, [target], [None], device=torch.device("cpu"))
-        found += measurer.activations(measurer.taps(image[None]))
+        larger = np.asarray(Image.fromarray(image).resize((plan["fed"],) * 2, Image.Resampling.BILINEAR))
+        found.append(max(measurer.activations(measurer.taps(x[None]))[0] for x in (image, larger)))
     say(activations=found)
 
 

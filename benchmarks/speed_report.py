@@ -36,8 +36,17 @@ def table(folder: Path) -> str:
             value = "-" if row["value"] is None else f"{_number(row['value'])} {row['unit']}".strip()
             cells = (f"`{job}`", row["what"].rstrip(", "), value, row.get("note") or runs, row.get("aim", ""))
             lines.append("| " + " | ".join(cells) + " |")
-    machines = dict.fromkeys(found["machine"] for found in kept.values())
-    return "\n".join([*lines, "", *(f"Machine: {m}." for m in machines), ""])
+    said = [
+        f"- `{job}`: {found['when']}, {_options(found['options'])}; {found['machine']}"
+        for job, found in kept.items()
+    ]
+    return "\n".join([*lines, "", *said, ""])
+
+
+def _options(told: dict[str, str]) -> str:
+    """How a job was run, in words: its repeats, its clock, and what is not as usual."""
+    words = ["quick" if told["quick"] == "True" else f"{told['repeats']} repeats", f"{told['clock']} clock"]
+    return ", ".join(words + [f"{told['threads']} threads"] * (told["threads"] != "0"))
 
 
 def _number(value: float) -> str:

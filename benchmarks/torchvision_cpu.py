@@ -1,5 +1,7 @@
 """What torchvision needs to import beside a CPU-only torch."""
 
+import contextlib
+
 import torch
 
 _kept = []  # operators live as long as their library
@@ -8,7 +10,8 @@ _kept = []  # operators live as long as their library
 def torchvision_operators() -> None:
     """torchvision has no build for a CPU-only torch; it imports once two operators of its binary are known."""
     if not torch.cuda.is_available() and not _kept:
-        operators = torch.library.Library("torchvision", "DEF")
+        operators = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
-            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            with contextlib.suppress(RuntimeError):  # a torchvision with its binary has defined it
+                operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _kept.append(operators)
