@@ -53,6 +53,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--vgg16-weights", type=Path, default=WEIGHTS if WEIGHTS.is_file() else None, metavar="FILE")
     add("--images", type=Path, default=IMAGES if IMAGES.is_dir() else None, metavar="DIR", help="photographs")
     add("--networks", default="vgg16,tiny-vgg16")
+    add("--layers", help="only these, by commas (default: all)")
     add("--presets", default=",".join(PRESETS), help="by commas (default: all)")
     add(
         "--whole",
@@ -77,7 +78,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--fresh", action="store_true", help="draw anew what is there from an earlier run")
     add("--venvs", type=Path, metavar="DIR", help="where the peers' environments lie")
     args = parser.parse_args(argv)
-    for name in ("networks", "presets", "peers", "few", "whole"):
+    for name in ("networks", "layers", "presets", "peers", "few", "whole"):
         text = getattr(args, name)
         setattr(args, name, None if text is None else [t for t in text.split(",") if t and t != "none"])
     _check(parser, args)
@@ -187,6 +188,8 @@ def run(args: argparse.Namespace) -> None:
     notes: list[str] = []
     for name in args.networks:
         scorer = open_job(name, vgg16_weights=args.vgg16_weights, images=args.images)
+        if args.layers:
+            scorer = replace(scorer, best={n: best for n, best in scorer.best.items() if n in args.layers})
         classes = [layer for layer in scorer.best if scorer.is_class(layer)]
         judge = Judge.of(other, scorer.network) if other is not None and classes else None
         for program in [*args.presets, *args.peers]:
