@@ -236,16 +236,21 @@ def _sample(layer: str, units: int, seed: int) -> list[int]:
     return sorted(random.Random(f"{seed}/{layer}").sample(range(units), min(SAMPLE, units)))
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """A class's name as names are compared: case, spaces, `_` and `-` tell none apart.
+
+    >>> name_key(" Sea_Snake"), name_key("sea-snake")
+    ('sea_snake', 'sea_snake')
+    """
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def _by_name(layer: str, name: str, names: Sequence[Sequence[str]]) -> int:
     if not names:
         raise TargetError(f"the units of {layer} have no names (got {name!r}); use their numbers")
-    found = [i for i, own in enumerate(names) if _key(name) in {_key(n) for n in own}]
+    found = [i for i, own in enumerate(names) if name_key(name) in {name_key(n) for n in own}]
     if not found:
-        near = did_you_mean(_key(name), [n for own in names for n in own])
+        near = did_you_mean(name_key(name), [n for own in names for n in own])
         raise TargetError(f"{layer} has no class {name!r}{near}")
     if len(found) > 1:
         which = " and ".join(f"{i} ({'/'.join(names[i])})" for i in found)
