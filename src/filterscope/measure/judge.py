@@ -48,12 +48,13 @@ class Judge:
         """
         places = {name: self.places(network, name) for name in {_class_layer_of(p) for p in pictures} if name}
         taps = self.look([p.to_pil() for p in pictures])
-        opinions = []
-        for i, picture in enumerate(pictures):
+        assert taps.softmax is not None  # of a class layer
+        judged = []
+        for picture, values, shares in zip(pictures, taps.output, taps.softmax, strict=True):
             layer = _class_layer_of(picture)
             place = places[layer][picture.target.unit] if layer else None  # type: ignore[union-attr]
-            opinions.append(self._opinion(taps.output[i], taps.softmax[i], place))
-        return [replace(p, judge=opinion) for p, opinion in zip(pictures, opinions, strict=True)]
+            judged.append(replace(picture, judge=self._opinion(values, shares, place)))
+        return judged
 
     def look(self, images: Sequence[Image.Image]) -> Taps:
         """What the judge's classes say of pictures of any size: `output` and `softmax`, (B, classes)."""
