@@ -38,7 +38,9 @@ def test_rows_of_several_layers_name_theirs(tiny, monkeypatch):
     captions: list[list[str]] = []
     real = ladder.compose
     monkeypatch.setattr(
-        ladder, "compose", lambda tiles, **kw: captions.append([t.caption for t in tiles]) or real(tiles, **kw)
+        ladder,
+        "compose",
+        lambda tiles, **kw: captions.append([t.caption for t in tiles]) or real(tiles, **kw),
     )
     recipes = [get_recipe("tv", steps=2, size=32)]
     both = [*tiny.targets("block1_conv1:3"), *tiny.targets("block2_conv1:3")]

@@ -138,7 +138,10 @@ def _targets(network: Network, selections: list, seed: int) -> list[Objective]: 
 def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> None:
     for picture in pictures if len(pictures) <= 16 else []:
         scores = picture.scores
-        line = f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
+        target = f"{picture.target}" + (f" ~{picture.facet}" if picture.facet else "")
+        line = (
+            f"{target:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
+        )
         line += "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
         line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
         if picture.judge is not None:
