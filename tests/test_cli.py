@@ -518,7 +518,9 @@ def test_help_tells_the_usual_sizes(command, capsys):
     assert {usual.pop("maco"), *(usual.pop(n) for n in ("sharp", "natural", "distill"))} == {512, 128}
     assert set(usual.values()) == {None}
     assert main([command, "--help"]) == 0
-    assert "[128, of maco 512; of the blog's stages" in " ".join(capsys.readouterr().out.split())
+    assert "[128, of maco 512; the network's own for the blog's stages" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_help_names_every_command():

@@ -20,7 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 RECIPES = "sharp, natural, distill, maco, or the blog's stages: naive, linear, lp, tv (= blog)."
 OWN_SIZE = "the network's own, at least 128 where that is 64 or more"
-USUAL_SIZE = "128, of maco 512; of the blog's stages, and of networks made for one size or less than 64 px, the network's own"
+USUAL_SIZE = (
+    "128, of maco 512; the network's own for the blog's stages, and where it is below 64 or the only one"
+)
 
 
 def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
@@ -76,7 +78,7 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
         names = ["--input-size", "--size"] if function.__name__ == "layers" else ["--input-size"]
         options = [
             click.option("--mean", metavar="M[,M...]", help=f"Subtracted from {its}: one number, or one a channel."),
-            click.option("--std", metavar="S[,S...]", help=f"{its} is divided by it: one number, or one a channel."),
+            click.option("--std", metavar="S[,S...]", help=f"Divides {its}: one number, or one a channel."),
             click.option("--range", metavar="LOW,HIGH", help=f"The values of black and white in {its}: 0,1 or -1,1."),
             click.option("--channels", metavar="N", type=click.IntRange(min=1), help=f"Channels of {its}."),
             click.option(*names, "size_of_input", metavar="PX", type=click.IntRange(min=1), help=f"Side of {its}."),
