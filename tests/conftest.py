@@ -68,7 +68,11 @@ def recipes() -> st.SearchStrategy[Recipe]:
             Optimizer,
             name=st.sampled_from(["Adam", "BlogRMSprop"]),
             lr=_POSITIVE,
-            options=st.dictionaries(st.text(max_size=5), _FINITE | st.booleans(), max_size=2),
+            options=st.dictionaries(
+                st.text(max_size=5),
+                _FINITE | st.booleans() | st.tuples(_FINITE, st.none() | _FINITE),
+                max_size=2,
+            ),
         ),
         gradient=st.sampled_from(["rms", "plain"]),
         stages=st.lists(

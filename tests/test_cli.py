@@ -16,6 +16,7 @@ from PIL import Image
 import filterscope as fs
 from filterscope.cli import main
 from filterscope.pictures.png import read_metadata
+from filterscope.recipe import PRESETS
 
 QUICK = ["--recipe", "blog", "--steps", "2", "--size", "16", "--precision", "float32"]
 
@@ -507,6 +508,18 @@ def test_module_runs(option):
     assert err == ""
     assert out.startswith(
         f"filterscope, version {fs.__version__}" if option == "--version" else "Usage: filterscope "
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "atlas", "compare"])
+def test_help_tells_the_usual_sizes(command, capsys):
+    """The sizes that --help speaks of are the presets' own."""
+    usual = {name: PRESETS[name].usual_size for name in PRESETS}
+    assert {usual.pop("maco"), *(usual.pop(n) for n in ("sharp", "natural", "distill"))} == {512, 128}
+    assert set(usual.values()) == {None}
+    assert main([command, "--help"]) == 0
+    assert "[128, of maco 512; the network's own for the blog's stages" in " ".join(
+        capsys.readouterr().out.split()
     )
 
 

@@ -1,6 +1,7 @@
 """dream, invert, caricature, accentuate, locate and show --frames, as commands."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,15 @@ def test_show_frames_of_a_restart(tmp_path, tiny, monkeypatch):
         film.seek(0)
         far = np.abs(np.asarray(film.convert("RGB")).astype(int)[:32, :32] - picture).mean()
     assert near < far / 2
+
+
+def test_invert_tells_its_error(tmp_path, photo, capsys):
+    """Of an inversion the squared error is said, a number from 0 on, and no activation."""
+    asked = ["invert", "tiny-vgg16", str(photo), "block1_conv1", *QUICK, "--size", "24"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"match\(block1_conv1\)  error 0\.\d", said)
+    assert "activation" not in said
 
 
 def test_invert(tmp_path, photo):

@@ -5,6 +5,7 @@ import pytest
 
 import filterscope as fs
 from filterscope.ascent.objectives import likeness
+from filterscope.cli import main
 from filterscope.rerun import draw_again
 
 SETTINGS = {"facets": {"count": 3, "weight": 1.0}}
@@ -58,3 +59,22 @@ def test_facets_of_several_units(tiny):
     alone = facets(tiny, 1.0, precision="float32")
     for one, other in zip(many, alone, strict=False):
         assert np.abs(one.image.astype(int) - other.image).mean() <= 2
+
+
+def test_show_tells_facets_apart(tmp_path, capsys):
+    """Each line names its own facet, as the file does."""
+    asked = [
+        "show",
+        "tiny-vgg16",
+        "block1_conv1:3",
+        "--set",
+        "facets.count=2",
+        "--steps",
+        "2",
+        "--size",
+        "32",
+    ]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("block1_conv1:3  ")
+    assert second.startswith("block1_conv1:3 ~1  ")

@@ -7,7 +7,9 @@ import pytest
 
 import filterscope as fs
 from filterscope.cli import main
+from filterscope.errors import ArgumentError
 from filterscope.measure.classify import classify
+from filterscope.measure.judge import Judge, matching
 from filterscope.pictures.png import read_metadata
 
 QUICK = {"steps": 2, "size": 64, "progress": False}
@@ -59,3 +61,43 @@ def test_pictures_are_otherwise_the_same(tiny):
     one, other = (fs.visualize(tiny, "predictions:3", judge=j, **QUICK) for j in (None, tiny))
     assert one.judge is None
     assert np.array_equal(one.image, other.image)
+
+
+def test_a_judge_sees_pictures_at_its_own_size(tiny):
+    """A picture of 128 px is judged as it is once resized to the 64 px that the judge was trained on."""
+    picture = fs.visualize(tiny, "predictions:goldfish", steps=2, size=128, judge=tiny, progress=False)
+    (shares,) = Judge(tiny).look([picture.to_pil().resize((64, 64), 3)]).softmax
+    assert picture.judge.confidence == pytest.approx(float(shares.max()), rel=1e-3)
+
+
+def test_classes_are_matched_by_any_name():
+    """Case, `_` and spaces aside; where two share a name the one that shares more (the WordNet id) is meant."""
+    assert matching([("goldfish", "n01"), ("tench",)], [("Tench", "n02"), ("carp", "n01")]) == [1, 0]
+    assert matching([("European_fire_salamander",)], [("European fire salamander",)]) == [0]
+    cranes = [("crane", "n02"), ("Crane", "n03")]
+    assert matching([("crane", "n03"), ("crane", "n02"), ("ox",)], cranes) == [1, 0, None]
+
+
+def test_an_unfit_judge_is_refused_before_anything_is_drawn(tiny, monkeypatch):
+    """A network without a softmax can name nothing."""
+    import dataclasses
+
+    from filterscope import api
+
+    rows = {name: dataclasses.replace(row, softmax=None) for name, row in tiny.layers.items()}
+    monkeypatch.setattr(api, "ascend", lambda *_, **__: pytest.fail("drawn"))
+    with pytest.raises(ArgumentError, match="can judge no picture: tiny-vgg16 has no softmax"):
+        fs.visualize(tiny, "predictions:3", judge=dataclasses.replace(tiny, layers=rows), **QUICK)
+
+
+def test_judge_weights(tmp_path, capsys):
+    """A judge's own weights; alone the option is refused."""
+    from filterscope.networks import open_network
+
+    weights = open_network("tiny-vgg16").weights.path
+    asked = ["show", "tiny-vgg16", "block1_conv1:3", "--steps", "2", "--size", "64", "--out", str(tmp_path)]
+    assert main([*asked, "--judge-weights", str(weights)]) == 2
+    assert "--judge NET" in capsys.readouterr().err
+    assert main([*asked, "--judge", "tiny-vgg16", "--judge-weights", str(tmp_path / "no.safetensors")]) == 2
+    assert "no.safetensors" in capsys.readouterr().err
+    assert main([*asked, "--judge", "tiny-vgg16", "--judge-weights", str(weights)]) == 0

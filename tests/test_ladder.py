@@ -31,6 +31,24 @@ def test_rows_are_targets_and_columns_are_stages(tiny):
     assert image.width > image.height
 
 
+def test_rows_of_several_layers_name_theirs(tiny, monkeypatch):
+    """Filter 3 of two layers is told apart under the picture; of one layer there is nothing to tell."""
+    import filterscope.ladder as ladder
+
+    captions: list[list[str]] = []
+    real = ladder.compose
+    monkeypatch.setattr(
+        ladder,
+        "compose",
+        lambda tiles, **kw: captions.append([t.caption for t in tiles]) or real(tiles, **kw),
+    )
+    recipes = [get_recipe("tv", steps=2, size=32)]
+    both = [*tiny.targets("block1_conv1:3"), *tiny.targets("block2_conv1:3")]
+    draw_ladder(tiny, both, recipes).to_pil()
+    draw_ladder(tiny, both[:1], recipes).to_pil()
+    assert captions == [["block1_conv1", "block2_conv1"], [""]]
+
+
 def test_the_command_writes_the_sheet_every_picture_and_a_report(tmp_path, capsys):
     """ladder.png, a folder a stage, report.json with the probabilities."""
     code = main(

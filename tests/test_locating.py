@@ -47,6 +47,20 @@ def test_channel(tiny):
     assert found.probability is None
 
 
+def test_the_peak_in_the_photograph_and_in_the_overlay(tiny, goldfish):
+    """An overlay is larger than a small photograph: the ring's centre is told in its pixels too."""
+    found = fs.locate(tiny, placed(goldfish, 60, 120), "predictions:goldfish")
+    told, overlay = found.report(), found.to_pil()
+    assert told["size"] == {"width": 192, "height": 128}
+    assert (told["overlay"]["width"], told["overlay"]["height"]) == overlay.size == (480, 320)
+    for side, place in zip(("row", "column"), found.peak, strict=True):
+        assert told["peak"][side] == place
+        assert told["overlay"][side] == int((place + 0.5) * 2.5)
+    row, column = told["overlay"]["row"], told["overlay"]["column"]
+    around = np.asarray(overlay)[max(0, row - 20) : row + 21, max(0, column - 20) : column + 21]
+    assert (around == 255).all(2).any()  # the ring
+
+
 def test_nothing(small):
     """A unit that nothing excites glows nowhere, and has no ring."""
     black = np.zeros((16, 16, 3), np.uint8)

@@ -86,6 +86,9 @@ def test_input_spec_as_text(spec, text):
         ("predictions:goldfsh", "predictions has no class 'goldfsh'; did you mean 'goldfish'"),
         ("predictions:3@1,2", "predictions has no rows and columns: leave out @1,2"),
         ("block1_conv1:goldfish", "the units of block1_conv1 have no names"),
+        ("-block1_conv1:3", r"no layer '-block1_conv1'; a term's own sign is a factor: -1 \* LAYER:UNIT"),
+        ("block1_conv1+block1_conv2:3", "a sum has spaces"),
+        ("predictions:lion+goldfish", "no class 'lion.goldfish'; a sum has spaces"),
     ],
 )
 def test_targets_refused(tiny, text, message):

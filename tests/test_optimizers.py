@@ -81,6 +81,9 @@ def test_the_presets_step():
         ("RMSprop", {"alpha": 0.9}),
         ("Adagrad", {}),
         ("BlogRMSprop", {}),
+        ("Adam", {"betas": (0.5, 0.9)}),
+        ("Rprop", {"etas": (0.4, 1.3), "step_sizes": (1e-5, 1.0)}),
+        ("Adafactor", {"eps": (None, 1e-3)}),
     ],
 )
 def test_goes_downhill(name, options):
@@ -106,6 +109,10 @@ def test_goes_downhill(name, options):
             "optimizer Adam does not take these settings.*decay",
         ),
         (Optimizer(name="SGD", options={"nesterov": True}), "optimizer SGD does not take these settings"),
+        (Optimizer(name="Adam", options={"betas": 0.9}), "option 'betas' is a pair of numbers .got 0.9"),
+        (Optimizer(name="Adam", options={"betas": (0.9, None)}), "does not take these settings"),
+        (Optimizer(name="SGD", options={"dampening": (1, 2)}), r"'dampening' is one value .got \(1.0, 2.0\)"),
+        (Optimizer(name="RMSprop", options={"eps": (1, 2)}), "'eps' is one value"),
         (
             Optimizer(name="BlogRMSprop", options={"alpha": 1}),
             "optimizer BlogRMSprop does not take these settings",

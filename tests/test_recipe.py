@@ -17,6 +17,7 @@ from filterscope.recipe import (
     Jitter,
     LpNorm,
     Optimizer,
+    Phase,
     Pixels,
     Recipe,
     Stage,
@@ -211,9 +212,85 @@ def test_frozen():
         PRESETS["tv"].regularizers[0].weight = 0
 
 
-@pytest.mark.parametrize(
-    "settings", [{"image": "pixels"}, {"image.kind": "pixels"}, {"image": {"kind": "pixels"}}]
-)
-def test_another_kind_begins_at_its_own_defaults(settings):
+@pytest.mark.parametrize("key", ["image", "image.kind"])
+def test_another_kind_begins_at_its_own_defaults(key):
     """A parametrization is changed by its name alone, whatever settings the one before had."""
-    assert get_recipe("sharp").changed(settings).image == Pixels()
+    assert get_recipe("sharp").changed({key: "phase"}).image == Phase()
+    assert get_recipe("sharp").changed({"image": {"kind": "pixels"}}).image == Pixels()
+
+
+@pytest.mark.parametrize("key", ["image", "image.kind"])
+def test_pixels_of_a_recipe_of_ours(key):
+    """Named alone they are bounded and decorrelated, which the rates of ours suit; the blog's stay plain."""
+    other = {key: "fourier"}
+    assert get_recipe("sharp").changed({key: "pixels"}).image == Pixels(bounded=True, decorrelate=True)
+    assert get_recipe("blog").changed(other).changed({key: "pixels"}).image == Pixels()
+    assert get_recipe("sharp").changed({key: "pixels", "feed": "raw"}).image == Pixels()
+
+
+def test_decorrelated_pixels_are_bounded():
+    """Colour that would be left out without a word is refused."""
+    with pytest.raises(RecipeError, match="'image' takes decorrelate only where its values are bounded"):
+        get_recipe("sharp").changed({"image": {"kind": "pixels", "decorrelate": True}})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer.options.momentum": 0.9, "optimizer.name": "SGD"},
+        {"optimizer.options": {"momentum": 0.9}, "optimizer.name": "SGD"},
+        {"image.sd": 0.5, "image": "phase"},
+        {"image.sd": 0.5, "image.kind": "phase"},
+        {"transforms.0.pixels": 9, "transforms": [{"kind": "jitter", "pixels": 3}]},
+        {"image": "pixels", "feed": "raw"},
+        {"facets.count": 3, "facets": {"count": 2}},
+    ],
+)
+def test_the_order_of_settings_does_not_matter(settings):
+    """What is asked for last takes away nothing of what was asked for before it."""
+    one = get_recipe("sharp").changed(settings)
+    assert one == get_recipe("sharp").changed(dict(reversed(settings.items())))
+    assert one.optimizer.options or "optimizer.name" not in settings
+    assert getattr(one.image, "sd", 0.5) == 0.5 or "image.sd" not in settings
+
+
+def test_options_that_are_pairs():
+    """Adam's betas are set, written as JSON and read back."""
+    recipe = get_recipe("natural").changed({"optimizer.options": {"betas": [0.5, 0.9]}})
+    assert recipe.optimizer.options == {"betas": (0.5, 0.9)}
+    assert read_recipe(recipe.model_dump_json()) == recipe == recipe.changed({"steps": recipe.steps})
+    assert recipe.changed({"optimizer.options.betas.0": 0.7}).optimizer.options == {"betas": (0.7, 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image.sd": -1}, r"setting 'image\.sd' must be greater than 0"),
+        ({"transforms.0.pixels": -1}, r"setting 'transforms\.0\.pixels' must be"),
+        ({"transforms.jitter.pixels": "x"}, r"setting 'transforms\.0\.pixels' must be"),
+        (
+            {"image": "phases"},
+            r"'image' has no kind 'phases'; did you mean 'phase'\? \(known: pixels, fourier",
+        ),
+        ({"image": "Fourier"}, "no kind 'Fourier'; did you mean 'fourier'"),
+        ({"image": {"sd": 1}}, "'image' needs a kind: one of pixels, fourier, phase"),
+        (
+            {"transforms": [{"kind": "jitr", "pixels": 1}]},
+            r"'transforms\.0' has no kind 'jitr'; did you mean 'jitter'",
+        ),
+        ({"transforms": [{"kind": "jitter"}]}, r"'transforms\.0\.pixels'"),
+        ({"transforms": [{"kind": "jitter", "pixel": 1}]}, r"'transforms\.0\.pixel"),
+        ({"image": {"kind": "phase", "sdd": 1}}, r"no setting 'image\.sdd'; did you mean 'sd'"),
+        (
+            {"optimizer.options.betas": [1, 2, 3]},
+            r"'optimizer\.options\.betas' must be a number, .* or a pair",
+        ),
+        ({"optimizer": {"rate": 1}}, "no setting 'optimizer.rate'"),
+        ({"image": 5}, "'image' must be"),
+        ({"image": {"kind": 5}}, "'image'"),
+    ],
+)
+def test_wrong_settings_are_named_as_they_are_set(settings, message):
+    """The key is the one that --set takes, and a kind that there is not has a nearest one."""
+    with pytest.raises(RecipeError, match=message):
+        get_recipe("sharp").changed(settings)

@@ -5,11 +5,11 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from filterscope.errors import OutputError
 from filterscope.pictures import Sheet
-from filterscope.pictures.sheet import APART, GAP, SMALLEST, WIDEST, Tile, compose
+from filterscope.pictures.sheet import APART, GAP, SMALLEST, WIDEST, Tile, _fitting_label, compose
 from filterscope.target import Target
 
 
@@ -69,6 +69,19 @@ def test_labels_differ():
     """Each number is drawn."""
     shown = {compose([Tile(flat(128), f"filter: {n}")]).tobytes() for n in range(20)}
     assert len(shown) == 20
+
+
+@pytest.mark.parametrize("side", [64, 160, 320])
+@pytest.mark.parametrize("tail", [" (no gain)", " (dead)", " @3,4 ~1 (no gain)", " ~1"])
+@pytest.mark.parametrize("name", ["European_fire_salamander" * 3, "filter: 34"])
+def test_a_long_labels_verdict_is_always_shown(side, tail, name):
+    """What is too long is the name: verdict, facet and place stay whole where there is room for them."""
+    draw, font = ImageDraw.Draw(flat(0)), ImageFont.load_default(max(9, round(side / 13)))
+    shown = _fitting_label(draw, name + tail, font, side - 8)
+    assert draw.textlength(shown, font) <= side - 8
+    verdict = tail[tail.find("(") :] if "(" in tail else tail
+    assert shown.endswith(tail if side > 64 else verdict)
+    assert shown == name + tail or "…" in shown
 
 
 @pytest.mark.parametrize("side", [24, 64, 160, 512])

@@ -60,7 +60,8 @@ def visualize(
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.
     settings: recipe settings by dotted key, as {"optimizer.lr": 0.1}.
-    judge: another network, as for `network`, that says what it sees in each picture (Picture.judge).
+    judge: another network, as for `network` (or opened with weights of its own), that says what it sees in each
+        picture (Picture.judge).
 
     Raises TargetError, RecipeError, NetworkError, WeightsError or ArgumentError for what cannot be drawn as
     asked.
@@ -130,6 +131,7 @@ def draw(
     picture's record names it; None begins with the first noise and goes on from there where that fails. on_step is
     told of each step but those of restarts: of these on_restart is.
     """
+    jury = None if judge is None else Judge(judge)
     place = choose_device(device)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
     facets = recipe.facets.count if recipe.facets else 1
@@ -161,7 +163,7 @@ def draw(
         smallest = max(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
         climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place)
         pictures = _draw_chunk(climb, drawn, attempt, report)
-        yield from pictures if judge is None else Judge(judge).judged(net, list(pictures))
+        yield from pictures if jury is None else jury.judged(net, list(pictures))
         done += len(drawn) * recipe.steps
 
 

@@ -14,6 +14,7 @@ from filterscope.pictures.picture import Picture
 from filterscope.pictures.sheet import Tile, compose
 from filterscope.progress import OnStep, Step
 from filterscope.recipe import Recipe
+from filterscope.target import Target
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Ladder:
     rows: list[list[Picture]]
 
     def to_pil(self) -> Image.Image:
-        """Recipes over the columns, each class's probability under its picture."""
-        tiles = [Tile(p.to_pil(), p.label, _caption(p)) for row in self.rows for p in row]
+        """Recipes over the columns; under a class its probability and, where there are several, a filter's layer."""
+        several = len({row[0].target.layers for row in self.rows}) > 1
+        tiles = [Tile(p.to_pil(), p.label, _caption(p, several)) for row in self.rows for p in row]
         names = [p.recipe.name for p in self.rows[0]]
         return compose(tiles, columns=len(names), titles=names)
 
@@ -62,6 +64,8 @@ def draw_ladder(
     return Ladder([list(row) for row in zip(*columns, strict=True)])
 
 
-def _caption(picture: Picture) -> str:
+def _caption(picture: Picture, several: bool) -> str:
     probability = picture.scores.probability
-    return "" if probability is None else f"{probability:.1%} {picture.class_name or ''}".strip()
+    if probability is not None:
+        return f"{probability:.1%} {picture.class_name or ''}".strip()
+    return picture.target.layers[0] if several and isinstance(picture.target, Target) else ""

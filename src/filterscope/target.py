@@ -212,6 +212,18 @@ class Selection:
         return range(first, last + 1)
 
 
+def sum_advice(name: str) -> str:
+    """How a sum is written, where an unknown layer's or class's name looks like part of one; else nothing.
+
+    >>> sum_advice("0+0.5*block1_conv2:1")
+    '; a sum has spaces around its + and -: LAYER:1 + 0.5 * LAYER:2'
+    """
+    if name.startswith(("-", "+")):
+        return "; a term's own sign is a factor: -1 * LAYER:UNIT"
+    looks_so = re.search(r"[+:]|\d\s*\*|\*\s*\d", name)
+    return "; a sum has spaces around its + and -: LAYER:1 + 0.5 * LAYER:2" if looks_so else ""
+
+
 def _apart(layer: str, at: tuple[int, int] | None) -> tuple[str, str]:
     """The layer, and what stands behind @: a place, or the token that is part of the layer's name."""
     if at is not None:
@@ -236,16 +248,24 @@ def _sample(layer: str, units: int, seed: int) -> list[int]:
     return sorted(random.Random(f"{seed}/{layer}").sample(range(units), min(SAMPLE, units)))
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """A class's name as names are compared: case, spaces, `_` and `-` tell none apart.
+
+    >>> name_key(" Sea_Snake"), name_key("sea-snake")
+    ('sea_snake', 'sea_snake')
+    """
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def _by_name(layer: str, name: str, names: Sequence[Sequence[str]]) -> int:
     if not names:
-        raise TargetError(f"the units of {layer} have no names (got {name!r}); use their numbers")
-    found = [i for i, own in enumerate(names) if _key(name) in {_key(n) for n in own}]
+        advice = sum_advice(name)
+        raise TargetError(
+            f"the units of {layer} have no names (got {name!r})" + (advice or "; use their numbers")
+        )
+    found = [i for i, own in enumerate(names) if name_key(name) in {name_key(n) for n in own}]
     if not found:
-        near = did_you_mean(_key(name), [n for own in names for n in own])
+        near = sum_advice(name) or did_you_mean(name_key(name), [n for own in names for n in own])
         raise TargetError(f"{layer} has no class {name!r}{near}")
     if len(found) > 1:
         which = " and ".join(f"{i} ({'/'.join(names[i])})" for i in found)

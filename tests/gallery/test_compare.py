@@ -20,6 +20,7 @@ from filterscope.cli import main
 from filterscope.errors import TargetError
 from filterscope.networks import open_network
 from filterscope.pictures import Scores
+from filterscope.pictures.png import read_metadata
 from filterscope.recipe import get_recipe
 
 QUICK = get_recipe("sharp", steps=12, size=32)
@@ -209,6 +210,26 @@ def test_wrong(tmp_path, capsys, words, message):
     """Wrong arguments say what is allowed."""
     assert main(["compare", "tiny-vgg16", "tiny-vgg16", *words, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_input_options(tmp_path, capsys):
+    """What the networks take is told for both; of one alone behind its name, which then holds for that one."""
+    words = [
+        "block1_conv1:0",
+        "--steps",
+        "2",
+        "--size",
+        "32",
+        "--mean",
+        "3",
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    assert main(["compare", "tiny-vgg16", "tiny-vgg16?mean=0&range=0,1", *words]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    told = [read_metadata(tmp_path / row[side]["file"])["network"] for side in "ab"]
+    assert told == ["tiny-vgg16?mean=3", "tiny-vgg16?mean=0&range=0,1"]
 
 
 def test_not_into_an_atlas(tmp_path, capsys):

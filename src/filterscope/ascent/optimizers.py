@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -90,6 +91,11 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> Optimizing:
             raise RecipeError(
                 f"optimizer {recipe.name}: the option {option!r} is not for the ascent of pictures"
             )
+    for option, value in recipe.options.items():  # torch unpacks a pair no sooner than at the first step
+        own = inspect.signature(known[recipe.name]).parameters.get(option)
+        if own is not None and isinstance(own.default, tuple) != isinstance(value, tuple):
+            wanted = "a pair of numbers" if isinstance(own.default, tuple) else "one value"
+            raise RecipeError(f"optimizer {recipe.name}: the option {option!r} is {wanted} (got {value!r})")
     try:
         made: Optimizing = known[recipe.name]([parameters], lr=recipe.lr, **recipe.options)
     except (TypeError, ValueError, RuntimeError) as error:

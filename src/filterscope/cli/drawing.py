@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @drawing_options()
 @click.option("--judge", metavar="NET", help="Another network, to say what it sees in each picture.")
+@click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights has NET's.")
 @frames_option
 @format_option
 @fps_option
@@ -46,6 +47,7 @@ def show(
     targets: tuple[str, ...],
     drawing: Drawing,
     judge: str | None,
+    judge_weights: str | None,
     frames: int | None,
     film: str,
     fps: float,
@@ -66,6 +68,8 @@ def show(
     from filterscope.objective import parse
     from filterscope.progress import progress_bar
 
+    if judge_weights is not None and judge is None:
+        raise click.UsageError("--judge-weights is of a judge: name it with --judge NET")
     recipe = drawing.get_recipe()
     selections = [parse(text) for text in targets]
     kind = animation_kind(film, frames, fps)
@@ -77,7 +81,7 @@ def show(
     from filterscope.rerun import remember_weights
 
     network = open_network(net, weights=weights)
-    jury = None if judge is None else open_network(judge)
+    jury = None if judge is None else open_network(judge, weights=judge_weights)
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
     count = len(wanted) * (recipe.facets.count if recipe.facets else 1)
@@ -134,7 +138,10 @@ def _targets(network: Network, selections: list, seed: int) -> list[Objective]: 
 def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> None:
     for picture in pictures if len(pictures) <= 16 else []:
         scores = picture.scores
-        line = f"{picture.target!s:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
+        target = f"{picture.target}" + (f" ~{picture.facet}" if picture.facet else "")
+        line = (
+            f"{target:24} {picture.class_name or '':16} {picture.status:8} activation {scores.activation:.4g}"
+        )
         line += "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
         line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
         if picture.judge is not None:

@@ -197,9 +197,16 @@ def _draw_all(
 
 
 def _caption(picture: Picture) -> str:
-    if str(picture.target).startswith("match("):
+    if _is_match(picture):
         return f"error {-picture.scores.activation:.3f}"
     return f"{picture.scores.activation:.3g}"
+
+
+def _is_match(picture: Picture) -> bool:
+    """Whether it is an inversion: of its squared error the activation is the negative."""
+    from filterscope.objective import Likeness
+
+    return isinstance(picture.target, Likeness) and picture.target.how == "match"
 
 
 invert = _likeness(
@@ -311,7 +318,8 @@ def locate(
         click.echo(json.dumps(found.report(path.name), indent=1))
     elif not quiet:
         probability = "" if found.probability is None else f"  probability {found.probability:.1%}"
-        where = f"most at row {found.peak[0]}, column {found.peak[1]}" if found.largest > 0 else "nowhere"
+        row, column = found.peak
+        where = f"most at row {row}, column {column} of the photograph" if found.largest > 0 else "nowhere"
         click.echo(f"{found.target} {found.class_name or ''}: {where} (by {found.layer}){probability}")
         click.echo(f"written to {path}")
 
@@ -377,6 +385,9 @@ def _told(
         click.echo(json.dumps(reports, indent=1))
     elif not quiet:
         for path, picture in written:
+            if _is_match(picture):
+                click.echo(f"{path}: {picture.target}  error {-picture.scores.activation:.4g}")
+                continue
             start = "" if picture.scores.start is None else f" (the photograph's {picture.scores.start:.4g})"
             click.echo(f"{path}: {picture.target}  activation {picture.scores.activation:.4g}{start}")
         if len(written) > 1:

@@ -19,6 +19,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 RECIPES = "sharp, natural, distill, maco, or the blog's stages: naive, linear, lp, tv (= blog)."
+OWN_SIZE = "the network's own, at least 128 where that is 64 or more"
+USUAL_SIZE = (
+    "128, of maco 512; the network's own for the blog's stages, and where it is below 64 or the only one"
+)
 
 
 def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
@@ -41,39 +45,54 @@ verbose_option = click.option(
 
 
 def weights_option(function: F) -> F:
-    """--weights, --verbose, and what NET's input is where that was found wrong: these join NET as `NET?size=32`."""
-    import functools
+    """--weights, --verbose, and what NET's input is where that was found wrong."""
+    weights = click.option(
+        "--weights", metavar="FILE",
+        help="Weights to use instead: .safetensors, .weights.h5, .h5, a PyTorch checkpoint, or the word random: "
+        "the bare architecture of a name or FILE.py:FACTORY.",
+    )  # fmt: skip
+    return weights(input_options("net")(function))
 
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kw: Any) -> Any:
-        told = {name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")}
-        told["size"] = told.pop("size_of_input")
-        text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
-        if text and kw.get("net"):
-            kw["net"] = f"{kw['net']}{'&' if '?' in kw['net'] else '?'}{text}"
-        return function(*args, **kw)
 
-    names = ["--input-size", "--size"] if function.__name__ == "layers" else ["--input-size"]
-    options = [
-        click.option(
-            "--weights", metavar="FILE",
-            help="Weights to use instead: .safetensors, .weights.h5, .h5, a PyTorch checkpoint, or the word random: "
-            "the bare architecture of a name or FILE.py:FACTORY.",
-        ),
-        click.option("--mean", metavar="M[,M...]", help="Subtracted from NET's input: one number, or one a channel."),
-        click.option("--std", metavar="S[,S...]", help="NET's input is divided by it: one number, or one a channel."),
-        click.option("--range", metavar="LOW,HIGH", help="The values of black and white in NET's input: 0,1 or -1,1."),
-        click.option("--channels", metavar="N", type=click.IntRange(min=1), help="Channels of NET's input."),
-        click.option(*names, "size_of_input", metavar="PX", type=click.IntRange(min=1), help="Side of NET's input."),
-        click.option(
-            "--show-channels", "shown", metavar="R,G,B",
-            help="Channels shown as red, green, blue where there are neither 1 nor 3 [0,1,2].",
-        ),
-        verbose_option,
-    ]  # fmt: skip
-    for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]
+def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
+    """--verbose, and what the input of the networks is where that was found wrong: these join each argument that is
+    named here as `NET?size=32`. Where there are several, what stands behind one already holds for that one."""
+
+    def decorate(function: F) -> F:
+        import functools
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kw: Any) -> Any:
+            told = {
+                name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")
+            }
+            told["size"] = told.pop("size_of_input")
+            text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
+            for net in nets:
+                if text and kw.get(net):
+                    name, _, own = kw[net].partition("?")
+                    both = (own, text) if len(nets) == 1 else (text, own)  # of two that differ the last holds
+                    kw[net] = f"{name}?{'&'.join(filter(None, both))}"
+            return function(*args, **kw)
+
+        names = ["--input-size", "--size"] if function.__name__ == "layers" else ["--input-size"]
+        options = [
+            click.option("--mean", metavar="M[,M...]", help=f"Subtracted from {its}: one number, or one a channel."),
+            click.option("--std", metavar="S[,S...]", help=f"Divides {its}: one number, or one a channel."),
+            click.option("--range", metavar="LOW,HIGH", help=f"The values of black and white in {its}: 0,1 or -1,1."),
+            click.option("--channels", metavar="N", type=click.IntRange(min=1), help=f"Channels of {its}."),
+            click.option(*names, "size_of_input", metavar="PX", type=click.IntRange(min=1), help=f"Side of {its}."),
+            click.option(
+                "--show-channels", "shown", metavar="R,G,B",
+                help="Channels shown as red, green, blue where there are neither 1 nor 3 [0,1,2].",
+            ),
+            verbose_option,
+        ]  # fmt: skip
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -161,9 +180,11 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             return function(*args, drawing=Drawing(**fields), **kw)
 
         side = (
-            "Side of the picture in pixels [the network's own]."
-            if recipes is None
-            else "Longer side in pixels."
+            "Longer side in pixels."
+            if recipes is not None
+            else f"Side of the picture in pixels [{USUAL_SIZE}]."
+            if recipe
+            else f"Side of the picture in pixels [{OWN_SIZE}]."
         )
         options = [
             click.option(

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from filterscope.cli.options import Drawing, drawing_options, json_option, out_option, quiet_option
+from filterscope.cli.options import (
+    Drawing,
+    drawing_options,
+    input_options,
+    json_option,
+    out_option,
+    quiet_option,
+)
 
 
 @click.command()
@@ -51,6 +58,7 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
 )  # fmt: skip
 @click.option("--weights-a", metavar="FILE", help="Weights of NET_A.")
 @click.option("--weights-b", metavar="FILE", help="Weights of NET_B.")
+@input_options("net_a", "net_b", its="the input of both networks")
 @out_option
 @json_option
 @quiet_option
@@ -69,7 +77,8 @@ def compare(
     """Draw the same units of two networks side by side, most changed first.
 
     Two checkpoints of one network, before and after fine-tuning, or two networks that share layer names. Without
-    TARGET: four units of every layer with weights that both have.
+    TARGET: four units of every layer with weights that both have. --mean and its like hold for both networks; of one
+    alone they stand behind its name: NET?mean=127.5&range=0,1.
 
     \b
     filterscope compare tiny-vgg16 tiny-vgg16 block5_conv3 --weights-b fine-tuned.safetensors

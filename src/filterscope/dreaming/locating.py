@@ -57,8 +57,7 @@ class Location:
     def to_pil(self) -> Image.Image:
         """The photograph, grey where the unit is not excited, glowing where it is, with a ring at the peak."""
         image = self.photograph.image.convert("RGB")
-        scale = max(1.0, SHOWN / min(image.size))
-        size = (round(image.width * scale), round(image.height * scale))
+        scale, size = self._shown()
         image = image.resize(size, Image.Resampling.BICUBIC)
         heat = np.asarray(Image.fromarray(self.heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
         colours = np.stack([np.interp(heat, np.linspace(0, 1, 5), COLOURS[:, c]) for c in range(3)], 2)
@@ -74,9 +73,17 @@ class Location:
             _ring(overlay, (self.peak[1] + 0.5) * scale, (self.peak[0] + 0.5) * scale)
         return overlay
 
+    def _shown(self) -> tuple[float, tuple[int, int]]:
+        """How many times the photograph the overlay is, and its width and height."""
+        image = self.photograph.image
+        scale = max(1.0, SHOWN / min(image.size))
+        return scale, (round(image.width * scale), round(image.height * scale))
+
     def report(self, file: str | None = None) -> dict[str, Any]:
-        """For machines."""
+        """For machines. `peak` and `size` are in the photograph's pixels, `overlay` has both in the picture's own."""
         path = self.photograph.path
+        scale, (width, height) = self._shown()
+        row, column = (int((place + 0.5) * scale) for place in self.peak)
         return {
             "file": file,
             "photograph": path.name if path else None,
@@ -85,6 +92,7 @@ class Location:
             "layer": self.layer,
             "peak": {"row": self.peak[0], "column": self.peak[1]},
             "size": {"width": self.photograph.image.width, "height": self.photograph.image.height},
+            "overlay": {"row": row, "column": column, "width": width, "height": height},
             "activation": self.activation,
             "probability": self.probability,
             "excited": self.largest > 0,

@@ -6,59 +6,107 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from filterscope.errors import ArgumentError
 from filterscope.measure.classify import class_layer
-from filterscope.networks.network import Network
+from filterscope.networks.network import Network, Taps
 from filterscope.pictures.picture import Opinion, Picture
-from filterscope.pictures.reading import pixels_of
-from filterscope.target import Target
+from filterscope.pictures.reading import mode_of, pixels_of
+from filterscope.target import Target, name_key
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A network that had no part in the ascent and is shown its pictures, as they are where it takes any size, else
-    resized to its own."""
+    """A network that had no part in the ascent and is shown its pictures, resized to the size that it was trained on.
+
+    ArgumentError, as soon as it is made, where the network tells no classes apart or can be shown no picture.
+    """
 
     network: Network
+
+    def __post_init__(self) -> None:
+        try:
+            layer = class_layer(self.network)
+            self.network.output_shape(layer, self.network.input.size)
+            mode_of(self.network.input.channels, self.network.name)
+            self.network.part(layer, softmax=True)  # its weights are there
+        except ArgumentError as error:
+            raise ArgumentError(f"{self.network.name} can judge no picture: {error}") from None
+
+    @property
+    def layer(self) -> str:
+        """The layer whose units are its classes."""
+        return class_layer(self.network)
 
     def judged(self, network: Network, pictures: Sequence[Picture]) -> list[Picture]:
         """The pictures, drawn from `network`, each with the judge's opinion.
 
-        A class is found by any of its names, or by its number where the judge's classes have none but are as many;
-        one that the judge does not know has no probability and no rank.
+        A class is found by its names, or by its number where the judge's classes have none but are as many; one
+        that the judge does not know has no probability and no rank.
         """
-        layer = class_layer(self.network)
-        part = self.network.part(layer, softmax=True).eval()
-        spec = self.network.input
-        sides = {min(p.image.shape[:2]) for p in pictures}
-        keep = not spec.fixed and all(self.network.runs(layer, side) for side in sides)
-        pixels = torch.stack([pixels_of(p.to_pil(), spec, keep=keep) for p in pictures])
+        places = {name: self.places(network, name) for name in {_class_layer_of(p) for p in pictures} if name}
+        taps = self.look([p.to_pil() for p in pictures])
+        assert taps.softmax is not None  # of a class layer
+        judged = []
+        for picture, values, shares in zip(pictures, taps.output, taps.softmax, strict=True):
+            layer = _class_layer_of(picture)
+            place = places[layer][picture.target.unit] if layer else None  # type: ignore[union-attr]
+            judged.append(replace(picture, judge=self._opinion(values, shares, place)))
+        return judged
+
+    def look(self, images: Sequence[Image.Image]) -> Taps:
+        """What the judge's classes say of pictures of any size: `output` and `softmax`, (B, classes)."""
+        part = self.network.part(self.layer, softmax=True).eval()
+        pixels = torch.stack([pixels_of(image, self.network.input) for image in images])
         with torch.no_grad():
-            rows = part(spec.preprocess(pixels)).softmax
-        return [
-            replace(picture, judge=self._opinion(row, self._place(network, picture)))
-            for picture, row in zip(pictures, rows, strict=True)
-        ]
+            taps: Taps = part(self.network.input.preprocess(pixels))
+        return taps
 
-    def _place(self, network: Network, picture: Picture) -> int | None:
-        if picture.class_name is None or not isinstance(picture.target, Target):
-            return None
-        known = self.network.class_names(class_layer(self.network))
-        names = network.class_names(picture.target.layer)
-        if not known:
-            same = self.network.layer(class_layer(self.network)).units == len(names)
-            return picture.target.unit if same else None
-        own = set(names[picture.target.unit])
-        return next((i for i, some in enumerate(known) if own & set(some)), None)
+    def places(self, network: Network, layer: str) -> list[int | None]:
+        """For each class of another network's layer the judge's own of the same name, or None."""
+        names, own = network.class_names(layer), self.network.class_names(self.layer)
+        if own:
+            return matching(names, own)
+        count = self.network.layer(self.layer).units
+        return [*range(count)] if count == len(names) else [None] * len(names)
 
-    def _opinion(self, row: Tensor, place: int | None) -> Opinion:
-        best = int(row.argmax())
-        names = self.network.class_names(class_layer(self.network))
+    def _opinion(self, values: Tensor, shares: Tensor, place: int | None) -> Opinion:
+        best = int(values.argmax())
+        names = self.network.class_names(self.layer)
         return Opinion(
             network=self.network.name,
             named=names[best][0] if names else str(best),
-            confidence=float(row[best]),
-            probability=None if place is None else float(row[place]),
-            rank=None if place is None else 1 + int((row > row[place]).sum()),
+            confidence=float(shares[best]),
+            probability=None if place is None else float(shares[place]),
+            rank=None if place is None else rank(values, place),
         )
+
+
+def rank(values: Tensor, place: int) -> int:
+    """Of a class among all by their values before the softmax, (classes,): 1 for the largest."""
+    return 1 + int((values > values[place]).sum())
+
+
+def matching(wanted: Sequence[Sequence[str]], own: Sequence[Sequence[str]]) -> list[int | None]:
+    """For each of the wanted classes that of the own which shares most names with it (name, WordNet id), the first
+    of several; None where none shares any.
+
+    >>> matching([("goldfish", "n01443537"), ("sea slug",)], [("Goldfish", "n01443537"), ("Sea_Slug",)])
+    [0, 1]
+    """
+    keys = [{name_key(name) for name in names} for names in own]
+    found: list[int | None] = []
+    for names in wanted:
+        asked = {name_key(name) for name in names}
+        shared = [len(asked & some) for some in keys]
+        most = max(shared, default=0)
+        found.append(shared.index(most) if most else None)
+    return found
+
+
+def _class_layer_of(picture: Picture) -> str | None:
+    """The layer of a picture of a class, None for any other."""
+    is_class = picture.class_name is not None and isinstance(picture.target, Target)
+    return picture.target.layers[0] if is_class else None

@@ -16,7 +16,7 @@ from filterscope.networks.cutting import Shapes, cut
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
-from filterscope.target import Algebra, Selection, Target, terms_of
+from filterscope.target import Algebra, Selection, Target, sum_advice, terms_of
 
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
 SMALL = 64
@@ -148,7 +148,7 @@ class Network:
             return self.tokens[name]
         if name not in self.layers:
             self._require_token(name)
-            near = did_you_mean(name, self.layers)
+            near = sum_advice(name) or did_you_mean(name, self.layers)
             raise TargetError(
                 f"{self.name} has no layer {name!r}{near} (filterscope layers {self.name} lists them)"
             )

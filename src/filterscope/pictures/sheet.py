@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ GAP = 6
 APART = 18  # more between groups of columns
 BACKGROUND = (255, 255, 255)
 SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
+_LABEL = re.compile(
+    r"(.*?)((?: @\d+,\d+)?(?: ~\d+)?)((?: \((?:no gain|dead)\))?)", re.DOTALL
+)  # see Picture.label
 WIDEST = 4096  # ...but where the whole sheet would be wider than this
 
 
@@ -135,11 +139,23 @@ def _resized(image: Image.Image, side: int) -> Image.Image:
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, side: int) -> None:
     """White letters in a black outline: legible on any background."""
     font = _font(side)
-    text = _fitting(draw, text, font, side - 8)
+    text = _fitting_label(draw, text, font, side - 8)
     edge = max(1, font.size // 7)
     draw.text(
         (corner[0] + 4 + edge, corner[1] + 3), text, "white", font, stroke_width=edge, stroke_fill="black"
     )
+
+
+def _fitting_label(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """A label whose name is trimmed where it is too long, before its place, facet and verdict are."""
+    found = _LABEL.fullmatch(text)
+    assert found is not None
+    for name, rest in ((found[1], found[2] + found[3]), (found[1] + found[2], found[3])):
+        room = width - draw.textlength(rest, font)
+        short = _fitting(draw, name, font, room)
+        if draw.textlength(short, font) <= room:
+            return short + rest
+    return _fitting(draw, text.removeprefix(found[1] + found[2]).strip() or text, font, width)
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Part(BaseModel):
@@ -28,6 +28,12 @@ class Pixels(Part):
     spread: float = Field(20.0, ge=0)
     bounded: bool = False
     decorrelate: bool = False
+
+    @model_validator(mode="after")
+    def _colour_is_bounded(self) -> Pixels:
+        if self.decorrelate and not self.bounded:
+            raise ValueError("takes decorrelate only where its values are bounded: set bounded=true too")
+        return self
 
 
 class Fourier(Part):
@@ -160,12 +166,13 @@ class Optimizer(Part):
     """An optimiser of torch.optim by name, or "BlogRMSprop": step g / sqrt(cache + eps), eps inside the root.
 
     `decay` lets the rate fall over the steps of each stage to that share of itself, along a half cosine.
+    `options` are the optimiser's own, by their names in torch: a number, true or false, or a pair ("betas").
     """
 
     name: str = "Adam"
     lr: float = Field(0.05, gt=0)
     decay: float = Field(1.0, gt=0, le=1)
-    options: dict[str, float | bool] = {}
+    options: dict[str, float | bool | tuple[float | None, float | None]] = {}
 
 
 class Stage(Part):
