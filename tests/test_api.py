@@ -336,6 +336,34 @@ def test_scores_are_of_the_file(tiny, tmp_path):
     assert picture.scores.activation == pytest.approx(value, rel=1e-4)
 
 
+@pytest.mark.parametrize("recipe", ["sharp", "natural", "distill", "maco"])
+def test_a_neurons_picture_holds_still(tiny, tmp_path, recipe):
+    """A neuron stands at one place: what moves the picture is left out, and it excites its neuron."""
+    targets = ["block1_conv1:3@60,60", "block3_conv1:5@6,7", "0.5 * block3_conv1:5@6,7 + layer(block1_conv1)"]
+    settings = {"transforms.crop.count": 4} if recipe == "maco" else {}
+    chosen = get_recipe(recipe, steps=24, size=96, settings=settings)
+    noise = tuple(part for part in chosen.transforms if part.kind == "noise")
+    plain = chosen.model_copy(update={"transforms": noise})
+    goals = [tiny.objectives(text)[0] for text in targets]
+    moving = list(draw(tiny, goals, chosen, precision="float32"))
+    still = list(draw(tiny, goals, plain, precision="float32"))
+    for one, other in zip(moving, still, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert one.status == "ok"
+        assert one.recipe.transforms == chosen.transforms
+    assert draw_again(moving[1].save(tmp_path / "x.png")).largest_difference == 0
+
+
+def test_a_neuron_beside_its_channel_leaves_it_moving(tiny):
+    """Units of one layer, one with a place and one without, are drawn as each is alone."""
+    targets = tiny.targets("block2_conv1:4") + tiny.targets("block2_conv1:4@3,3")
+    recipe = get_recipe("sharp", steps=3, size=32)
+    together = list(draw(tiny, targets, recipe, precision="float32"))
+    for target, picture in zip(targets, together, strict=True):
+        (alone,) = draw(tiny, [target], recipe, precision="float32")
+        assert np.array_equal(alone.image, picture.image)
+
+
 def test_grey_network():
     """A network of one channel gets grey pictures."""
     model = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(3, 3, name="conv")])

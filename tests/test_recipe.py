@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from filterscope.errors import RecipeError
+from filterscope.objective import Direction
 from filterscope.recipe import (
     ALIASES,
     DEFAULT,
@@ -26,6 +27,7 @@ from filterscope.recipe import (
     read_recipe,
     setting_keys,
 )
+from filterscope.target import Target
 
 
 @given(st.from_type(Recipe))
@@ -217,3 +219,14 @@ def test_frozen():
 def test_another_kind_begins_at_its_own_defaults(settings):
     """A parametrization is changed by its name alone, whatever settings the one before had."""
     assert get_recipe("sharp").changed(settings).image == Pixels()
+
+
+def test_what_moves_the_picture_is_left_out_for_a_place():
+    """Of a goal with a place, and of a sum with one, only noise is done; looks follow."""
+    recipe = PRESETS["maco"]
+    place = Target("conv1", 3, at=(1, 2))
+    for goal in (place, 2 * place + Target("conv1", 4), Direction("conv1", ((3, 1.0),), at=(0, 0))):
+        still = recipe.carried_out_for(goal)
+        assert [part.kind for part in still.transforms] == ["noise"]
+        assert (recipe.looks, still.looks) == (32, 1)
+    assert recipe.carried_out_for(Target("conv1", 3)) is recipe

@@ -22,7 +22,7 @@ from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
-from filterscope.objective import EXAMPLE, Direction, Expression, Objective
+from filterscope.objective import EXAMPLE, Direction, Expression, Objective, has_place
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
@@ -54,7 +54,8 @@ def visualize(
     network: a name, file or Keras model (see `open_network`), or an opened Network.
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
-        or several of these.
+        or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
+        the picture: a neuron looks at one place of it.
     recipe: a preset ("sharp", "natural", "distill", "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
     seed: same seed, same machine, same picture.
@@ -134,7 +135,7 @@ def draw(
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
     facets = recipe.facets.count if recipe.facets else 1
     chunks: list[tuple[list[Objective], torch.dtype]] = []
-    for layers, same in groupby(targets, key=lambda t: t.layers):
+    for (layers, _), same in groupby(targets, key=lambda t: (t.layers, has_place(t))):
         group, size = list(same), sizes[layers]
         dtype = precision_for(net, group[:1], precision, place)
         count = batch or choose_batch(net, group, recipe, size=size, dtype=dtype, device=place)
@@ -196,7 +197,7 @@ class _Climb:
         # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
         alone = len(drawn) == 1 and self.device.type == "cpu" and self.dtype == torch.float32
         goals, facets = zip(*(list(drawn) * 2 if alone else drawn), strict=True)
-        recipe = self.recipe
+        recipe = self.recipe.carried_out_for(goals[0])  # all of a chunk have a place, or none
         if recipe.facets and (attempt or recipe.facets.count == 1):
             recipe = recipe.model_copy(update={"facets": None})  # a restart is for a unit alone
         if attempt and recipe.feed == "network":

@@ -131,6 +131,15 @@ def roles(goal: Algebra) -> set[Role]:
     return {term.role for _, term in terms_of(goal) if isinstance(term, Likeness)}
 
 
+def has_place(goal: Algebra) -> bool:
+    """Whether an objective, or a term of it, is for one place of a layer's map.
+
+    >>> has_place(Target("conv1", 3) + Target("conv1", 4, at=(1, 2)))
+    True
+    """
+    return any(isinstance(term, Target | Direction) and term.at is not None for _, term in terms_of(goal))
+
+
 @dataclass(frozen=True)
 class Expression:
     """A parsed text of several terms, or of other than units; `resolve` asks a network what its names mean."""

@@ -61,7 +61,14 @@ def draw_from(
             on_step(Step(step, recipe.steps, goal, float(activations.mean()), step, activations, images))
 
     ascent = ascend(
-        prepared, [goal], recipe, size=sides, smallest=smallest, seed=seed, photographs=known, on_step=report
+        prepared,
+        [goal],
+        recipe.carried_out_for(goal),
+        size=sides,
+        smallest=smallest,
+        seed=seed,
+        photographs=known,
+        on_step=report,
     )
     curve = ascent.curves[0]
     image = to_bytes(ascent.pixels, recipe.output)[0]

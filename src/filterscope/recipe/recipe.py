@@ -7,17 +7,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from filterscope.objective import has_place
 from filterscope.recipe.parts import (
     Crop,
     Facets,
     Fourier,
     Image,
+    Noise,
     Optimizer,
     Part,
     Regularizer,
     Stage,
     Transform,
 )
+from filterscope.target import Algebra
 
 
 class Recipe(Part):
@@ -62,6 +65,15 @@ class Recipe(Part):
         for part in self.transforms:
             looks *= part.count if isinstance(part, Crop) else 1
         return looks
+
+    def carried_out_for(self, goal: Algebra) -> Recipe:
+        """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the
+        picture (jitter, pad, scale, rotate, crop), since a neuron looks at one place of it. Noise stays."""
+        if not has_place(goal):
+            return self
+        return self.model_copy(
+            update={"transforms": tuple(part for part in self.transforms if isinstance(part, Noise))}
+        )
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted keys set: {"optimizer.lr": 0.1, "regularizers.lp_norm.p": "inf"}.
