@@ -364,6 +364,29 @@ def test_a_neuron_beside_its_channel_leaves_it_moving(tiny):
         assert np.array_equal(alone.image, picture.image)
 
 
+@pytest.mark.parametrize("recipe", ["distill", "maco"])
+def test_moved_pictures_behind_a_flatten(small, recipe):
+    """Padding is cropped away: a head of fixed size gets pictures of its own size."""
+    settings = {"transforms.crop.count": 2} if recipe == "maco" else {}
+    picture = fs.visualize(
+        small, "predictions:3", recipe=recipe, settings=settings, **{**QUICK, "size": None}
+    )
+    assert picture.image.shape == (16, 16, 3)
+
+
+def test_crops_shrink_over_the_steps_of_all_stages(tiny, monkeypatch):
+    """Each stage's transforms are told where in the ascent they stand."""
+    from filterscope.ascent import loop
+
+    told, real = [], loop.Transforms
+    monkeypatch.setattr(
+        loop, "Transforms", lambda *a, **kw: told.append((a[2], kw["begun"], kw["total"])) or real(*a, **kw)
+    )
+    stages = [{"scale": 0.5, "share": 0.4}, {"scale": 1, "share": 0.6}]
+    fs.visualize(tiny, "block1_conv1:3", settings={"stages": stages}, **{**QUICK, "steps": 5})
+    assert told == [(2, 0, 5), (3, 2, 5)]
+
+
 def test_grey_network():
     """A network of one channel gets grey pictures."""
     model = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(3, 3, name="conv")])

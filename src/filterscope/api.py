@@ -56,7 +56,8 @@ def visualize(
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
         or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
         the picture: a neuron looks at one place of it.
-    recipe: a preset ("sharp", "natural", "distill", "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
+    recipe: a preset ("sharp", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
+        "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-RECIPES = "sharp, natural, distill, maco, or the blog's stages: naive, linear, lp, tv (= blog)."
+RECIPES = (
+    "sharp, natural, distill (lucid's defaults), maco, or the blog's stages: naive, linear, lp, tv (= blog)."
+)
 
 
 def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from filterscope.objective import has_place
 from filterscope.recipe.parts import (
@@ -15,6 +15,7 @@ from filterscope.recipe.parts import (
     Image,
     Noise,
     Optimizer,
+    Pad,
     Part,
     Regularizer,
     Stage,
@@ -34,6 +35,8 @@ class Recipe(Part):
         to step, so that memory does not grow with the picture. None looks at all of a picture at once.
     gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "local" by the geometric
         mean of that and of the one around each place, so that quiet places move too; "plain" leaves it.
+    transforms: what is done to the picture before each look: pads, then in their order whatever moves it, then noise.
+    stages: sizes one after the other, the last of them the full one.
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
     size: side of the picture in pixels (of a photograph the longer one). None takes `usual_size` or, where that
@@ -57,6 +60,23 @@ class Recipe(Part):
     stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
     facets: Facets | None = None
     output: Literal["standardize", "values"] = "values"
+
+    @field_validator("transforms")
+    @classmethod
+    def _ordered(cls, parts: tuple[Transform, ...]) -> tuple[Transform, ...]:
+        places = [0 if isinstance(part, Pad) else 2 if isinstance(part, Noise) else 1 for part in parts]
+        if places != sorted(places):
+            raise ValueError(
+                "must have pads first and noise last; what moves the picture is done between, in order"
+            )
+        return parts
+
+    @field_validator("stages")
+    @classmethod
+    def _whole_at_last(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if stages[-1].scale != 1:
+            raise ValueError("must end at the full size: the last stage's scale is 1")
+        return stages
 
     @property
     def looks(self) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import (
@@ -157,5 +157,14 @@ def _explain(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"a recipe has no setting {key!r}{did_you_mean(str(first['loc'][-1]), known)}"
-    message = first["msg"].replace("Input should be", "must be")
-    return f"setting {key!r} {message} (got {first['input']!r})"
+    message = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+    return f"setting {key!r} {message} (got {_short(first['input'])})"
+
+
+def _short(value: Any) -> str:
+    """A value in a message; of parts their kinds or scales, which is what their order is judged by."""
+    if not isinstance(value, list | tuple) or not value:
+        return repr(value)
+    data = [part.model_dump() if isinstance(part, BaseModel) else part for part in value]
+    named = [part.get("kind", part.get("scale")) if isinstance(part, dict) else part for part in data]
+    return ", ".join(f"{name:g}" if isinstance(name, float) else str(name) for name in named)
