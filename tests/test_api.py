@@ -387,6 +387,55 @@ def test_crops_shrink_over_the_steps_of_all_stages(tiny, monkeypatch):
     assert told == [(2, 0, 5), (3, 2, 5)]
 
 
+def test_what_is_to_be_silent_is_never_dead(monkeypatch):
+    """Less of a silent unit and none of any are drawn once and have no gain; a dead direction is dead."""
+    net = mostly_dead()
+    goals = ["-1 * conv:1", "0 * conv:1", "direction(conv, 1:1)", "direction(conv, 1:-1)"]
+    attempts = []
+    ascend = api.ascend
+    monkeypatch.setattr(
+        api, "ascend", lambda *a, **kw: attempts.append((str(a[1][0]), kw["attempt"])) or ascend(*a, **kw)
+    )
+    pictures = fs.visualize(net, goals, **{**QUICK, "steps": 34})
+    assert [p.status for p in pictures] == ["no-gain", "no-gain", "dead", "no-gain"]
+    assert {goal for goal, attempt in attempts if attempt} == {"direction(conv, 1:1)"}
+
+
+def test_a_direction_at_a_place_wakes(tiny):
+    """A direction of living units at one place is not called dead for being silent there at the start."""
+    for text in ("direction(block3_conv1, 5:1)@6,7", "cosine(block3_conv1, 5:1 9:1)@6,7"):
+        picture = fs.visualize(tiny, text, **{**QUICK, "steps": 24, "size": 64})
+        assert (picture.status, picture.attempt) == ("ok", 0)
+
+
+def test_a_misnamed_class_is_tried_again_without_natural_activations(small, monkeypatch):
+    """Which class a picture is of is known from the values alone."""
+    ascend, attempts = api.ascend, []
+
+    def trapped(*args, **settings):
+        attempts.append(settings["attempt"])
+        found = ascend(*args, **settings)
+        if settings["attempt"] == 0:
+            found.pixels[:] = 127.0
+        return found
+
+    monkeypatch.setattr(api, "ascend", trapped)
+    grey = small.part("predictions")(torch.full((1, 3, 16, 16), 127.0)).output.argmax()
+    target = f"predictions:{(int(grey) + 1) % 5}"
+    picture = fs.visualize(small, target, recipe="sharp", **{**QUICK, "size": None, "steps": 40})
+    assert 1 in attempts
+    assert picture.attempt > 0
+    assert picture.scores.top_unit is not None
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_picture_of_one_pixel_of_a_natural_spectrum(tiny, size):
+    """A picture too small for a cycle is drawn like any other."""
+    settings = {"image.spectrum": "natural"}
+    picture = fs.visualize(tiny, "block1_conv1:3", settings=settings, **{**QUICK, "size": size})
+    assert picture.image.shape == (size, size, 3)
+
+
 def test_grey_network():
     """A network of one channel gets grey pictures."""
     model = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(3, 3, name="conv")])

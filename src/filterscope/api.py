@@ -22,7 +22,7 @@ from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
-from filterscope.objective import EXAMPLE, Direction, Expression, Objective, has_place
+from filterscope.objective import EXAMPLE, Direction, Expression, Objective, has_place, may_be_dead
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
@@ -230,8 +230,12 @@ class _Climb:
         images, starts = to_bytes(ascent.pixels, self.recipe.output), to_bytes(ascent.start, "values")
         scores = Measurer.of(self.net, targets, natural, device=self.device).scores(images, starts)
         return [
-            _Try(image, curve, score, verdict(score, curve, best), attempt, len(drawn))
-            for image, curve, score, best in zip(images, ascent.curves, scores, natural, strict=True)
+            _Try(
+                image, curve, score, verdict(score, curve, best, may_be_dead=dies), attempt, len(drawn), dies
+            )
+            for image, curve, score, best, dies in zip(
+                images, ascent.curves, scores, natural, map(may_be_dead, targets), strict=True
+            )
         ]
 
 
@@ -283,14 +287,19 @@ class _Try:
     status: Status
     attempt: int
     batch: int
+    may_be_dead: bool = True
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never woke, a photograph excites it more, or the picture
         is of another class. The blog's recipes, which feed a network as the blog does, fail as the blog's do."""
         if recipe.feed == "raw" or recipe.steps < FEWEST:
-            return not any(self.curve)
+            return self._asleep
         below = self.scores.excitation is not None and self.scores.excitation < 1
-        return below or self._misnamed or not any(self.curve)
+        return below or self._misnamed or self._asleep
+
+    @property
+    def _asleep(self) -> bool:
+        return self.may_be_dead and not any(self.curve)
 
     @property
     def _misnamed(self) -> bool:
