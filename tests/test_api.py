@@ -403,7 +403,7 @@ def test_what_is_to_be_silent_is_never_dead(monkeypatch):
 
 def test_a_direction_at_a_place_wakes(tiny):
     """A direction of living units at one place is not called dead for being silent there at the start."""
-    for text in ("direction(block3_conv1, 5:1)@6,7", "cosine(block3_conv1, 5:1 9:1)@6,7"):
+    for text in ("direction(block3_conv3, 5:1)@6,7", "cosine(block3_conv3, 5:1 6:1)@6,7"):
         picture = fs.visualize(tiny, text, **{**QUICK, "steps": 24, "size": 64})
         assert (picture.status, picture.attempt) == ("ok", 0)
 

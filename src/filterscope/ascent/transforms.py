@@ -45,7 +45,7 @@ class Transforms:
         moving = [p for p in parts if not isinstance(p, Pad | Noise)]
         self.looks = math.prod(p.count for p in moving if isinstance(p, Crop))
         cropped = any(isinstance(p, Crop) for p in moving) and model_size is not None
-        self.out = (model_size, model_size) if cropped else None
+        self.out = (model_size, model_size) if cropped and model_size is not None else None
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None
         whole = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)
