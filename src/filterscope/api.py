@@ -139,7 +139,9 @@ def draw(
     for (layers, _), same in groupby(targets, key=lambda t: (t.layers, has_place(t))):
         group, size = list(same), sizes[layers]
         dtype = precision_for(net, group[:1], precision, place)
-        count = batch or choose_batch(net, group, recipe, size=size, dtype=dtype, device=place)
+        count = batch or choose_batch(
+            net, group, recipe.carried_out_for(group[0]), size=size, dtype=dtype, device=place
+        )
         together = max(1, count // facets)
         chunks += [(group[i : i + together], dtype) for i in range(0, len(group), together)]
     total, done = len(targets) * facets * recipe.steps, 0
