@@ -63,7 +63,7 @@ def recipes() -> st.SearchStrategy[Recipe]:
             | st.builds(Scale, low=_POSITIVE, high=_POSITIVE)
             | st.builds(Rotate, degrees=st.floats(0, 180)),
             max_size=4,
-        ).map(tuple),
+        ).map(lambda parts: tuple(sorted(parts, key=lambda part: part.kind != "pad"))),
         optimizer=st.builds(
             Optimizer,
             name=st.sampled_from(["Adam", "BlogRMSprop"]),
@@ -75,9 +75,9 @@ def recipes() -> st.SearchStrategy[Recipe]:
             ),
         ),
         gradient=st.sampled_from(["rms", "plain"]),
-        stages=st.lists(
-            st.builds(Stage, scale=st.floats(0.1, 1), share=st.floats(0.1, 1)), min_size=1, max_size=3
-        ).map(tuple),
+        stages=st.lists(st.builds(Stage, scale=st.floats(0.1, 1), share=st.floats(0.1, 1)), max_size=2).map(
+            lambda stages: (*stages, Stage(share=0.5))
+        ),
         output=st.sampled_from(["standardize", "values"]),
     )
 

@@ -336,6 +336,106 @@ def test_scores_are_of_the_file(tiny, tmp_path):
     assert picture.scores.activation == pytest.approx(value, rel=1e-4)
 
 
+@pytest.mark.parametrize("recipe", ["sharp", "natural", "distill", "maco"])
+def test_a_neurons_picture_holds_still(tiny, tmp_path, recipe):
+    """A neuron stands at one place: what moves the picture is left out, and it excites its neuron."""
+    targets = ["block1_conv1:3@60,60", "block3_conv1:5@6,7", "0.5 * block3_conv1:5@6,7 + layer(block1_conv1)"]
+    settings = {"transforms.crop.count": 4} if recipe == "maco" else {}
+    chosen = get_recipe(recipe, steps=24, size=96, settings=settings)
+    noise = tuple(part for part in chosen.transforms if part.kind == "noise")
+    plain = chosen.model_copy(update={"transforms": noise})
+    goals = [tiny.objectives(text)[0] for text in targets]
+    moving = list(draw(tiny, goals, chosen, precision="float32"))
+    still = list(draw(tiny, goals, plain, precision="float32"))
+    for one, other in zip(moving, still, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert one.status == "ok"
+        assert one.recipe.transforms == chosen.transforms
+    assert draw_again(moving[1].save(tmp_path / "x.png")).largest_difference == 0
+
+
+def test_a_neuron_beside_its_channel_leaves_it_moving(tiny):
+    """Units of one layer, one with a place and one without, are drawn as each is alone."""
+    targets = tiny.targets("block2_conv1:4") + tiny.targets("block2_conv1:4@3,3")
+    recipe = get_recipe("sharp", steps=3, size=32)
+    together = list(draw(tiny, targets, recipe, precision="float32"))
+    for target, picture in zip(targets, together, strict=True):
+        (alone,) = draw(tiny, [target], recipe, precision="float32")
+        assert np.array_equal(alone.image, picture.image)
+
+
+@pytest.mark.parametrize("recipe", ["distill", "maco"])
+def test_moved_pictures_behind_a_flatten(small, recipe):
+    """Padding is cropped away: a head of fixed size gets pictures of its own size."""
+    settings = {"transforms.crop.count": 2} if recipe == "maco" else {}
+    picture = fs.visualize(
+        small, "predictions:3", recipe=recipe, settings=settings, **{**QUICK, "size": None}
+    )
+    assert picture.image.shape == (16, 16, 3)
+
+
+def test_crops_shrink_over_the_steps_of_all_stages(tiny, monkeypatch):
+    """Each stage's transforms are told where in the ascent they stand."""
+    from filterscope.ascent import loop
+
+    told, real = [], loop.Transforms
+    monkeypatch.setattr(
+        loop, "Transforms", lambda *a, **kw: told.append((a[2], kw["begun"], kw["total"])) or real(*a, **kw)
+    )
+    stages = [{"scale": 0.5, "share": 0.4}, {"scale": 1, "share": 0.6}]
+    fs.visualize(tiny, "block1_conv1:3", settings={"stages": stages}, **{**QUICK, "steps": 5})
+    assert told == [(2, 0, 5), (3, 2, 5)]
+
+
+def test_what_is_to_be_silent_is_never_dead(monkeypatch):
+    """Less of a silent unit and none of any are drawn once and have no gain; a dead direction is dead."""
+    net = mostly_dead()
+    goals = ["-1 * conv:1", "0 * conv:1", "direction(conv, 1:1)", "direction(conv, 1:-1)"]
+    attempts = []
+    ascend = api.ascend
+    monkeypatch.setattr(
+        api, "ascend", lambda *a, **kw: attempts.append((str(a[1][0]), kw["attempt"])) or ascend(*a, **kw)
+    )
+    pictures = fs.visualize(net, goals, **{**QUICK, "steps": 34})
+    assert [p.status for p in pictures] == ["no-gain", "no-gain", "dead", "no-gain"]
+    assert {goal for goal, attempt in attempts if attempt} == {"direction(conv, 1:1)"}
+
+
+def test_a_direction_at_a_place_wakes(tiny):
+    """A direction of living units at one place is not called dead for being silent there at the start."""
+    for text in ("direction(block3_conv3, 5:1)@6,7", "cosine(block3_conv3, 5:1 6:1)@6,7"):
+        picture = fs.visualize(tiny, text, **{**QUICK, "steps": 24, "size": 64})
+        assert (picture.status, picture.attempt) == ("ok", 0)
+
+
+def test_a_misnamed_class_is_tried_again_without_natural_activations(small, monkeypatch):
+    """Which class a picture is of is known from the values alone."""
+    ascend, attempts = api.ascend, []
+
+    def trapped(*args, **settings):
+        attempts.append(settings["attempt"])
+        found = ascend(*args, **settings)
+        if settings["attempt"] == 0:
+            found.pixels[:] = 127.0
+        return found
+
+    monkeypatch.setattr(api, "ascend", trapped)
+    grey = small.part("predictions")(torch.full((1, 3, 16, 16), 127.0)).output.argmax()
+    target = f"predictions:{(int(grey) + 1) % 5}"
+    picture = fs.visualize(small, target, recipe="sharp", **{**QUICK, "size": None, "steps": 40})
+    assert 1 in attempts
+    assert picture.attempt > 0
+    assert picture.scores.top_unit is not None
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_picture_of_one_pixel_of_a_natural_spectrum(tiny, size):
+    """A picture too small for a cycle is drawn like any other."""
+    settings = {"image.spectrum": "natural"}
+    picture = fs.visualize(tiny, "block1_conv1:3", settings=settings, **{**QUICK, "size": size})
+    assert picture.image.shape == (size, size, 3)
+
+
 def test_grey_network():
     """A network of one channel gets grey pictures."""
     model = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(3, 3, name="conv")])

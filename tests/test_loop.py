@@ -372,8 +372,8 @@ def test_dead_on_arrival(small_keras):
 
 # --- stages -------------------------------------------------------------------------------------------------
 
-STAGES = st.lists(
-    st.builds(Stage, scale=st.floats(0.05, 1), share=st.floats(0.01, 1)), min_size=1, max_size=5
+STAGES = st.lists(st.builds(Stage, scale=st.floats(0.05, 1), share=st.floats(0.01, 1)), max_size=4).map(
+    lambda stages: (*stages, Stage(share=0.3))
 )
 
 

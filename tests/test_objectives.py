@@ -86,6 +86,22 @@ def test_a_dead_neuron_is_woken_at_its_own_place():
     assert gradient.flatten().tolist() == [1, 0]
 
 
+def test_a_direction_asleep_at_its_place_is_woken_there():
+    """What the channels say elsewhere does not count: the score is of one place, whose gradient is 0 behind a ReLU."""
+    linear = torch.tensor([[[[-1.0, 5.0]], [[-2.0, 5.0]], [[3.0, 3.0]]]], requires_grad=True)
+    taps = {"layer": Taps(linear, linear.relu(), None)}
+    vector = ((0, 1.0), (1, 1.0))
+    for cosine, value in ((False, -3.0), (True, -3 / (14 * 2) ** 0.5)):
+        asleep, awake, beyond = (Direction("layer", vector, cosine, at) for at in ((0, 0), (0, 1), (4, 9)))
+        score = objective(taps, [asleep])
+        assert score.item() == pytest.approx(value)
+        (gradient,) = torch.autograd.grad(score.sum(), linear)
+        assert gradient[0, 0, 0, 0] > 0
+        assert activation(taps, [asleep]).item() == 0
+        assert objective(taps, [awake]).item() == activation(taps, [awake]).item() > 0
+        assert objective(taps, [beyond]).item() == objective(taps, [awake]).item()
+
+
 def test_reported_is_what_the_unit_says():
     """The activation of a dead unit is reported as 0, whatever is ascended."""
     linear = torch.tensor([[[[-1.0, -3]]]])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from filterscope.errors import RecipeError
+from filterscope.objective import Direction
 from filterscope.recipe import (
     ALIASES,
     DEFAULT,
@@ -17,9 +18,12 @@ from filterscope.recipe import (
     Jitter,
     LpNorm,
     Optimizer,
+    Pad,
     Phase,
     Pixels,
     Recipe,
+    Rotate,
+    Scale,
     Stage,
     TotalVariation,
     get_recipe,
@@ -27,6 +31,7 @@ from filterscope.recipe import (
     read_recipe,
     setting_keys,
 )
+from filterscope.target import Target
 
 
 @given(st.from_type(Recipe))
@@ -114,7 +119,7 @@ def test_steps_size_and_settings_together():
         ({"transforms": [{"kind": "jitter", "pixels": 3}]}, lambda r: r.transforms, (Jitter(pixels=3),)),
         ({"image": {"kind": "fourier"}}, lambda r: r.image, Fourier()),
         ({"image.spread": 0}, lambda r: r.image.spread, 0),
-        ({"stages.0.scale": 0.5}, lambda r: r.stages, (Stage(scale=0.5),)),
+        ({"stages.0.share": 0.5}, lambda r: r.stages, (Stage(share=0.5),)),
         ({"size": None}, lambda r: r.size, None),
     ],
 )
@@ -153,6 +158,19 @@ def test_changed(settings, read, value):
         ({"regularizers": [{"kind": "lp_norm", "q": 1}]}, "q'; did you mean 'p'|q'"),
         ({"feed": "roh"}, "'feed' must be 'network' or 'raw'"),
         ({"stages": []}, "'stages'"),
+        (
+            {"stages.0.scale": 0.5},
+            r"'stages' must end at the full size: the last stage's scale is 1 \(got 0.5\)",
+        ),
+        ({"stages": [{"scale": 1}, {"scale": 0.5}]}, r"'stages' must end at the full size.*\(got 1, 0.5\)"),
+        (
+            {"transforms": [{"kind": "jitter", "pixels": 3}, {"kind": "pad", "pixels": 2}]},
+            r"'transforms' must have pads first and noise last.*\(got jitter, pad\)",
+        ),
+        (
+            {"transforms": [{"kind": "noise", "sd": 3}, {"kind": "jitter", "pixels": 3}]},
+            r"'transforms' must have pads first and noise last.*\(got noise, jitter\)",
+        ),
         ({"stages.0.scale": 2}, "scale' must be less than or equal to 1"),
         ({"transforms": [{"kind": "rotate", "degrees": 200}]}, "degrees' must be"),
         ({"image": "oil"}, "'image'"),
@@ -294,3 +312,24 @@ def test_wrong_settings_are_named_as_they_are_set(settings, message):
     """The key is the one that --set takes, and a kind that there is not has a nearest one."""
     with pytest.raises(RecipeError, match=message):
         get_recipe("sharp").changed(settings)
+
+
+def test_distill_is_lucids_defaults():
+    """512 steps of Adam at 0.05 and 128 px; lucid's jitter(8) and jitter(4) crop: shifts by up to 4 and 2 either way."""
+    recipe = PRESETS["distill"]
+    optimizer = recipe.optimizer
+    assert (recipe.steps, recipe.usual_size, optimizer.name, optimizer.lr) == (512, 128, "Adam", 0.05)
+    assert recipe.transforms == (
+        Pad(pixels=12), Jitter(pixels=4), Scale(low=0.9, high=1.1), Rotate(degrees=10), Jitter(pixels=2),
+    )  # fmt: skip
+
+
+def test_what_moves_the_picture_is_left_out_for_a_place():
+    """Of a goal with a place, and of a sum with one, only noise is done; looks follow."""
+    recipe = PRESETS["maco"]
+    place = Target("conv1", 3, at=(1, 2))
+    for goal in (place, 2 * place + Target("conv1", 4), Direction("conv1", ((3, 1.0),), at=(0, 0))):
+        still = recipe.carried_out_for(goal)
+        assert [part.kind for part in still.transforms] == ["noise"]
+        assert (recipe.looks, still.looks) == (32, 1)
+    assert recipe.carried_out_for(Target("conv1", 3)) is recipe

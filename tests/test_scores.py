@@ -120,3 +120,41 @@ def test_excitation(small, images, best, excitation):
 def test_verdict(scores, curve, natural, status):
     """dead: nothing excites it; no-gain: no more than the best natural image, or than the noise; else ok."""
     assert verdict(scores, curve, natural) == status
+
+
+def test_what_was_to_be_silent_is_not_dead():
+    """Less of a silent unit, or none of any, has no gain; dead is said of what was wanted more of alone."""
+    assert verdict(Scores(0.0, None, None, 0.0), [0, 0], None, may_be_dead=False) == "no-gain"
+
+
+def test_a_neuron_is_compared_by_the_measure_of_its_excitation(small, images):
+    """A neuron's value over each unit's largest value at any place, a channel's mean over its best mean."""
+    neuron, channel = Target("conv2", 1, at=(2, 3)), Target("conv2", 1)
+    prepared = prepare(small, [neuron, channel], softmax=True, narrow=False)
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    maps = small.part("conv2")(small.input.preprocess(x)).output
+    values, means = maps[0, :, 2, 3], maps[1].mean((1, 2))
+    peak, best = (values.abs() + 1).detach(), (means.abs() + 1).detach()
+    peak[1], best[1] = 1e-6, 1e-6  # by its own measure each is far ahead of the others
+    assert values[1] > 0, "the unit must be awake for this picture"
+    assert means[1] > 0
+
+    def tops(layer_best, layer_peak):
+        found = Measurer(prepared, [neuron, channel], [1.0, 1.0], layer_best, layer_peak)
+        return found.top_units(found.taps(images))
+
+    assert tops(torch.full_like(best, 1e6), peak)[0]
+    assert tops(best, torch.full_like(peak, 1e6))[1]
+    huge = torch.full_like(peak, 1e6)
+    huge[0] = 1e-9
+    assert tops(best, huge) == [bool(values[1] / 1e6 >= values[0] / 1e-9), True]
+
+
+def test_a_class_needs_no_natural_images_to_be_compared(small, images):
+    """Classes are compared by their values; other units without natural activations are not."""
+    units = small.part("predictions")(torch.from_numpy(images).permute(0, 3, 1, 2).float()).output.argmax(1)
+    top = int(units[0])
+    targets = [Target("predictions", top), Target("predictions", (int(units[1]) + 1) % 5)]
+    found = Measurer.of(small, targets, [None, None], device=torch.device("cpu"))
+    assert [score.top_unit for score in found.scores(images, images)] == [True, False]
+    assert measurer(small, "conv2", [1, 4]).scores(images, images)[0].top_unit is None

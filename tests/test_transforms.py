@@ -31,12 +31,23 @@ def test_nothing_to_do():
 
 
 def test_pad():
-    """Grey all around, the picture untouched within."""
-    padded = Transforms((Pad(pixels=2), Pad(pixels=1)), generators(1), 1, (3, 3))(GRID, 0)
-    assert padded.shape == (1, 1, 9, 9)
-    assert torch.equal(padded[..., 3:6, 3:6], GRID)
-    padded[..., 3:6, 3:6] = GREY
-    assert (padded == GREY).all()
+    """What is moved in is grey, and the picture keeps its size; alone a pad changes nothing."""
+    assert torch.equal(Transforms((Pad(pixels=2), Pad(pixels=1)), generators(1), 1, (3, 3))(GRID, 0), GRID)
+    zoomed = Transforms((Pad(pixels=3), Scale(low=1 / 3, high=1 / 3)), generators(1), 1, (3, 3))(GRID, 0)
+    expected = torch.full((1, 1, 3, 3), GREY)
+    expected[..., 1, 1] = 4  # the middle, and all around the padding
+    assert torch.allclose(zoomed, expected, atol=1e-3)
+
+
+def test_padded_shift():
+    """A shift of a padded picture by whole pixels, with and without resampling, brings in grey."""
+    for parts in ((Pad(pixels=8), Jitter(pixels=2)), (Pad(pixels=8), Jitter(pixels=2), Rotate(degrees=0))):
+        transforms = Transforms(parts, generators(3), 20, (3, 3))
+        moved = torch.cat([transforms(GRID, step) for step in range(20)])
+        assert moved.shape == (20, 1, 3, 3)
+        assert any(((row - GREY).abs() < 1e-2).any() for row in moved)
+        known = torch.cat([GRID.flatten(), torch.tensor([GREY])])
+        assert ((moved.flatten()[:, None] - known).abs().min(1).values < 2e-2).all()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +135,7 @@ def test_values_stay_in_range():
     for step in range(5):
         assert out(x, step).min() >= -1e-3
         assert out(x, step).max() <= 255 + 1e-3
-        assert out(x, step).shape == (2, 3, 20, 20)
+        assert out(x, step).shape == (2, 3, 16, 16)
 
 
 def test_crops():
@@ -148,6 +159,24 @@ def test_crops_shrink_and_wander():
     assert (shares - shares.mean(1, keepdim=True)).std().item() == pytest.approx(0.05, abs=0.01)
     assert centres.std().item() == pytest.approx(0.15, abs=0.01)
     assert shares.min() >= 0.05
+
+
+def test_crops_shrink_through_all_stages():
+    """A later stage goes on where the one before ended."""
+    parts = (Crop(start=0.5, end=0.1, spread=0, center=0),)
+    first = Transforms(parts, generators(1), 2, (64, 64), 8, begun=0, total=5).grids
+    second = Transforms(parts, generators(1), 3, (64, 64), 8, begun=2, total=5).grids
+    shares = torch.cat([first, second])[:, 0, 0, 0]
+    assert torch.allclose(shares, torch.tensor([0.5, 0.4, 0.3, 0.2, 0.1]))
+
+
+def test_a_shift_after_a_crop_is_of_the_crops_pixels():
+    """Order is meant: a crop is resized, and what comes after it counts the new pixels."""
+    crop = Crop(start=0.5, end=0.5, spread=0, center=0)
+    grids = Transforms((crop, Jitter(pixels=4)), generators(1), 200, (64, 64), 32).grids
+    pixels = grids[:, 0, :, 2] / 0.5 * 32 / 2  # in the crop's pixels
+    assert torch.allclose(pixels, pixels.round(), atol=1e-4)
+    assert pixels.abs().max().round() == 4
 
 
 def test_noise():

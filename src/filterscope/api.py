@@ -22,7 +22,7 @@ from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
-from filterscope.objective import EXAMPLE, Direction, Expression, Objective
+from filterscope.objective import EXAMPLE, Direction, Expression, Objective, has_place, may_be_dead
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
@@ -54,8 +54,10 @@ def visualize(
     network: a name, file or Keras model (see `open_network`), or an opened Network.
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
-        or several of these.
-    recipe: a preset ("sharp", "natural", "distill", "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
+        or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
+        the picture: a neuron looks at one place of it.
+    recipe: a preset ("sharp", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
+        "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.
@@ -136,10 +138,12 @@ def draw(
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
     facets = recipe.facets.count if recipe.facets else 1
     chunks: list[tuple[list[Objective], torch.dtype]] = []
-    for layers, same in groupby(targets, key=lambda t: t.layers):
+    for (layers, _), same in groupby(targets, key=lambda t: (t.layers, has_place(t))):
         group, size = list(same), sizes[layers]
         dtype = precision_for(net, group[:1], precision, place)
-        count = batch or choose_batch(net, group, recipe, size=size, dtype=dtype, device=place)
+        count = batch or choose_batch(
+            net, group, recipe.carried_out_for(group[0]), size=size, dtype=dtype, device=place
+        )
         together = max(1, count // facets)
         chunks += [(group[i : i + together], dtype) for i in range(0, len(group), together)]
     total, done = len(targets) * facets * recipe.steps, 0
@@ -198,7 +202,7 @@ class _Climb:
         # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
         alone = len(drawn) == 1 and self.device.type == "cpu" and self.dtype == torch.float32
         goals, facets = zip(*(list(drawn) * 2 if alone else drawn), strict=True)
-        recipe = self.recipe
+        recipe = self.recipe.carried_out_for(goals[0])  # all of a chunk have a place, or none
         if recipe.facets and (attempt or recipe.facets.count == 1):
             recipe = recipe.model_copy(update={"facets": None})  # a restart is for a unit alone
         if attempt and recipe.feed == "network":
@@ -230,8 +234,12 @@ class _Climb:
         images, starts = to_bytes(ascent.pixels, self.recipe.output), to_bytes(ascent.start, "values")
         scores = Measurer.of(self.net, targets, natural, device=self.device).scores(images, starts)
         return [
-            _Try(image, curve, score, verdict(score, curve, best), attempt, len(drawn))
-            for image, curve, score, best in zip(images, ascent.curves, scores, natural, strict=True)
+            _Try(
+                image, curve, score, verdict(score, curve, best, may_be_dead=dies), attempt, len(drawn), dies
+            )
+            for image, curve, score, best, dies in zip(
+                images, ascent.curves, scores, natural, map(may_be_dead, targets), strict=True
+            )
         ]
 
 
@@ -283,14 +291,19 @@ class _Try:
     status: Status
     attempt: int
     batch: int
+    may_be_dead: bool = True
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never woke, a photograph excites it more, or the picture
         is of another class. The blog's recipes, which feed a network as the blog does, fail as the blog's do."""
         if recipe.feed == "raw" or recipe.steps < FEWEST:
-            return not any(self.curve)
+            return self._asleep
         below = self.scores.excitation is not None and self.scores.excitation < 1
-        return below or self._misnamed or not any(self.curve)
+        return below or self._misnamed or self._asleep
+
+    @property
+    def _asleep(self) -> bool:
+        return self.may_be_dead and not any(self.curve)
 
     @property
     def _misnamed(self) -> bool:

@@ -131,6 +131,31 @@ def roles(goal: Algebra) -> set[Role]:
     return {term.role for _, term in terms_of(goal) if isinstance(term, Likeness)}
 
 
+def has_place(goal: Algebra) -> bool:
+    """Whether an objective, or a term of it, is for one place of a layer's map.
+
+    >>> has_place(Target("conv1", 3) + Target("conv1", 4, at=(1, 2)))
+    True
+    """
+    return any(isinstance(term, Target | Direction) and term.at is not None for _, term in terms_of(goal))
+
+
+def may_be_dead(goal: Algebra) -> bool:
+    """Whether an objective that is 0 whatever is tried is of what nothing excites: units, layers and directions that
+    are wanted more of. Less of a unit, or none, is 0 where the unit is silent, and that is what was asked for.
+
+    >>> may_be_dead(Target("conv1", 3)), may_be_dead(-1 * Target("conv1", 3))
+    (True, False)
+    """
+
+    def wanted(term: Algebra) -> bool:
+        if isinstance(term, Direction):
+            return all(value >= 0 for _, value in term.vector)
+        return isinstance(term, Target | WholeLayer)
+
+    return all(weight > 0 and wanted(term) for weight, term in terms_of(goal))
+
+
 @dataclass(frozen=True)
 class Expression:
     """A parsed text of several terms, or of other than units; `resolve` asks a network what its names mean."""

@@ -4,7 +4,8 @@
     block3_conv1:30              one unit (a channel: its mean over space)
     block3_conv1:3,7,0-15        several, in this order, without repeats
     block3_conv1:*               all
-    block3_conv1:30@14,14        one neuron of the channel: row 14, column 14 (of a transformer, one patch's token)
+    block3_conv1:30@14,14        one neuron of the channel: row 14, column 14 (of a transformer, one patch's token);
+                                 drawn without the transforms that move the picture, since it looks at one place
     blocks.3:30@cls              the channel of a token that stands for no patch: cls, dist, reg1
     predictions:sea_snake        a class by name
 

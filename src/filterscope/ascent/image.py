@@ -88,7 +88,9 @@ class FourierCanvas:
         channels = parameters.shape[1]
         if recipe.spectrum == "natural":
             natural = natural_amplitudes(channels, size, decorrelated=recipe.decorrelate)
-            scale = natural / natural[0, 1, 1] / 2**0.5  # 1 / k at one cycle either way
+            room = (max(2, size[0]), max(2, size[1]))  # a picture one pixel wide has no cycle to measure by
+            known = natural if room == size else natural_amplitudes(1, room)
+            scale = natural / known[0, 1, 1] / 2**0.5  # 1 / k at one cycle either way
         else:
             scale = (1 / frequencies(size).clamp(min=1) ** recipe.decay).expand(channels, -1, -1).clone()
         scale[:, 0, 0] *= recipe.mean_gain

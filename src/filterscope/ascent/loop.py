@@ -84,7 +84,15 @@ def ascend(
             canvas = canvas.resized(sides)
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
         seen = window_shape(sides, recipe.tile)
-        transforms = Transforms(recipe.transforms, generators, count, seen, prepared.input.size)
+        transforms = Transforms(
+            recipe.transforms,
+            generators,
+            count,
+            seen,
+            prepared.input.size,
+            begun=len(trace),
+            total=recipe.steps,
+        )
         placed = repeated([_placed(g, sides[0] / whole[0], sides[1] / whole[1]) for g in goals], recipe)
         beside = Beside(prepared, goals, known, sides, recipe, raw=raw)
         shifts = _shifts(seed, len(trace), count)

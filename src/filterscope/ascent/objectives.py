@@ -125,12 +125,19 @@ def _value(
     if isinstance(goal, Direction):
         heard = taps[goal.layer]
         channels = [i for i, _ in goal.vector]
-        asleep = ascend and heard.linear is not heard.output and not heard.output[:, channels].detach().any()
+        asleep = ascend and heard.linear is not heard.output and not _said(heard.output[:, channels], goal.at)
         return _along((heard.linear if asleep else heard.output).float(), goal)
     assert isinstance(goal, Target)
     unit = torch.tensor([goal.unit], device=taps[goal.layer].output.device)
     score = _ascended if ascend else _plain
     return score(taps[goal.layer], unit, [goal.at], keep)[0]
+
+
+def _said(values: Tensor, at: tuple[int, int] | None) -> bool:
+    """Whether any of (1, C, ...) is other than 0, at the place where there is one."""
+    if at is not None and values.ndim == 4:
+        values = values[..., min(at[0], values.shape[2] - 1), min(at[1], values.shape[3] - 1)]
+    return bool(values.detach().any())
 
 
 def _plain(taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None], keep_softmax: bool) -> Tensor:

@@ -1,4 +1,5 @@
-"""What is done to the picture before each look: pad, jitter, scale, rotate and crop as one resampling, then noise.
+"""What is done to the picture before each look: pad, then jitter, scale, rotate and crop in the recipe's order as one
+resampling, then the padding cropped away, then noise.
 
 Robustness to small changes keeps high-frequency noise out of a picture (Olah et al. 2017). All random
 numbers of a picture come from its own generator, drawn once for all steps.
@@ -24,8 +25,8 @@ GREY = 127.5
 class Transforms:
     """The composed transforms of a recipe for a batch: `transforms(x, step)` with x (B, C, H, W) in 0 to 255.
 
-    Gives (B * looks, C, H', W'), the looks at one picture side by side. `model_size` is the side that crops are
-    resized to.
+    Gives (B * looks, C, H, W), the looks at one picture side by side, of the picture's own size, or of `model_size`
+    a side where there are crops. `steps` are the stage's, from step `begun` of `total`, over which crops shrink.
     """
 
     def __init__(
@@ -35,13 +36,16 @@ class Transforms:
         steps: int,
         size: Sides,
         model_size: int | None = None,
+        *,
+        begun: int = 0,
+        total: int | None = None,
     ):
         self.pad = sum(p.pixels for p in parts if isinstance(p, Pad))
         self.noises = [p for p in parts if isinstance(p, Noise)]
         moving = [p for p in parts if not isinstance(p, Pad | Noise)]
         self.looks = math.prod(p.count for p in moving if isinstance(p, Crop))
         cropped = any(isinstance(p, Crop) for p in moving) and model_size is not None
-        self.out = (model_size, model_size) if cropped else None
+        self.out = (model_size, model_size) if cropped and model_size is not None else None
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None
         whole = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)
@@ -51,11 +55,14 @@ class Transforms:
             u = torch.stack([d[0] for d in draws], 1)  # (steps, B, looks, parts, 3)
             z = torch.stack([d[1] for d in draws], 1)
             matrix = torch.eye(3).expand(steps, len(generators), self.looks, 3, 3)
+            now = whole
             for i, part in enumerate(moving):
                 if isinstance(part, Crop):
-                    matrix = matrix @ _crop(part, z[..., i, :], whole)
+                    means = torch.linspace(part.start, part.end, total or steps)[begun : begun + steps]
+                    matrix = matrix @ _crop(part, z[..., i, :], now, means)
+                    now = self.out or now
                 else:
-                    matrix = matrix @ _matrix(part, u[..., i, :2], whole)
+                    matrix = matrix @ _matrix(part, u[..., i, :2], now)
             self.grids = matrix[..., :2, :].flatten(1, 2)  # (steps, B * looks, 2, 3)
             if len(moving) == 1 and isinstance(moving[0], Jitter):  # whole pixels: nothing to resample
                 pixels = self.grids[..., 2] * torch.tensor([whole[1], whole[0]]) / 2  # columns, rows
@@ -73,6 +80,8 @@ class Transforms:
             shape = [*x.shape[:2], *(self.out or x.shape[2:])]
             grid = F.affine_grid(self.grids[step].to(x.device), shape, align_corners=False)
             x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+        if self.pad and self.out is None:
+            x = F.pad(x, [-self.pad] * 4)
         if self.noises:
             x = x + self._noise(x)
         return x
@@ -134,11 +143,10 @@ def _draw(shape: tuple[int, ...], g: torch.Generator, *, normal: bool) -> tuple[
     return u, torch.randn(shape, generator=g) if normal else torch.zeros(shape)
 
 
-def _crop(part: Crop, z: Tensor, size: Sides) -> Tensor:
-    """Sampling matrices of crops for normal numbers z (steps, ..., 3): share of the shorter side, centre x, y."""
-    shape = (-1, *[1] * (z.ndim - 2))
-    mean = torch.linspace(part.start, part.end, len(z)).view(shape) if len(z) > 1 else part.start
-    share = (mean + part.spread * z[..., 0]).clamp(0.05, 1)
+def _crop(part: Crop, z: Tensor, size: Sides, means: Tensor) -> Tensor:
+    """Sampling matrices of crops for normal numbers z (steps, ..., 3): share of the shorter side, whose means are
+    (steps,), and centre x, y."""
+    share = (means.view(-1, *[1] * (z.ndim - 2)) + part.spread * z[..., 0]).clamp(0.05, 1)
     matrix = torch.eye(3).repeat(*z.shape[:-1], 1, 1)
     shorter = min(size)
     matrix[..., 0, 0], matrix[..., 1, 1] = share * shorter / size[1], share * shorter / size[0]

@@ -29,7 +29,8 @@ def cli() -> None:
 
     NET is a network: tiny-vgg16 ships with the package, `filterscope models` lists the others.
     TARGET is LAYER (16 units), LAYER:3,7,0-15, LAYER:* (all), LAYER:goldfish (a class),
-    or LAYER:30@14,14 (one neuron, row and column).
+    or LAYER:30@14,14 (one neuron, row and column; drawn without the transforms that move
+    the picture: no jitter, padding, zoom, rotation or crops).
     """
 
 

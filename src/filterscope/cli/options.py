@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-RECIPES = "sharp, natural, distill, maco, or the blog's stages: naive, linear, lp, tv (= blog)."
+RECIPES = (
+    "sharp, natural, distill (lucid's defaults), maco, or the blog's stages: naive, linear, lp, tv (= blog)."
+)
 OWN_SIZE = "the network's own, at least 128 where that is 64 or more"
 USUAL_SIZE = (
     "128, of maco 512; the network's own for the blog's stages, and where it is below 64 or the only one"

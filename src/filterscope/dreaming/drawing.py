@@ -19,7 +19,7 @@ from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import to_bytes, verdict
 from filterscope.networks.network import Network
-from filterscope.objective import Direction, Objective, roles
+from filterscope.objective import Direction, Objective, may_be_dead, roles
 from filterscope.pictures.picture import Picture, Scores
 from filterscope.pictures.reading import Photograph
 from filterscope.progress import OnStep, Step
@@ -61,7 +61,14 @@ def draw_from(
             on_step(Step(step, recipe.steps, goal, float(activations.mean()), step, activations, images))
 
     ascent = ascend(
-        prepared, [goal], recipe, size=sides, smallest=smallest, seed=seed, photographs=known, on_step=report
+        prepared,
+        [goal],
+        recipe.carried_out_for(goal),
+        size=sides,
+        smallest=smallest,
+        seed=seed,
+        photographs=known,
+        on_step=report,
     )
     curve = ascent.curves[0]
     image = to_bytes(ascent.pixels, recipe.output)[0]
@@ -75,7 +82,12 @@ def draw_from(
         recipe=recipe,
         seed=seed,
         scores=scores,
-        status=verdict(scores if scores.excitation is None else _plain(scores), curve, None),
+        status=verdict(
+            scores if scores.excitation is None else _plain(scores),
+            curve,
+            None,
+            may_be_dead=may_be_dead(goal),
+        ),
         curve=curve,
         class_name=net.class_name(goal),
         weights_sha256=net.weights.sha256,

@@ -36,13 +36,15 @@ class Measurer:
     """Measures 8-bit pictures of objectives that listen to the same layers.
 
     `prepared` is in float32, whole, and has the layer's softmax. `natural_best` holds each target's largest
-    activation on natural images, where these are known; `layer_best` that of every unit of the targets' layer.
+    activation on natural images, where these are known; `layer_best` that of every unit of the targets' layer, and
+    `layer_peak` each one's largest value at any place, by which neurons are measured.
     """
 
     prepared: Prepared
     targets: Sequence[Objective]
     natural_best: Sequence[float | None]
     layer_best: Tensor | None = None
+    layer_peak: Tensor | None = None
 
     @classmethod
     def of(
@@ -54,12 +56,14 @@ class Measurer:
         device: torch.device,
     ) -> Measurer:
         """For targets of a network; every unit of a layer is looked at where natural activations are known."""
-        layer_best = None
+        known = None
         if any(best is not None for best in natural) and len(targets[0].layers) == 1:
             known = recall(net, targets[0].layers[0])
-            layer_best = None if known is None else torch.from_numpy(known.best).to(device)
-        prepared = prepare(net, targets, device=device, softmax=True, narrow=layer_best is None)
-        return cls(prepared, targets, natural, layer_best)
+        prepared = prepare(net, targets, device=device, softmax=True, narrow=known is None)
+        if known is None:
+            return cls(prepared, targets, natural)
+        best, peak = (torch.from_numpy(values).to(device) for values in (known.best, known.peak))
+        return cls(prepared, targets, natural, best, peak)
 
     def taps(self, images: np.ndarray) -> dict[str, Taps]:
         """What the network says of 8-bit pictures (B, H, W, C)."""
@@ -82,19 +86,23 @@ class Measurer:
 
     def top_units(self, taps: dict[str, Taps]) -> list[bool | None]:
         """Whether each picture excites its own unit more than any other of the layer, each unit relative to its
-        best natural image; a class, whose values are all on one scale, by its value itself."""
-        best = self.layer_best
-        if best is None:
-            return [None] * len(self.targets)
-        (found,) = taps.values()
+        best natural image, a neuron to the largest value at any place of one; a class, whose values are all on one
+        scale, by its value itself. None where natural activations are needed and not known."""
         tops: list[bool | None] = []
         for i, goal in enumerate(self.targets):
-            if not isinstance(goal, Target):
+            found = taps[goal.layer] if isinstance(goal, Target) and len(taps) == 1 else None
+            if found is None or not isinstance(goal, Target):
                 tops.append(None)
                 continue
-            values = _units_of(found.output[i], goal)
-            ratios = values if found.softmax is not None else torch.where(best > 0, values / best, -torch.inf)
-            tops.append(bool(ratios[goal.unit] >= ratios.max()))
+            best = self.layer_peak if goal.at else self.layer_best
+            if found.softmax is not None:
+                values = _units_of(found.output[i], goal)
+            elif best is not None:
+                values = torch.where(best > 0, _units_of(found.output[i], goal) / best, -torch.inf)
+            else:
+                tops.append(None)
+                continue
+            tops.append(bool(values[goal.unit] >= values.max()))
         return tops
 
     def scores(self, images: np.ndarray, start: np.ndarray) -> list[Scores]:
@@ -122,11 +130,16 @@ def _units_of(values: Tensor, goal: Target) -> Tensor:
     return values.float()[:, goal.at[0], goal.at[1]]
 
 
-def verdict(scores: Scores, curve: Sequence[float], natural_best: float | None) -> Status:
+def verdict(
+    scores: Scores, curve: Sequence[float], natural_best: float | None, *, may_be_dead: bool = True
+) -> Status:
     """`dead`: nothing excites the unit, no natural image and no step of the ascent; `no-gain`: the picture
-    excites it no more than the best natural image does or, where none is known, than the noise at the start."""
+    excites it no more than the best natural image does or, where none is known, than the noise at the start.
+
+    Only what `may_be_dead` (see objective.py) is called so: what was to be silent has no gain where it was before.
+    """
     lives = scores.activation != 0 or any(value != 0 for value in curve) or bool(natural_best)
-    if not lives:
+    if not lives and may_be_dead:
         return "dead"
     if scores.excitation is not None:
         return "ok" if scores.excitation >= 1 else "no-gain"

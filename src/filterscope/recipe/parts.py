@@ -104,7 +104,11 @@ Regularizer = Annotated[LpNorm | TotalVariation | NaturalSpectrum, Field(discrim
 
 
 class Pad(Part):
-    """Mid-grey pixels around the picture, so that shifts and rotations bring in no dark edge."""
+    """Mid-grey pixels around the picture while it is moved; then its own size is cropped from the middle.
+
+    So shifts and rotations bring in grey, not the picture's reflection, and the network sees the picture's size, as in
+    Olah et al. 2017 ("cropping the padding"). Pads come first of the transforms; alone one does nothing.
+    """
 
     kind: Literal["pad"] = "pad"
     pixels: int = Field(ge=0)
@@ -133,11 +137,11 @@ class Rotate(Part):
 
 
 class Crop(Part):
-    """`count` random square crops a step, each resized to the network's own size.
+    """`count` random square crops a step, each resized to the network's own size; padding is not cropped away then.
 
     A crop's side, as a share of the picture's, is normal with a mean that goes from `start` to `end` over the
-    steps and standard deviation `spread`, at least 0.05 and at most 1; its centre is normal about the picture's
-    with standard deviation `center`. Fel et al. 2023, as published in Xplique.
+    steps of all stages and standard deviation `spread`, at least 0.05 and at most 1; its centre is normal about
+    the picture's with standard deviation `center`. Fel et al. 2023, as published in Xplique.
     """
 
     kind: Literal["crop"] = "crop"
@@ -149,7 +153,8 @@ class Crop(Part):
 
 
 class Noise(Part):
-    """Normal noise of standard deviation `sd` plus uniform noise of width `uniform`, in pixel values."""
+    """Normal noise of standard deviation `sd` plus uniform noise of width `uniform`, in pixel values; it comes last
+    of the transforms, after what moves the picture."""
 
     kind: Literal["noise"] = "noise"
     sd: float = Field(ge=0)

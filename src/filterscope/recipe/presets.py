@@ -33,6 +33,8 @@ PRESETS: dict[str, Recipe] = {
         Recipe(name="linear", **_BLOG),
         Recipe(name="lp", regularizers=(LpNorm(),), **_BLOG),
         Recipe(name="tv", regularizers=(LpNorm(), TotalVariation()), **_BLOG),
+        # the defaults of lucid, the library of Olah et al. 2017. Its jitter(8) and jitter(4) crop 8 and 4 pixels away,
+        # which is a shift by up to 4 and 2 either way; the padding is cropped away at the end, as the article has it.
         Recipe(
             name="distill",
             steps=512,
@@ -40,10 +42,10 @@ PRESETS: dict[str, Recipe] = {
             optimizer=Optimizer(lr=0.05),
             transforms=(
                 Pad(pixels=12),
-                Jitter(pixels=8),
+                Jitter(pixels=4),
                 Scale(low=0.9, high=1.1),
                 Rotate(degrees=10),
-                Jitter(pixels=4),
+                Jitter(pixels=2),
             ),
         ),
         Recipe(

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from filterscope.objective import has_place
 from filterscope.recipe.parts import (
     Crop,
     Facets,
     Fourier,
     Image,
+    Noise,
     Optimizer,
+    Pad,
     Part,
     Regularizer,
     Stage,
     Transform,
 )
+from filterscope.target import Algebra
 
 
 class Recipe(Part):
@@ -31,6 +35,8 @@ class Recipe(Part):
         to step, so that memory does not grow with the picture. None looks at all of a picture at once.
     gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "local" by the geometric
         mean of that and of the one around each place, so that quiet places move too; "plain" leaves it.
+    transforms: what is done to the picture before each look: pads, then in their order whatever moves it, then noise.
+    stages: sizes one after the other, the last of them the full one.
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
     size: side of the picture in pixels (of a photograph the longer one). None takes `usual_size` or, where that
@@ -55,6 +61,23 @@ class Recipe(Part):
     facets: Facets | None = None
     output: Literal["standardize", "values"] = "values"
 
+    @field_validator("transforms")
+    @classmethod
+    def _ordered(cls, parts: tuple[Transform, ...]) -> tuple[Transform, ...]:
+        places = [0 if isinstance(part, Pad) else 2 if isinstance(part, Noise) else 1 for part in parts]
+        if places != sorted(places):
+            raise ValueError(
+                "must have pads first and noise last; what moves the picture is done between, in order"
+            )
+        return parts
+
+    @field_validator("stages")
+    @classmethod
+    def _whole_at_last(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if stages[-1].scale != 1:
+            raise ValueError("must end at the full size: the last stage's scale is 1")
+        return stages
+
     @property
     def looks(self) -> int:
         """How many times a picture is looked at in each step."""
@@ -62,6 +85,15 @@ class Recipe(Part):
         for part in self.transforms:
             looks *= part.count if isinstance(part, Crop) else 1
         return looks
+
+    def carried_out_for(self, goal: Algebra) -> Recipe:
+        """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the
+        picture (jitter, pad, scale, rotate, crop), since a neuron looks at one place of it. Noise stays."""
+        if not has_place(goal):
+            return self
+        return self.model_copy(
+            update={"transforms": tuple(part for part in self.transforms if isinstance(part, Noise))}
+        )
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted keys set: {"optimizer.lr": 0.1, "regularizers.lp_norm.p": "inf"}.

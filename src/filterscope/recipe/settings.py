@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import (
@@ -164,7 +164,7 @@ def _explain(error: ValidationError, data: Any) -> str:
     """The first thing that is wrong, by the key that --set takes."""
     first = error.errors(include_url=False)[0]
     key, kinds, part = _where(first["loc"], data)
-    got = f"(got {first['input']!r})"
+    got = f"(got {_short(first['input'])})"
     if first["type"] == "extra_forbidden":
         name = key.rpartition(".")[2]
         return f"a recipe has no setting {key!r}{did_you_mean(name, part.model_fields)}"
@@ -197,3 +197,12 @@ def _where(loc: Sequence[str | int], data: Any) -> tuple[str, tuple[type[Part], 
             node = None if missing else node[step]  # type: ignore[index]
             part = _PARTS.get(str(step), part)
     return ".".join(key), _FIELDS.get(key[0] if key else "", ()), part
+
+
+def _short(value: Any) -> str:
+    """A value in a message; of parts their kinds or scales, which is what their order is judged by."""
+    if not isinstance(value, list | tuple) or not value:
+        return repr(value)
+    data = [part.model_dump() if isinstance(part, BaseModel) else part for part in value]
+    named = [part.get("kind", part.get("scale")) if isinstance(part, dict) else part for part in data]
+    return ", ".join(f"{name:g}" if isinstance(name, float) else str(name) for name in named)
