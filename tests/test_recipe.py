@@ -244,6 +244,7 @@ def test_pixels_of_a_recipe_of_ours(key):
     assert get_recipe("sharp").changed({key: "pixels"}).image == Pixels(bounded=True, decorrelate=True)
     assert get_recipe("blog").changed(other).changed({key: "pixels"}).image == Pixels()
     assert get_recipe("sharp").changed({key: "pixels", "feed": "raw"}).image == Pixels()
+    assert get_recipe("sharp").changed({key: "pixels", "start": "photograph"}).image == Pixels()
 
 
 def test_decorrelated_pixels_are_bounded():

@@ -49,10 +49,10 @@ def apply_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def _rank(key: str) -> tuple[bool, int, bool]:
-    """What takes others' values away is set before them, in whatever order they were given: the feed, which says what
-    pixels begin as; wholes before their parts; an optimiser's name and a part's kind before their settings."""
+    """What takes others' values away is set before them, in whatever order they were given: feed and start, which
+    say what pixels begin as; wholes before their parts; an optimiser's name and a part's kind before their settings."""
     *path, last = key.split(".")
-    return (key != "feed", len(path), last not in ("kind", "name"))
+    return (key not in ("feed", "start"), len(path), last not in ("kind", "name"))
 
 
 def parse_settings(texts: tuple[str, ...] | list[str]) -> dict[str, Any]:
@@ -109,34 +109,35 @@ def _assign(data: dict[str, Any], key: str, value: Any, recipe: str) -> None:
             near = did_you_mean(key, setting_keys(data))
             raise RecipeError(f"recipe {recipe!r} has no setting {key!r}{near} (known: {', '.join(data)})")
         if final:
-            _put(place, index, value, data["feed"])
+            _put(place, index, value, data["feed"] == "network" and data["start"] == "noise")
         else:
             if index == "facets" and place[index] is None:
                 place[index] = Facets().model_dump()  # facets.count=3 where there were none
             place = place[index]
 
 
-def _put(place: Any, index: Any, value: Any, feed: Any) -> None:
+def _put(place: Any, index: Any, value: Any, ours: bool) -> None:
     """Set a value; another kind of image, regularizer or transform begins at its own defaults."""
     if index == "kind" and place.get("kind", value) != value:
         place.clear()
-        place.update(_defaults(value, feed))
+        place.update(_defaults(value, ours))
         return
     if index == "name" and "options" in place and value != place["name"]:
         place["options"] = {}  # of another optimiser
     old = place.get(index) if isinstance(place, dict) else place[index]
     if isinstance(value, str) and isinstance(old, dict) and "kind" in old:
-        value = _defaults(value, feed)  # image=pixels
+        value = _defaults(value, ours)  # image=pixels
     place[index] = value
 
 
-def _defaults(kind: Any, feed: Any) -> dict[str, Any]:
+def _defaults(kind: Any, ours: bool) -> dict[str, Any]:
     """A part of that kind at its defaults, or the kind alone where there is none or it has values to be given.
 
-    Pixels are bounded and of decorrelated colour, unless fed as the blog fed them: a rate that suits another canvas
+    Pixels are bounded and of decorrelated colour, unless fed as the blog fed them or begun from a
+    photograph (where they are neither): a rate that suits another canvas
     would hardly move values of 0 to 255.
     """
-    if kind == "pixels" and feed == "network":
+    if kind == "pixels" and ours:
         return Pixels(bounded=True, decorrelate=True).model_dump(mode="json")
     found = _KINDS.get(kind) if isinstance(kind, str) else None
     try:
