@@ -119,7 +119,7 @@ def drawn(net: Network, plan: Plan, recipe: Recipe) -> tuple[list[float], float]
     now = now_of(plan)
     began = now()
     targets = [Target(plan["layer"], unit) for unit in plan["units"]]
-    pictures = list(draw(net, targets, recipe, precision=plan["precision"]))
+    pictures = list(draw(net, targets, recipe, precision=plan["precision"], attempt=plan.get("attempt")))
     return [p.scores.activation for p in pictures], now() - began
 
 

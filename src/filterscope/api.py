@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from filterscope.ascent.batch import choose_batch
+from filterscope.ascent.device import FreedMemory
 from filterscope.ascent.loop import Ascent, ascend
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, precision_for, prepare
@@ -137,17 +138,8 @@ def draw(
     place = choose_device(device)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
     facets = recipe.facets.count if recipe.facets else 1
-    chunks: list[tuple[list[Objective], torch.dtype]] = []
-    for (layers, _), same in groupby(targets, key=lambda t: (t.layers, has_place(t))):
-        group, size = list(same), sizes[layers]
-        dtype = precision_for(net, group[:1], precision, place)
-        count = batch or choose_batch(
-            net, group, recipe.carried_out_for(group[0]), size=size, dtype=dtype, device=place
-        )
-        together = max(1, count // facets)
-        chunks += [(group[i : i + together], dtype) for i in range(0, len(group), together)]
-    total, done = len(targets) * facets * recipe.steps, 0
-    for chunk, dtype in chunks:
+    total, done, freed = len(targets) * facets * recipe.steps, 0, FreedMemory()
+    for chunk, dtype in _chunks(net, targets, recipe, sizes, precision, place, batch):
         drawn = [(target, facet) for target in chunk for facet in range(facets)]
 
         def report(
@@ -169,6 +161,29 @@ def draw(
         pictures = _draw_chunk(climb, drawn, attempt, report)
         yield from pictures if jury is None else jury.judged(net, list(pictures))
         done += len(drawn) * recipe.steps
+        freed.hand_back()
+
+
+def _chunks(
+    net: Network,
+    targets: Sequence[Objective],
+    recipe: Recipe,
+    sizes: Mapping[tuple[str, ...], int],
+    precision: str,
+    device: torch.device,
+    batch: int | None,
+) -> list[tuple[list[Objective], torch.dtype]]:
+    """The targets by what is drawn together, each with the network's number type."""
+    chunks: list[tuple[list[Objective], torch.dtype]] = []
+    facets = recipe.facets.count if recipe.facets else 1
+    for (layers, _), same in groupby(targets, key=lambda t: (t.layers, has_place(t))):
+        group = list(same)
+        dtype = precision_for(net, group[:1], precision, device)
+        own = recipe.carried_out_for(group[0])
+        count = batch or choose_batch(net, group, own, size=sizes[layers], dtype=dtype, device=device)
+        together = max(1, count // facets)
+        chunks += [(group[i : i + together], dtype) for i in range(0, len(group), together)]
+    return chunks
 
 
 def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> int:

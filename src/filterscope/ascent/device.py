@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,13 +60,48 @@ def keep_freed_memory() -> bool:
     `block5_conv3` took 0.052 s a step with that and 0.035 s without. It is what the variables
     MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ do from outside; see mallopt(3).
     """
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+    glibc = _glibc()
+    if glibc is None:
         return False
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    kept = mallopt(trim_threshold, 2**31 - 1)
+    kept = glibc.mallopt(trim_threshold, 2**31 - 1)
     # older versions of glibc take no more than 32 MiB
-    return bool(kept and (mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)))
+    return bool(kept and (glibc.mallopt(mmap_threshold, 2**30) or glibc.mallopt(mmap_threshold, 2**25)))
+
+
+class FreedMemory:
+    """What a process keeps of freed memory, handed back to the system where it has grown since the first batch: blocks of
+    many sizes leave gaps that nothing fits into. Once in many batches, so that it costs next to nothing."""
+
+    GROWTH = 1.1
+
+    def __init__(self) -> None:
+        self.first = 0
+
+    def hand_back(self) -> bool:
+        """After each batch; whether memory was handed back."""
+        glibc, now = _glibc(), _resident()
+        if glibc is None or not now:
+            return False
+        self.first = self.first or now
+        return now > self.GROWTH * self.first and bool(glibc.malloc_trim(0))
+
+
+@functools.cache
+def _glibc() -> Any:
+    """The C library where it is glibc, None elsewhere."""
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return None
+    try:
+        library = ctypes.CDLL(None)
+        return library if library.mallopt and library.malloc_trim else None
+    except (OSError, AttributeError):
+        return None
+
+
+def _resident() -> int:
+    """Pages of memory that the process has; 0 where that is not told."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
