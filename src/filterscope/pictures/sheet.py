@@ -19,10 +19,9 @@ GAP = 6
 APART = 18  # more between groups of columns
 BACKGROUND = (255, 255, 255)
 SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
-_LABEL = re.compile(
-    r"(.*?)((?: @\d+,\d+)?(?: ~\d+)?)((?: \((?:no gain|dead)\))?)", re.DOTALL
-)  # see Picture.label
 WIDEST = 4096  # ...but where the whole sheet would be wider than this
+# name, place and facet, verdict: see Picture.label
+_LABEL = re.compile(r"(.*?)((?: @\d+,\d+)?(?: ~\d+)?)((?: \((?:no gain|dead)\))?)", re.DOTALL)
 
 
 @dataclass(frozen=True)
