@@ -74,6 +74,23 @@ def test_what_cannot_be_captured_runs(monkeypatch, caplog):
     assert torch.equal(run(torch.ones(2, requires_grad=True))[0], torch.full((2,), 2.0))
 
 
+def test_the_module_itself_is_not_replayed(monkeypatch):
+    """torch would make of a module's own forward the replay: what is captured is a function that calls it."""
+    captured = []
+
+    def capture_it(run, sample):
+        captured.append(run)
+        return run
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture_it)
+    module = torch.nn.Identity()
+    run, x = Captured(module), torch.ones(2, requires_grad=True)
+    run._capture(x)
+    assert not isinstance(captured[0], torch.nn.Module)
+    assert torch.equal(captured[0](x), x)
+    assert run.replays[x.shape] is captured[0]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_a_gpu(tiny):
     """Replayed steps give the values and gradients that the network gives."""
