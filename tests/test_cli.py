@@ -542,6 +542,8 @@ def test_a_real_ctrl_c(tmp_path):
     process = started(
         "show", "tiny-vgg16", "block2_conv1:*", "--recipe", "blog", "--steps", "20", "--size", "32", "--out", str(tmp_path),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # whoever runs the tests in the background may have switched Ctrl-C off for all below
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.png"))) < 3 and process.poll() is None and time.monotonic() < deadline:
