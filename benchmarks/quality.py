@@ -190,6 +190,9 @@ def run(args: argparse.Namespace) -> None:
         scorer = open_job(name, vgg16_weights=args.vgg16_weights, images=args.images)
         if args.layers:
             scorer = replace(scorer, best={n: best for n, best in scorer.best.items() if n in args.layers})
+        if not scorer.best:
+            print(f"{name} is left out: it has none of the layers {', '.join(args.layers)}", file=sys.stderr)
+            continue
         classes = [layer for layer in scorer.best if scorer.is_class(layer)]
         judge = Judge.of(other, scorer.network) if other is not None and classes else None
         for program in [*args.presets, *args.peers]:

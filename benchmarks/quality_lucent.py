@@ -3,7 +3,6 @@ interpreter, with a plan (quality_plan). The network's layers are modules of the
 listens to; the first module turns lucent's input (0 to 1, minus ImageNet's mean, over its std) into the network's.
 """
 
-import contextlib
 from collections import OrderedDict
 
 import numpy as np
@@ -11,12 +10,9 @@ import torch
 from torch import nn
 
 from quality_plan import check, draw_all, read
+from torchvision_cpu import torchvision_operators
 
-# torchvision has no build for a CPU-only torch; it imports once the two operators of its binary are known
-_operators = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
-    with contextlib.suppress(RuntimeError):  # a torchvision with its binary has defined it
-        _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+torchvision_operators()
 
 from lucent.optvis import render  # noqa: E402
 

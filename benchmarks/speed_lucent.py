@@ -3,20 +3,15 @@ time; run by speed.py in its own interpreter, with a plan (speed_plan). With "fi
 (128 px, 512 steps; it shows the network 224 px) and leaves them as an array of 8-bit values.
 """
 
-import contextlib
-
 import numpy as np
 import torch
 from safetensors.numpy import load_file
 from torch import nn
 
 from speed_plan import Clock, convolutions, random_vgg16, read, say
+from torchvision_cpu import torchvision_operators
 
-# torchvision has no build for a CPU-only torch; it imports once the two operators of its binary are known
-_operators = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
-    with contextlib.suppress(RuntimeError):  # a torchvision with its binary has defined it
-        _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+torchvision_operators()
 
 import torchvision  # noqa: E402
 from lucent.optvis import param, render  # noqa: E402

@@ -11,10 +11,8 @@ import torch
 from speed_plan import now_of
 
 SIDE = 2048
-ONES = (
-    (512, 28),
-    (1024, 32),
-)  # channels and side of maps whose convolution with 1 x 1 kernels is a matrix product
+# channels and side of maps whose convolution with 1 x 1 kernels is a matrix product
+ONES = ((512, 28), (1024, 32))
 
 
 def seconds(function: Callable[[], object], now: Callable[[], float], budget: float = 0.7) -> float:

@@ -111,6 +111,24 @@ def tiny():
     return open_network("tiny-vgg16")
 
 
+@pytest.fixture
+def trapped(tiny, monkeypatch) -> list[tuple[int, float]]:
+    """Every first climb of block2_conv1:3 ends in grey, so that it is begun anew; of each climb its attempt and rate."""
+    from filterscope import api
+
+    ascend, climbs = api.ascend, []
+
+    def trapping(prepared, goals, recipe, **settings):
+        climbs.append((settings["attempt"], recipe.optimizer.lr))
+        found = ascend(prepared, goals, recipe, **settings)
+        if settings["attempt"] == 0:
+            found.pixels[goals.index(tiny.targets("block2_conv1:3")[0])] = 127.0
+        return found
+
+    monkeypatch.setattr(api, "ascend", trapping)
+    return climbs
+
+
 @pytest.fixture(scope="session")
 def vgg16(real_weights: Path):
     """Keras' VGG16 with the real weights of its first three blocks."""

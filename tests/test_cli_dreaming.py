@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import filterscope as fs
-from filterscope import api
 from filterscope.cli import main
 from filterscope.errors import OutputError
 from filterscope.pictures.png import read_metadata
@@ -97,18 +96,8 @@ def test_show_frames(tmp_path):
             assert film.size == (16, 16 + 24)
 
 
-def test_show_frames_of_a_restart(tmp_path, tiny, monkeypatch):
+def test_show_frames_of_a_restart(tmp_path, trapped):
     """The animation shows the climb that gave the picture, not the one that failed before it."""
-    ascend, told = api.ascend, []
-
-    def trapped(prepared, goals, recipe, **settings):
-        told.append(settings["attempt"])
-        found = ascend(prepared, goals, recipe, **settings)
-        if settings["attempt"] == 0:
-            found.pixels[goals.index(tiny.targets("block2_conv1:3")[0])] = 127.0
-        return found
-
-    monkeypatch.setattr(api, "ascend", trapped)
     options = [
         "--size",
         "32",
@@ -123,7 +112,7 @@ def test_show_frames_of_a_restart(tmp_path, tiny, monkeypatch):
         "-q",
     ]
     assert main(["show", "tiny-vgg16", "block2_conv1:3,4", *options]) == 0
-    assert told == [0, 1, 1]
+    assert [attempt for attempt, _ in trapped] == [0, 1, 1]
     picture = np.asarray(Image.open(tmp_path / "block2_conv1-0003.png").convert("RGB")).astype(int)
     with Image.open(tmp_path / "block2_conv1-0003.gif") as film:
         assert film.n_frames == 3

@@ -137,7 +137,7 @@ def draw(
     jury = None if judge is None else Judge(judge)
     place = choose_device(device)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
-    facets = recipe.facets.count if recipe.facets else 1
+    facets = recipe.facet_count
     total, done, freed = len(targets) * facets * recipe.steps, 0, FreedMemory()
     for chunk, dtype in _chunks(net, targets, recipe, sizes, precision, place, batch):
         drawn = [(target, facet) for target in chunk for facet in range(facets)]
@@ -175,13 +175,12 @@ def _chunks(
 ) -> list[tuple[list[Objective], torch.dtype]]:
     """The targets by what is drawn together, each with the network's number type."""
     chunks: list[tuple[list[Objective], torch.dtype]] = []
-    facets = recipe.facets.count if recipe.facets else 1
     for (layers, _), same in groupby(targets, key=lambda t: (t.layers, has_place(t))):
         group = list(same)
         dtype = precision_for(net, group[:1], precision, device)
         own = recipe.carried_out_for(group[0])
         count = batch or choose_batch(net, group, own, size=sizes[layers], dtype=dtype, device=device)
-        together = max(1, count // facets)
+        together = max(1, count // recipe.facet_count)
         chunks += [(group[i : i + together], dtype) for i in range(0, len(group), together)]
     return chunks
 

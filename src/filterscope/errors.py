@@ -81,9 +81,8 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("Too small.\\nTraceback follows"))
     'Too small'
     """
-    told = (
-        error.args[0] if isinstance(error, KeyError) and error.args else error
-    )  # a KeyError quotes its text
+    quotes = isinstance(error, KeyError) and error.args  # a KeyError's own text is in quotes
+    told = error.args[0] if quotes else error
     return (str(told).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 

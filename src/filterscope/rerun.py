@@ -101,7 +101,7 @@ def draw_again(
         name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
         precision, batch = str(told["precision"]), max(1, min(int(told["batch"]), 64))
         attempt = max(0, min(int(told.get("attempt", 0)), len(RESTARTS)))
-        facet, facets = int(told.get("facet", 0)), recipe.facets.count if recipe.facets else 1
+        facet, facets = int(told.get("facet", 0)), recipe.facet_count
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
     network = _opened(told, name, Path(path), net, weights)

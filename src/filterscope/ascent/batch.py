@@ -54,7 +54,7 @@ def choose_batch(
     in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
     """
     usual = max(1, batch_size(size, device) // recipe.looks)
-    steps = recipe.steps * (recipe.facets.count if recipe.facets else 1)
+    steps = recipe.steps * recipe.facet_count
     if len(goals) * steps < LONG or len(goals) < 2 * usual or recipe.looks > 1:
         return usual
     place, key = _kept_in(), _key(network, goals[0].layers, size, dtype, device)

@@ -85,14 +85,8 @@ def ascend(
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
         seen = window_shape(sides, recipe.tile)
         transforms = Transforms(
-            recipe.transforms,
-            generators,
-            count,
-            seen,
-            prepared.input.size,
-            begun=len(trace),
-            total=recipe.steps,
-        )
+            recipe.transforms, generators, count, seen, prepared.input.size, begun=len(trace), total=recipe.steps
+        )  # fmt: skip
         placed = repeated([_placed(g, sides[0] / whole[0], sides[1] / whole[1]) for g in goals], recipe)
         beside = Beside(prepared, goals, known, sides, recipe, raw=raw)
         shifts = _shifts(seed, len(trace), count)

@@ -6,6 +6,8 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -67,7 +69,7 @@ def prepare(
     device = device or torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()
-    layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
+    layers = _layers_of(goals)
     heard = [name for name in layers if name != features] + ([features] if features else [])
     parts = network.parts(heard, softmax=softmax)
     own = expanded(parts.graph)
@@ -82,11 +84,8 @@ def prepare(
     graph = fused(graph)
     graph.delete_all_unused_submodules()
     _say_once(network, heard, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
-    for done in (
-        own,
-        graph,
-    ):  # a graph and its module know one another: without this weights outlive their use
-        done.graph.owning_module = None
+    # a graph and its module know one another: left so, the weights would outlive their use
+    own.graph.owning_module = graph.graph.owning_module = None
     ready = Parts(graph, heard, parts.with_softmax)
     return Prepared(network, ready.eval(), units, dtype, device)
 
@@ -111,7 +110,20 @@ def precision_for(
 def why_not_in(
     network: Network, goals: Sequence[Objective], dtype: torch.dtype, device: torch.device
 ) -> str | None:
-    """Why a network's own code does not run in a number type, None where it does."""
+    """Why a network's own code does not run in a number type, None where it does; tried once for the same layers."""
+    known = _tried.setdefault(network.graph, {})
+    key = (*_layers_of(goals), dtype, device.type)
+    if key not in known:
+        known[key] = _complaint(network, goals, dtype, device)
+    return known[key]
+
+
+_tried: WeakKeyDictionary[fx.GraphModule, dict[tuple[Any, ...], str | None]] = WeakKeyDictionary()
+
+
+def _complaint(
+    network: Network, goals: Sequence[Objective], dtype: torch.dtype, device: torch.device
+) -> str | None:
     if not _has_own_code(network, goals):
         return None
     side = network.input.size
@@ -124,9 +136,14 @@ def why_not_in(
     return None
 
 
+def _layers_of(goals: Sequence[Objective]) -> list[str]:
+    """The layers that the goals listen to, each once."""
+    return list(dict.fromkeys(name for goal in goals for name in goal.layers))
+
+
 def _has_own_code(network: Network, goals: Sequence[Objective]) -> bool:
     """Whether more than modules is called: functions and methods, or a whole network that is not traced."""
-    graph = network.parts(list(dict.fromkeys(name for goal in goals for name in goal.layers))).graph
+    graph = network.parts(_layers_of(goals)).graph
     called = [n for n in graph.graph.nodes if n.op in ("call_function", "call_method")]
     return bool(called) or is_untraced(graph)
 

@@ -117,7 +117,7 @@ def layer_entries(
     """
     known = {row["name"]: row for row in told["layers"]} if told else {}
     folders = folder_names(network.layers)
-    facets = recipe.facets.count if recipe.facets else 1
+    facets = recipe.facet_count
     rows = []
     for name, layer in network.layers.items():
         if name in known:

@@ -77,7 +77,7 @@ class Painter:
         return time.perf_counter() - begun
 
     def _paint(self, chunk: Chunk) -> tuple[list[Row], dict[str, bytes]]:
-        facets = self.recipe.facets.count if self.recipe.facets else 1
+        facets = self.recipe.facet_count
         pictures = list(
             draw(
                 self.network, chunk.targets, self.recipe, seed=chunk.seed, precision=self.precision,

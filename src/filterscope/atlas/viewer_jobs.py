@@ -344,7 +344,7 @@ def _bounded(recipe: Recipe) -> Recipe:
 def _together(recipe: Recipe) -> int:
     """How many pictures go through the network at once."""
     crops = sum(t.count for t in recipe.transforms if t.kind == "crop")
-    return (recipe.facets.count if recipe.facets else 1) * max(1, crops)
+    return recipe.facet_count * max(1, crops)
 
 
 def _short(value: Any) -> str:

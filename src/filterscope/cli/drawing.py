@@ -84,7 +84,7 @@ def show(
     jury = None if judge is None else open_network(judge, weights=judge_weights)
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
-    count = len(wanted) * (recipe.facets.count if recipe.facets else 1)
+    count = len(wanted) * recipe.facet_count
     pictures: list[Picture] = []
     recorder = Recorder(frames, recipe) if frames else None
     began = time.time()

@@ -61,15 +61,9 @@ def draw_from(
             on_step(Step(step, recipe.steps, goal, float(activations.mean()), step, activations, images))
 
     ascent = ascend(
-        prepared,
-        [goal],
-        recipe.carried_out_for(goal),
-        size=sides,
-        smallest=smallest,
-        seed=seed,
-        photographs=known,
+        prepared, [goal], recipe.carried_out_for(goal), size=sides, smallest=smallest, seed=seed, photographs=known,
         on_step=report,
-    )
+    )  # fmt: skip
     curve = ascent.curves[0]
     image = to_bytes(ascent.pixels, recipe.output)[0]
     start = resized(known["image"], sides) if recipe.start == "photograph" else None

@@ -79,6 +79,11 @@ class Recipe(Part):
         return stages
 
     @property
+    def facet_count(self) -> int:
+        """How many pictures of each unit are drawn."""
+        return self.facets.count if self.facets else 1
+
+    @property
     def looks(self) -> int:
         """How many times a picture is looked at in each step."""
         looks = 1
