@@ -446,6 +446,21 @@ def test_progress_counts_every_step(tiny):
     assert all(np.isfinite(s.activation) for s in steps)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_listener_is_shown_what_was_asked_for(tiny, trapped, precision):
+    """Of a picture drawn alone one value and one picture a step, at the first noise and at restarts; the curve's own."""
+    first, again = [], []
+    recipe = get_recipe("sharp", steps=40, size=16)
+    told = {"on_step": first.append, "on_restart": again.append}
+    (picture,) = draw(tiny, tiny.targets("block2_conv1:3"), recipe, precision=precision, **told)
+    assert [s.done for s in first] == list(range(1, 41))
+    assert picture.attempt == 1
+    for step in (*first, *again):
+        assert step.activations.shape == (1,)
+        assert step.images().shape == (1, 3, 16, 16)
+    assert [s.activation for s in again] == picture.curve
+
+
 def test_pictures_come_as_they_are_finished(tiny):
     """The first picture is there before the last is begun."""
     steps = []

@@ -147,6 +147,15 @@ def test_workers_that_cannot_start(cluster, memory, monkeypatch):
         make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
 
 
+@pytest.mark.parametrize("said", ["float32", "bfloat16"])
+def test_auto_is_what_the_drivers_variable_says(cluster, memory, monkeypatch, said):
+    """FILTERSCOPE_PRECISION counts where the command is given; workers, which may lack it, are told."""
+    monkeypatch.setenv("FILTERSCOPE_PRECISION", said)
+    few = {"layers": ["block1_conv1"], "recipe": get_recipe("sharp", steps=1, size=8), "precision": "auto"}
+    make_atlas("tiny-vgg16", memory, on="ray", **{**QUICK, **few})
+    assert memory.read_json("tiny-vgg16/network.json")["precision"] == said
+
+
 def job(**changes) -> ray_run.Job:
     """A job for one layer of the embedded network."""
     recipe = get_recipe().model_dump_json()

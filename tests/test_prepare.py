@@ -1,6 +1,7 @@
 """prepare.py: only the target's channels, another precision, the caller's network untouched, refusals."""
 
 import gc
+import re
 import weakref
 
 import pytest
@@ -147,14 +148,43 @@ def test_precision_by_name(precision, dtype):
 )
 def test_auto_precision(monkeypatch, capabilities, dtype):
     """auto takes bfloat16 where the processor has the instructions for it."""
+    monkeypatch.delenv("FILTERSCOPE_PRECISION", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert choose_precision("auto", CPU) == dtype
 
 
 def test_auto_precision_on_old_torch(monkeypatch):
     """A torch that cannot tell means float32."""
+    monkeypatch.delenv("FILTERSCOPE_PRECISION", raising=False)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_precision("auto", CPU) == torch.float32
+
+
+@pytest.mark.parametrize("has", [True, False])
+@pytest.mark.parametrize(
+    ("said", "dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("auto", None), ("", None)],
+)
+def test_auto_precision_by_the_variable(monkeypatch, has, said, dtype):
+    """FILTERSCOPE_PRECISION says what auto is; where it says nothing the processor decides."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has}, raising=False)
+    monkeypatch.setenv("FILTERSCOPE_PRECISION", said)
+    assert choose_precision("auto", CPU) == (dtype or (torch.bfloat16 if has else torch.float32))
+    assert choose_precision("float32", CPU) == torch.float32
+    assert choose_precision("bfloat16", CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [("float23", "; did you mean 'float32'?"), ("FLOAT32", "; did you mean 'float32'?"), ("7", "")],
+)
+def test_a_wrong_variable(monkeypatch, said, hint):
+    """Said with the list and the nearest name where it would count, and only there."""
+    monkeypatch.setenv("FILTERSCOPE_PRECISION", said)
+    told = f"FILTERSCOPE_PRECISION must be one of auto, float32, bfloat16 (got {said!r}){hint}"
+    with pytest.raises(ArgumentError, match=re.escape(told)):
+        choose_precision("auto", CPU)
+    assert choose_precision("float32", CPU) == torch.float32
 
 
 @pytest.mark.parametrize("precision", ["float16", "", "BFLOAT16", "half"])

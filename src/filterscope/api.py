@@ -14,7 +14,7 @@ import torch
 
 from filterscope.ascent.batch import choose_batch
 from filterscope.ascent.device import FreedMemory
-from filterscope.ascent.loop import Ascent, ascend
+from filterscope.ascent.loop import Ascent, ascend, of_first
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.prepare import choose_device, precision_for, prepare
 from filterscope.ascent.slopes import repeated
@@ -61,7 +61,8 @@ def visualize(
         "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
     seed: same seed, same machine, same picture.
-    precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always.
+    precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always. The variable
+        FILTERSCOPE_PRECISION says which of the two "auto" is; without it the processor decides.
     settings: recipe settings by dotted key, as {"optimizer.lr": 0.1}.
     judge: another network, as for `network` (or opened with weights of its own), that says what it sees in each
         picture (Picture.judge).
@@ -216,6 +217,9 @@ class _Climb:
         # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
         alone = len(drawn) == 1 and self.device.type == "cpu" and self.dtype == torch.float32
         goals, facets = zip(*(list(drawn) * 2 if alone else drawn), strict=True)
+        count = len(drawn)
+        if alone and on_step is not None:
+            on_step = of_first(on_step, count)
         recipe = self.recipe.carried_out_for(goals[0])  # all of a chunk have a place, or none
         if recipe.facets and (attempt or recipe.facets.count == 1):
             recipe = recipe.model_copy(update={"facets": None})  # a restart is for a unit alone
@@ -234,7 +238,6 @@ class _Climb:
             prepared, goals, recipe, size=self.size, smallest=self.smallest, seed=self.seed, attempt=attempt,
             facets=facets, on_step=on_step,
         )  # fmt: skip
-        count = len(drawn)
         return Ascent(ascent.pixels[:count], ascent.start[:count], ascent.curves[:count])
 
     def tries(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from filterscope.errors import ArgumentError, first_line
+from filterscope.errors import ArgumentError, did_you_mean, first_line
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+VARIABLE = "FILTERSCOPE_PRECISION"
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -34,12 +36,24 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The network's number type: "auto" takes bfloat16 where the processor has instructions for it."""
+    """The network's number type: "auto" is what the variable FILTERSCOPE_PRECISION says, else bfloat16 where the processor
+    has instructions for it."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r})")
     if precision == "auto":
-        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+        precision = auto_by_environment() or ("bfloat16" if _has_bfloat16(device) else "float32")
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def auto_by_environment() -> str | None:
+    """What FILTERSCOPE_PRECISION says that "auto" is; None where it is unset, empty or "auto" itself."""
+    said = os.environ.get(VARIABLE) or "auto"
+    if said not in PRECISIONS:
+        raise ArgumentError(
+            f"the variable {VARIABLE} must be one of {', '.join(PRECISIONS)} (got {said!r})"
+            f"{did_you_mean(said, PRECISIONS)}; unset it, or name a precision (--precision float32)"
+        )
+    return None if said == "auto" else said
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -110,6 +110,16 @@ def ascend(
     return Ascent(pixels, start, torch.stack(trace, 1).tolist())
 
 
+def of_first(on_step: OnStep, count: int) -> OnStep:
+    """The same listener, told of the first `count` pictures of a batch alone: what else the batch holds was asked for
+    by nobody."""
+
+    def told(step: int, activations: Tensor, images: Callable[[], Tensor]) -> None:
+        on_step(step, activations[:count], lambda: images()[:count])
+
+    return told
+
+
 def _stages(recipe: Recipe, size: tuple[int, int], smallest: int) -> tuple[list[tuple[int, int]], list[int]]:
     """The sides and the number of steps of each stage; steps add up to the recipe's."""
     total = sum(stage.share for stage in recipe.stages)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from filterscope.ascent.device import auto_by_environment
 from filterscope.ascent.prepare import choose_device, precision_for, why_not_in
 from filterscope.atlas.manifest import (
     Manifest,
@@ -119,7 +120,7 @@ def _precision(network: Network, layers: Sequence[str], order: Order, told: Mani
     if order.precision == "auto" and ray is not None:
         from filterscope.atlas.ray_run import ray_precision
 
-        found = ray_precision(ray)
+        found = auto_by_environment() or ray_precision(ray)  # the driver's variable: workers may lack it
         fits = found == "float32" or why_not_in(network, goals, torch.bfloat16, device) is None
         return found if fits else "float32"
     return str(precision_for(network, goals, order.precision, device)).removeprefix("torch.")

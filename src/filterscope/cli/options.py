@@ -198,7 +198,7 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes."),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
-                help="Of the network; auto takes bfloat16 where the processor has it.",
+                help="Of the network; auto takes what FILTERSCOPE_PRECISION says, else bfloat16 where the processor has it.",
             ),
             device_option,
         ]  # fmt: skip
