@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speed_bench import Bench
+from speed_busy import busy
 
 BLOG = (
     34,
@@ -289,7 +290,7 @@ def _process(arguments: Sequence[str]) -> float:
 
 
 JOBS: dict[str, Callable[[Bench], list[Row]]] = {
-    job.__name__: job for job in (deep, own, many, blog, lucent, networks, precision, start)
+    job.__name__: job for job in (deep, own, many, blog, lucent, networks, precision, start, busy)
 }
 
 

@@ -19,6 +19,7 @@ from filterscope.errors import ArgumentError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch_copy import duplicate
 from filterscope.objective import Objective
+from filterscope.openmp import note_spinning
 from filterscope.target import Target
 
 __all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "precision_for", "prepare"]
@@ -69,6 +70,7 @@ def prepare(
     device = device or torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()
+        note_spinning()
     layers = _layers_of(goals)
     heard = [name for name in layers if name != features] + ([features] if features else [])
     parts = network.parts(heard, softmax=softmax)

@@ -14,6 +14,7 @@ from filterscope.cli.dreaming import accentuate, caricature, dream, invert, loca
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.cli.viewing import compare, view
 from filterscope.errors import FilterscopeError
+from filterscope.openmp import stop_spinning
 
 
 @click.group(
@@ -43,6 +44,7 @@ for command in (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 done, 1 the work failed, 2 wrong arguments, 130 interrupted."""
+    stop_spinning()
     try:
         cli.main(args=None if argv is None else list(argv), prog_name="filterscope", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -1,0 +1,40 @@
+"""How OpenMP's threads wait for one another, set before torch loads its OpenMP library."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+
+# GNU's library (torch's wheels for Linux); LLVM's and Intel's (macOS, Windows, conda)
+NO_SPINNING = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+VARIABLES = ("OMP_WAIT_POLICY", *NO_SPINNING)
+
+log = logging.getLogger("filterscope")
+
+
+def stop_spinning() -> None:
+    """Let waiting threads give their processor away, unless the environment says already how they wait.
+
+    OpenMP's threads spin at the end of every parallel loop, for milliseconds. Alone on a machine that saves a few per
+    cent; beside another busy program it keeps the processor from the threads that are waited for, and two programs on
+    two cores take many times as long (docs/benchmarks.md). The libraries read the environment once, when they are
+    loaded, so that this does nothing in a process where torch is loaded already.
+    """
+    if "torch" not in sys.modules and not _is_set():
+        os.environ.update(NO_SPINNING)
+
+
+@functools.cache
+def note_spinning() -> None:
+    """Log, once a process, that waiting threads spin, where nothing in the environment says how they wait."""
+    if not _is_set():
+        log.info(
+            "OpenMP's threads spin while they wait, which slows everything many times over where another program shares "
+            "the processor; set GOMP_SPINCOUNT=0 (and KMP_BLOCKTIME=0) in the environment before torch is imported"
+        )
+
+
+def _is_set() -> bool:
+    return any(name in os.environ for name in VARIABLES)
