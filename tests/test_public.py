@@ -13,6 +13,7 @@ from filterscope import errors
 NAMES = [
     "PRESETS",
     "ArgumentError",
+    "DamagedError",
     "DownloadError",
     "FilterscopeError",
     "ImageError",
@@ -20,6 +21,7 @@ NAMES = [
     "NetworkError",
     "OutputError",
     "Picture",
+    "QueueFullError",
     "Recipe",
     "RecipeError",
     "Sheet",

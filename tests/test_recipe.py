@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from filterscope.errors import RecipeError
 from filterscope.objective import Direction
@@ -17,6 +16,7 @@ from filterscope.recipe import (
     Fourier,
     Jitter,
     LpNorm,
+    Noise,
     Optimizer,
     Pad,
     Phase,
@@ -224,10 +224,41 @@ def test_read_recipe_refuses(text):
 
 def test_frozen():
     """A recipe and its parts cannot be changed in place."""
-    with pytest.raises(ValidationError):
+    with pytest.raises(
+        RecipeError, match=r"a recipe is never changed in place; .*changed\({'steps': VALUE}\)"
+    ):
         PRESETS["tv"].steps = 3
-    with pytest.raises(ValidationError):
+    with pytest.raises(RecipeError, match="LpNorm is never changed in place"):
         PRESETS["tv"].regularizers[0].weight = 0
+    with pytest.raises(RecipeError, match="never changed in place"):
+        del PRESETS["tv"].steps
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Recipe(steps=0), "needs the setting 'name'; setting 'steps' must be greater.*got 0"),
+        (lambda: Recipe("x"), "Recipe takes its settings by name .got 'x'"),
+        (lambda: Recipe(name="x", stepz=3), "a recipe has no setting 'stepz'; did you mean 'steps'"),
+        (lambda: Recipe(name="x", steps="y" * 1000), r"setting 'steps' .{,300}$"),
+        (lambda: Recipe(name="x", image={"kind": "pixls"}), "no kind 'pixls'; did you mean 'pixels'"),
+        (lambda: Recipe(name="x", image=Jitter(pixels=1)), "setting 'image'"),
+        (lambda: Recipe(name="x", transforms=[{"kind": "pad"}]), "needs the setting 'transforms.0.pixels'"),
+        (lambda: Recipe(name="x", transforms=(Noise(sd=1), Pad(pixels=1))), "pads first.*got noise, pad"),
+        (lambda: LpNorm(p=0), "setting 'p' must be greater than or equal to 1 .got 0"),
+        (lambda: Jitter(), "Jitter needs the setting 'pixels'"),
+        (lambda: Pixels(decorrelate=True), "takes decorrelate only where its values are bounded"),
+        (lambda: Optimizer(options={"a": "b"}), "'options.a' must be a number, true or false, or a pair"),
+        (lambda: Recipe.model_validate(3), "a recipe: must be a valid dictionary"),
+        (lambda: Recipe.model_validate({"name": 3}), "setting 'name' must be a valid string"),
+        (lambda: Recipe.model_validate_json("{"), "a recipe: Invalid JSON"),
+        (lambda: Recipe.model_validate_json('{"name": "x", "steps": 0}'), "setting 'steps' must be"),
+    ],
+)
+def test_construction_refuses_in_words(make, said):
+    """A recipe or a part made from Python says what is wrong as one made by settings does."""
+    with pytest.raises(RecipeError, match=said):
+        make()
 
 
 @pytest.mark.parametrize("key", ["image", "image.kind"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from filterscope.ascent.regularizers import lp_norm, penalty, total_variation
+from filterscope.errors import RecipeError
 from filterscope.recipe import LpNorm, TotalVariation
 
 INF = float("inf")
@@ -165,14 +166,14 @@ def test_smallest_pictures(size):
 @pytest.mark.parametrize("p", [0.5, 0, -1, math.nan])
 def test_lp_norm_refuses(p):
     """p below 1 is no norm."""
-    with pytest.raises(ValueError, match="p >= 1"):
+    with pytest.raises(RecipeError, match="p >= 1"):
         lp_norm(GRID, p)
 
 
 @pytest.mark.parametrize("beta", [0, -1, math.nan])
 def test_total_variation_refuses(beta):
     """beta is positive."""
-    with pytest.raises(ValueError, match="beta > 0"):
+    with pytest.raises(RecipeError, match="beta > 0"):
         total_variation(GRID, beta)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from filterscope.errors import OutputError
+from filterscope.errors import ArgumentError, OutputError
 from filterscope.pictures import Sheet
 from filterscope.pictures.sheet import APART, GAP, SMALLEST, WIDEST, Tile, _fitting_label, compose
 from filterscope.target import Target
@@ -145,7 +145,7 @@ def test_grey_pictures():
 
 def test_nothing_to_show():
     """A sheet of nothing is refused."""
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ArgumentError, match="at least one picture"):
         compose([])
 
 

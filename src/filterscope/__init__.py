@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from filterscope._version import __version__
 from filterscope.errors import (
     ArgumentError,
+    DamagedError,
     DownloadError,
     FilterscopeError,
     ImageError,
     NetworkError,
     OutputError,
+    QueueFullError,
     RecipeError,
     TargetError,
     WeightsError,
@@ -54,6 +56,7 @@ _LATER = {
 __all__ = [
     "PRESETS",
     "ArgumentError",
+    "DamagedError",
     "DownloadError",
     "FilterscopeError",
     "ImageError",
@@ -61,6 +64,7 @@ __all__ = [
     "NetworkError",
     "OutputError",
     "Picture",
+    "QueueFullError",
     "Recipe",
     "RecipeError",
     "Sheet",

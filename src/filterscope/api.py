@@ -135,6 +135,7 @@ def draw(
     picture's record names it; None begins with the first noise and goes on from there where that fails. on_step is
     told of each step but those of restarts: of these on_restart is.
     """
+    seed = checked_seed(seed)
     jury = None if judge is None else Judge(judge)
     place = choose_device(device)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}

@@ -9,15 +9,22 @@ FilterscopeError                    anything below; str(error) is the message a 
 │   └── ImageError                  a file that is no picture, or no picture of ours
 └── WorkError        (exit 1)       it was asked rightly and failed while it was done
     ├── DownloadError               weights that could not be fetched
-    └── OutputError                 a file that could not be written
+    ├── OutputError                 a file that could not be written
+    │   └── DamagedError            a file of an atlas that holds something else than it should
+    └── QueueFullError              more drawings wait in the viewer than it takes
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import operator
 from collections.abc import Iterable
 from typing import SupportsIndex
+
+SEEDS = (
+    2**62
+)  # seeds are below this: torch's generators take 64 bits, and windows and retries count up from them
 
 
 class FilterscopeError(Exception):
@@ -64,15 +71,41 @@ class OutputError(WorkError):
     """A file that could not be written."""
 
 
+class DamagedError(OutputError):
+    """A file of an atlas that is there and holds something else than it should."""
+
+
+class QueueFullError(WorkError):
+    """More drawings are waiting than the viewer takes."""
+
+
 def checked_seed(seed: object) -> int:
     """A seed as the generators take it; ArgumentError for anything but a whole number from 0 on.
 
     >>> checked_seed(7)
     7
     """
-    if isinstance(seed, SupportsIndex) and 0 <= (number := operator.index(seed)) < 2**62:
-        return number
-    raise ArgumentError(f"a seed is a whole number from 0 and below 2^62 (got {seed!r})")
+    with contextlib.suppress(TypeError):  # an array's
+        if (
+            isinstance(seed, SupportsIndex)
+            and not isinstance(seed, bool)
+            and 0 <= (number := operator.index(seed)) < SEEDS
+        ):
+            return number
+    raise ArgumentError(f"a seed is a whole number from 0 and below 2^62 (got {shortened(seed)})")
+
+
+def shortened(value: object, most: int = 80) -> str:
+    """A value as a message shows it, cut where it is long.
+
+    >>> shortened("goldfish"), shortened("x" * 99, most=4)
+    ("'goldfish'", "'xxx...")
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of more than 4,300 digits; what lies too deep
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def first_line(error: BaseException) -> str:

@@ -11,14 +11,14 @@ from filterscope.api import draw
 from filterscope.networks import Network
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Picture
-from filterscope.pictures.sheet import Tile, compose
+from filterscope.pictures.sheet import Tile, compose, layer_of
+from filterscope.pictures.shown import Shown
 from filterscope.progress import OnStep, Step
 from filterscope.recipe import Recipe
-from filterscope.target import Target
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Ladder(Shown):
     """Rows of pictures, one row a target, one column a recipe."""
 
     rows: list[list[Picture]]
@@ -68,4 +68,4 @@ def _caption(picture: Picture, several: bool) -> str:
     probability = picture.scores.probability
     if probability is not None:
         return f"{probability:.1%} {picture.class_name or ''}".strip()
-    return picture.target.layers[0] if several and isinstance(picture.target, Target) else ""
+    return layer_of(picture) if several else ""

@@ -14,7 +14,7 @@ from filterscope.atlas.gallery_data import LayerPages, details, group_units, num
 from filterscope.atlas.gallery_paths import folder_name, inside, is_inside, link
 from filterscope.atlas.kept import keep, list_kept
 from filterscope.atlas.store import open_store
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, DamagedError
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ def test_kept(tmp_path, picture):
 @pytest.mark.parametrize("path", ["", "/a", "../a", "a/../../b", "a\\b", "a\0b"])
 def test_inside(path):
     """A path that leads out is refused."""
-    with pytest.raises(ValueError, match="leads out"):
+    with pytest.raises(DamagedError, match="leads out"):
         inside(path)
     assert not is_inside(path)
 

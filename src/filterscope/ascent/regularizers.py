@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from filterscope.ascent.spectrum import frequencies, natural_log_rings
+from filterscope.errors import RecipeError
 from filterscope.recipe import LpNorm, NaturalSpectrum, Regularizer
 
 
@@ -26,7 +27,7 @@ def lp_norm(x: Tensor, p: float) -> Tensor:
     tensor([2.5000])
     """
     if not p >= 1:
-        raise ValueError(f"an Lp norm needs p >= 1 (got {p})")
+        raise RecipeError(f"an Lp norm needs p >= 1 (got {p})")
     magnitude = x.abs().flatten(1)
     count = magnitude.shape[1]
     if math.isinf(p):
@@ -49,7 +50,7 @@ def total_variation(x: Tensor, beta: float = 2.0) -> Tensor:
     tensor([1.2500])
     """
     if not beta > 0:
-        raise ValueError(f"total variation needs beta > 0 (got {beta})")
+        raise RecipeError(f"total variation needs beta > 0 (got {beta})")
     here = x[..., :-1, :-1]
     squares = (x[..., 1:, :-1] - here).square() + (x[..., :-1, 1:] - here).square()
     if beta != 2:

@@ -37,13 +37,14 @@ from PIL import Image
 
 from filterscope.api import draw
 from filterscope.ascent.prepare import choose_device
-from filterscope.errors import ArgumentError, TargetError
+from filterscope.errors import ArgumentError, TargetError, checked_seed
 from filterscope.files import write_text
 from filterscope.measure.scores import Measurer
 from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
 from filterscope.pictures.sheet import Tile, compose, save_image
+from filterscope.pictures.shown import Shown
 from filterscope.progress import OnStep, Step
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
 from filterscope.target import Selection, Target
@@ -109,7 +110,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Pairs, most changed first, and what the two networks are called."""
 
     pairs: list[Pair]
@@ -166,6 +167,7 @@ def compare(
 
     Raises TargetError for a unit that one of the networks does not have.
     """
+    seed = checked_seed(seed)
     a, b = open_network(network_a), open_network(network_b)
     chosen = get_recipe(recipe)
     chosen = chosen.model_copy(update={"facets": None})  # one picture a unit: pairs must be of one kind

@@ -12,8 +12,8 @@ from typing import Any
 
 from filterscope.atlas.gallery_paths import folder_name, is_inside
 from filterscope.atlas.index import INDEX, import_pyarrow, network_folders
-from filterscope.atlas.store import DamagedError, Store
-from filterscope.errors import ArgumentError
+from filterscope.atlas.store import Store
+from filterscope.errors import ArgumentError, DamagedError
 
 STATUSES = ("ok", "no-gain", "dead", "failed")
 CHUNK = 64  # units whose details share a file: a panel opens at once, and a layer's first page stays small

@@ -6,12 +6,14 @@ import re
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from filterscope.errors import DamagedError
+
 
 def inside(path: str) -> str:
-    """The path itself where it stays inside its folder; ValueError where it leads out of it."""
+    """The path itself where it stays inside its folder; DamagedError where it leads out of it."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
-        raise ValueError(f"{path!r} leads out of the atlas")
+        raise DamagedError(f"{path!r} leads out of the atlas")
     return path
 
 
@@ -19,7 +21,7 @@ def is_inside(path: object) -> bool:
     """Whether something read from an index is a path that stays inside the atlas."""
     try:
         return isinstance(path, str) and bool(inside(path))
-    except ValueError:
+    except DamagedError:
         return False
 
 

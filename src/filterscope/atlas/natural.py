@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from filterscope.atlas.store import DamagedError, Store
+from filterscope.atlas.store import Store
+from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images

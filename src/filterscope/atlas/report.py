@@ -8,7 +8,8 @@ from typing import Any
 from filterscope.atlas.index import INDEX, PART, import_pyarrow, network_folders, table_of, write_table
 from filterscope.atlas.layer import layer_rows
 from filterscope.atlas.manifest import REPORT, read_manifest
-from filterscope.atlas.store import DamagedError, Store
+from filterscope.atlas.store import Store
+from filterscope.errors import DamagedError
 
 STATUSES = ("ok", "no-gain", "dead", "failed")
 

@@ -14,6 +14,7 @@ from filterscope.atlas.manifest import planned
 from filterscope.atlas.plan import Chunk, retry_chunks
 from filterscope.atlas.store import Store
 from filterscope.atlas.work import Work
+from filterscope.errors import SEEDS
 
 AGAIN = ("failed", "dead")
 
@@ -60,7 +61,7 @@ def start_round(store: Store, folder: str, work: Work, seed: int) -> Round | Non
         found = _not_drawn(store, f"{folder}/{row['folder']}")
         if found:
             units[row["name"]] = [
-                (unit, seed + turn if status == "dead" else own) for unit, status, own in found
+                (unit, (seed + turn) % SEEDS if status == "dead" else own) for unit, status, own in found
             ]
     if not units:
         return None

@@ -31,7 +31,7 @@ from filterscope.atlas.retry import pending_round, round_chunks, start_round
 from filterscope.atlas.schedule import Alone, Crew, schedule
 from filterscope.atlas.store import Store, open_store
 from filterscope.atlas.work import Work
-from filterscope.errors import ArgumentError, OutputError
+from filterscope.errors import ArgumentError, OutputError, checked_seed
 from filterscope.networks import Network, open_network
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
 
@@ -73,7 +73,7 @@ def make_atlas(
     if on not in ("local", "ray"):
         raise ArgumentError(f"an atlas is drawn on local or ray (got {on!r})")
     order = Order(
-        layers, get_recipe(recipe), seed, precision, device, None if weights is None else os.fspath(weights),
+        layers, get_recipe(recipe), checked_seed(seed), precision, device, None if weights is None else os.fspath(weights),
         None if images is None else Path(images), name, retry, overwrite, on, address, workers,
     )  # fmt: skip
     if on == "ray" and not isinstance(source, str | os.PathLike):

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from filterscope.errors import ArgumentError, FilterscopeError, OutputError
+from filterscope.errors import ArgumentError, DamagedError, FilterscopeError, OutputError
 from filterscope.files import check_writable, writing
 
 EXTRA = "pip install 'filterscope[atlas]'"
@@ -36,10 +36,6 @@ CREDENTIALS = {
     "adlfs": "AZURE_STORAGE_CONNECTION_STRING",
     "huggingface_hub": "HF_TOKEN, or `hf auth login`",
 }
-
-
-class DamagedError(OutputError):
-    """A file of an atlas that is there and holds something else than it should."""
 
 
 def open_store(address: str | os.PathLike[str]) -> Store:

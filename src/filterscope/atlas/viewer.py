@@ -38,12 +38,11 @@ from filterscope.atlas.viewer_jobs import (
     SIDE,
     STEPS,
     Job,
-    QueueFullError,
     Studio,
     layer_units,
     read_order,
 )
-from filterscope.errors import ArgumentError, FilterscopeError, OutputError
+from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
 from filterscope.recipe import ALIASES, PRESETS
 
 try:

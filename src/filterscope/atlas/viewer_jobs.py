@@ -22,7 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filterscope.errors import ArgumentError, FilterscopeError, RecipeError, TargetError, WorkError
+from filterscope.errors import (
+    ArgumentError,
+    FilterscopeError,
+    QueueFullError,
+    RecipeError,
+    TargetError,
+    WorkError,
+    checked_seed,
+)
 from filterscope.recipe import DEFAULT, Recipe, get_recipe, parse_settings, read_recipe
 from filterscope.target import Target
 
@@ -42,10 +50,6 @@ ENDS = ("done", "failed", "cancelled")
 _LAYER_KEYS = ("name", "units")
 
 Record = Mapping[str, Any]  # a network.json
-
-
-class QueueFullError(WorkError):
-    """More drawings are waiting than the viewer takes."""
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: it carries a cancelled job out of the loop
@@ -294,9 +298,7 @@ def read_order(asked: Any, networks: Mapping[str, Record]) -> Order:
         raise TargetError(f"{network} has no layer {_short(layer)} in this atlas")
     if type(unit) is not int or not 0 <= unit < units:
         raise TargetError(f"{_short(layer)} has units 0 to {units - 1} (got {_short(unit)})")
-    seed = asked.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ArgumentError(f"a seed is a whole number from 0 (got {_short(seed)})")
+    seed = checked_seed(asked.get("seed", 0))
     return Order(network, Target(str(layer), unit), _bounded(_recipe(asked)), seed)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, checked_seed
 
 if TYPE_CHECKING:
     from filterscope.recipe import Recipe
@@ -195,7 +195,10 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             ),
             click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
             click.option("--size", type=click.IntRange(min=1), help=side),
-            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes."),
+            click.option(
+                "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                callback=lambda _, __, seed: checked_seed(seed), help="Same seed, same bytes.",
+            ),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
                 help="Of the network; auto takes what FILTERSCOPE_PRECISION says, else bfloat16 where the processor has it.",

@@ -15,7 +15,7 @@ from filterscope.ascent.photograph import Beside, resized
 from filterscope.ascent.prepare import Prepared, choose_device, precision_for, prepare
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
-from filterscope.errors import ArgumentError, TargetError
+from filterscope.errors import ArgumentError, TargetError, checked_seed
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import to_bytes, verdict
 from filterscope.networks.network import Network
@@ -47,6 +47,7 @@ def draw_from(
     ArgumentError or TargetError for what cannot be drawn so.
     """
     began = time.perf_counter()
+    seed = checked_seed(seed)
     for role in roles(goal) - set(photographs):
         raise TargetError(f"{goal} looks at a photograph (the {role}), and none was given")
     place = choose_device(device)

@@ -10,7 +10,7 @@ from filterscope.ascent.prepare import choose_device, prepare
 from filterscope.dreaming.drawing import draw_from, measured
 from filterscope.dreaming.presets import octaves as octave_stages
 from filterscope.dreaming.presets import photograph_recipe, usual_layers
-from filterscope.errors import ArgumentError, TargetError, checked_seed
+from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.networks import Network, open_network
 from filterscope.objective import Likeness, Objective, WholeLayer
@@ -313,7 +313,7 @@ def _drawn(
             goal,
             recipe,
             photographs,
-            seed=checked_seed(seed),
+            seed=seed,
             precision=precision,
             device=device,
             on_step=bar,

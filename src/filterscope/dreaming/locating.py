@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.reading import Photograph, read_photograph
+from filterscope.pictures.shown import Shown
 from filterscope.target import Target
 
 # black, violet, red, orange, pale yellow: matplotlib's "inferno" at five places
@@ -33,7 +33,7 @@ LARGEST = 4_000_000  # pixels that are looked at whole, with their gradient
 
 
 @dataclass(frozen=True, eq=False)
-class Location:
+class Location(Shown):
     """Where a unit is excited: shows itself in a notebook, saves itself as an overlay.
 
     heat: float32 (H, W) over the photograph, 0 (not at all) to 1 (most). peak: row and column of the largest
@@ -119,11 +119,6 @@ class Location:
         with writing(place) as spare:
             spare.write_bytes(encode_png(self.to_pil(), self.metadata()))
         return place
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.to_pil().save(buffer, "PNG")
-        return buffer.getvalue()
 
 
 def locate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from filterscope._version import __version__
 from filterscope.files import writing
 from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
+from filterscope.pictures.shown import Shown
 from filterscope.recipe import Recipe
 from filterscope.target import Target
 
@@ -54,8 +54,9 @@ class Opinion:
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
-class Picture:
-    """One target's picture; shows itself in a notebook, saves itself with its recipe inside.
+class Picture(Shown):
+    """One target's picture; shows itself in a notebook, saves itself with its recipe inside. To NumPy it is its pixels as
+    they are saved: `plt.imshow(picture)`.
 
     image: uint8 (H, W, 3), RGB (or (H, W, 1), grey; of other channels, those `shown` as red, green and blue).
     facet: which of the unit's pictures it is, where a recipe draws several.
@@ -160,8 +161,3 @@ class Picture:
         with writing(place) as spare:
             spare.write_bytes(encode_png(self.to_pil(), self.metadata()))
         return place
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.to_pil().save(buffer, "PNG")
-        return buffer.getvalue()

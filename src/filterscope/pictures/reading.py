@@ -21,13 +21,14 @@ from torch import Tensor
 from filterscope.errors import ImageError
 from filterscope.networks.input_spec import InputSpec
 from filterscope.pictures.png import CHUNK, opened, read_image
+from filterscope.pictures.shown import Shown
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FRAMED = ("GIF", "PNG", "WEBP", "TIFF")  # formats whose further frames are an animation, or pages
 
 
 @dataclass(frozen=True, eq=False)
-class Photograph:
+class Photograph(Shown):
     """A picture to start from or to look at: `image` is upright, RGB (or L), 8 bits, sRGB.
 
     sha256: of the file, as `sha256sum` prints it; of an image object the pixels'. path: None for an object.
@@ -44,6 +45,10 @@ class Photograph:
         """The file's name without its ending, or `image`."""
         return self.path.stem if self.path else "image"
 
+    def to_pil(self) -> Image.Image:
+        """The photograph as a Pillow image."""
+        return self.image
+
     def pixels(self, channels: int = 3) -> Tensor:
         """(C, H, W), uint8, RGB or grey as the network takes it."""
         image = self.image.convert(mode_of(channels))
@@ -58,11 +63,14 @@ def mode_of(channels: int, network: str = "the network") -> str:
     return "RGB" if channels == 3 else "L"
 
 
-def read_photograph(source: str | os.PathLike[str] | Image.Image | np.ndarray) -> Photograph:
-    """A photograph from a file, a Pillow image or an array (H, W, 3) or (H, W) of uint8 (or floats in 0 to 1).
+def read_photograph(source: str | os.PathLike[str] | Image.Image | np.ndarray | Shown) -> Photograph:
+    """A photograph from a file, a Pillow image, an array (H, W, 3) or (H, W) of uint8 (or floats in 0 to 1), or a
+    Picture.
 
     ImageError where it is none, is damaged, has no pixels or is far too large.
     """
+    if isinstance(source, Shown):
+        source = source.to_pil()
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
@@ -12,8 +11,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from filterscope.errors import ArgumentError
 from filterscope.files import writing
 from filterscope.pictures.picture import Picture
+from filterscope.pictures.shown import Shown
+from filterscope.target import Target
 
 GAP = 6
 APART = 18  # more between groups of columns
@@ -44,7 +46,7 @@ def compose(
     """Tiles row by row on white, `titles` over the columns; about square where `columns` is not given. So many columns
     as `group` says stand closer together than to the next ones."""
     if not tiles:
-        raise ValueError("a sheet needs at least one picture")
+        raise ArgumentError("a sheet needs at least one picture")
     columns = columns or math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     side = side or max(SMALLEST, *(t.image.width for t in tiles))
@@ -71,7 +73,7 @@ def compose(
     return sheet
 
 
-class Sheet(Sequence[Picture]):
+class Sheet(Sequence[Picture], Shown):
     """Pictures as a labelled grid; a sequence of its pictures, shows itself in a notebook.
 
     sheet = visualize(net, "block3_conv1")
@@ -96,8 +98,11 @@ class Sheet(Sequence[Picture]):
         return f"<Sheet of {len(self)} pictures>"
 
     def to_pil(self) -> Image.Image:
-        """The grid as a Pillow image, the blog's labels top left in each tile."""
-        return compose([Tile(p.to_pil(), p.label) for p in self.pictures], columns=self.columns)
+        """The grid as a Pillow image, the blog's labels top left in each tile; where there are several layers, each
+        one's name under its units."""
+        several = len({p.target.layers for p in self.pictures}) > 1
+        tiles = [Tile(p.to_pil(), p.label, layer_of(p) if several else "") for p in self.pictures]
+        return compose(tiles, columns=self.columns)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the grid as a PNG; a folder gets `sheet.png` and every picture besides."""
@@ -109,10 +114,10 @@ class Sheet(Sequence[Picture]):
         save_image(self.to_pil(), place)
         return place
 
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.to_pil().save(buffer, "PNG")
-        return buffer.getvalue()
+
+def layer_of(picture: Picture) -> str:
+    """The layer of a unit, for a caption; nothing for other targets, whose labels name their layers."""
+    return picture.target.layer if isinstance(picture.target, Target) else ""
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from filterscope.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 
-class Part(BaseModel):
-    """Frozen data without unknown keys; infinities are written as text."""
+class _Told(ModelMetaclass):
+    """Says what is wrong in filterscope's words where a part is made from Python; where parts lie in one another
+    pydantic makes the inner ones itself, so that the outermost says where."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:  # noqa: N805 - of a class of classes
+        if args:
+            raise RecipeError(f"{cls.__name__} takes its settings by name (got {args[0]!r})")
+        try:
+            return super().__call__(**values)
+        except ValidationError as error:
+            raise _told(error, values, cls) from None
+
+
+def _told(error: ValidationError, data: Any, whole: Any) -> RecipeError:
+    from filterscope.recipe.explain import explained  # which knows all parts
+
+    return RecipeError(explained(error, data, whole))
+
+
+class Part(BaseModel, metaclass=_Told):
+    """Frozen data without unknown keys; infinities are written as text. RecipeError for what is not allowed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", allow_inf_nan=False)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """The part in an object as it is, or as a dictionary."""
+        try:
+            return super().model_validate(obj, **how)
+        except ValidationError as error:
+            raise _told(error, obj, cls) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
+        """The part in a JSON text."""
+        try:
+            return super().model_validate_json(json_data, **how)
+        except ValidationError as error:
+            raise _told(error, _parsed(json_data), cls) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise _told(error, self, type(self)) from None
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            super().__delattr__(name)
+        except ValidationError as error:
+            raise _told(error, self, type(self)) from None
+
+
+def _parsed(text: str | bytes | bytearray) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 # --- what is optimised ------------------------------------------------------------------------------------

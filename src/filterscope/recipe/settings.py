@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from filterscope.errors import RecipeError, did_you_mean
-from filterscope.recipe.parts import (
-    Crop,
-    Facets,
-    Fourier,
-    Jitter,
-    LpNorm,
-    NaturalSpectrum,
-    Noise,
-    Optimizer,
-    Pad,
-    Part,
-    Phase,
-    Pixels,
-    Rotate,
-    Scale,
-    Stage,
-    TotalVariation,
-)
+from filterscope.recipe.explain import KINDS
+from filterscope.recipe.parts import Facets, Pixels
 from filterscope.recipe.recipe import Recipe
-
-_FIELDS: dict[str, tuple[type[Part], ...]] = {
-    "image": (Pixels, Fourier, Phase),
-    "regularizers": (LpNorm, TotalVariation, NaturalSpectrum),
-    "transforms": (Pad, Jitter, Scale, Rotate, Crop, Noise),
-}
-_KINDS = {kind.model_fields["kind"].default: kind for kinds in _FIELDS.values() for kind in kinds}
-_PARTS: dict[str, type[Part]] = {"optimizer": Optimizer, "stages": Stage, "facets": Facets}
 
 
 def apply_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -45,7 +19,7 @@ def apply_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         if key == "name" and value != recipe.name:
             raise RecipeError("a recipe's name cannot be set; it says which preset the others began from")
         _assign(data, key, value, recipe.name)
-    return _validated(data)
+    return Recipe.model_validate(data)
 
 
 def _rank(key: str) -> tuple[bool, int, bool]:
@@ -68,7 +42,7 @@ def parse_settings(texts: tuple[str, ...] | list[str]) -> dict[str, Any]:
             raise RecipeError(f"--set takes KEY=VALUE, as in optimizer.lr=0.1 (got {text!r})")
         try:
             settings[key.strip()] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[key.strip()] = value.strip()
     return settings
 
@@ -139,71 +113,17 @@ def _defaults(kind: Any, ours: bool) -> dict[str, Any]:
     """
     if kind == "pixels" and ours:
         return Pixels(bounded=True, decorrelate=True).model_dump(mode="json")
-    found = _KINDS.get(kind) if isinstance(kind, str) else None
+    found = KINDS.get(kind) if isinstance(kind, str) else None
     try:
         return {"kind": kind} if found is None else json.loads(found().model_dump_json())
-    except ValidationError:
+    except RecipeError:
         return {"kind": kind}
-
-
-def _validated(data: dict[str, Any]) -> Recipe:
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError(_explain(error, data)) from None
 
 
 def read_recipe(text: str | bytes | dict[str, Any]) -> Recipe:
     """A recipe from JSON (of a file or a PNG); RecipeError says which setting is wrong."""
     try:
-        return _validated(text if isinstance(text, dict) else json.loads(text))
-    except ValueError as error:
+        data = text if isinstance(text, dict) else json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"this is no recipe: {error}") from None
-
-
-def _explain(error: ValidationError, data: Any) -> str:
-    """The first thing that is wrong, by the key that --set takes."""
-    first = error.errors(include_url=False)[0]
-    key, kinds, part = _where(first["loc"], data)
-    got = f"(got {_short(first['input'])})"
-    if first["type"] == "extra_forbidden":
-        name = key.rpartition(".")[2]
-        return f"a recipe has no setting {key!r}{did_you_mean(name, part.model_fields)}"
-    if first["type"].startswith("union_tag"):
-        tags = [kind.model_fields["kind"].default for kind in kinds]
-        if first["type"] == "union_tag_not_found":
-            return f"setting {key!r} needs a kind: one of {', '.join(tags)} {got}"
-        tag = first["ctx"]["tag"]
-        return f"setting {key!r} has no kind {tag!r}{did_you_mean(tag, tags)} (known: {', '.join(tags)})"
-    if key.startswith("optimizer.options."):
-        return f"setting {key!r} must be a number, true or false, or a pair of numbers {got}"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"setting {key!r} {message} {got}"
-
-
-def _where(loc: Sequence[str | int], data: Any) -> tuple[str, tuple[type[Part], ...], type[Part]]:
-    """The dotted key of a place in a recipe's data, the kinds that may stand there, the part that it belongs to.
-
-    Pydantic names the kind that it took, or the type that it tried, as if it were one step more on the way.
-    """
-    key: list[str] = []
-    part: type[Part] = Recipe
-    node = data
-    for step in loc:
-        if isinstance(node, dict) and step == node.get("kind") and step not in node:
-            part = _KINDS[str(step)]
-        elif isinstance(node, list) == isinstance(step, int) and isinstance(node, dict | list):
-            key.append(str(step))
-            missing = isinstance(node, dict) and step not in node
-            node = None if missing else node[step]  # type: ignore[index]
-            part = _PARTS.get(str(step), part)
-    return ".".join(key), _FIELDS.get(key[0] if key else "", ()), part
-
-
-def _short(value: Any) -> str:
-    """A value in a message; of parts their kinds or scales, which is what their order is judged by."""
-    if not isinstance(value, list | tuple) or not value:
-        return repr(value)
-    data = [part.model_dump() if isinstance(part, BaseModel) else part for part in value]
-    named = [part.get("kind", part.get("scale")) if isinstance(part, dict) else part for part in data]
-    return ", ".join(f"{name:g}" if isinstance(name, float) else str(name) for name in named)
+    return Recipe.model_validate(data)
