@@ -28,6 +28,7 @@ from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
+from filterscope.sides import Size, largest_of, size_text
 from filterscope.target import Algebra, Selection, Target, terms_of
 
 # A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
@@ -42,7 +43,7 @@ def visualize(
     *,
     recipe: str | Recipe = DEFAULT,
     steps: int | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     seed: int = 0,
     precision: str = "auto",
     device: str = "auto",
@@ -59,7 +60,7 @@ def visualize(
         the picture: a neuron looks at one place of it.
     recipe: a preset ("sharp", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
         "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
-    steps, size: steps of the ascent, side of the picture in pixels; the recipe's own where None.
+    steps, size: steps of the ascent, side of the picture in pixels or (height, width); the recipe's own where None.
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always. The variable
         FILTERSCOPE_PRECISION says which of the two "auto" is; without it the processor decides.
@@ -158,7 +159,7 @@ def draw(
                 mean, so_far = float(activations.mean()), done + (recipe.steps if restart else step) * count
                 listener(Step(so_far, total, first, mean, step, activations, image, restart))
 
-        smallest = max(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
+        smallest = largest_of(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
         climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place)
         pictures = _draw_chunk(climb, drawn, attempt, report)
         yield from pictures if jury is None else jury.judged(net, list(pictures))
@@ -170,7 +171,7 @@ def _chunks(
     net: Network,
     targets: Sequence[Objective],
     recipe: Recipe,
-    sizes: Mapping[tuple[str, ...], int],
+    sizes: Mapping[tuple[str, ...], Size],
     precision: str,
     device: torch.device,
     batch: int | None,
@@ -187,16 +188,18 @@ def _chunks(
     return chunks
 
 
-def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> int:
-    """The side of the goal's picture; whatever cannot be drawn is refused before any work."""
-    size = recipe.size or max(net.picture_size(layer, recipe.usual_size) for layer in goal.layers)
+def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> Size:
+    """The size of the goal's picture; whatever cannot be drawn is refused before any work."""
+    size = recipe.size or largest_of(net.picture_size(layer, recipe.usual_size) for layer in goal.layers)
     shapes = {layer: net.output_shape(layer, size) for layer in goal.layers}
     for _, term in terms_of(goal):
         if isinstance(term, Target | Direction) and term.at is not None:
             _, rows, columns = shapes[term.layer]
             if term.at[0] >= rows or term.at[1] >= columns:
                 ends = f"rows 0 to {rows - 1} and columns 0 to {columns - 1}"
-                raise TargetError(f"{term.layer} has {ends} at {size} px (got {term.at[0]},{term.at[1]})")
+                raise TargetError(
+                    f"{term.layer} has {ends} at {size_text(size)} px (got {term.at[0]},{term.at[1]})"
+                )
     return size
 
 
@@ -206,8 +209,8 @@ class _Climb:
 
     net: Network
     recipe: Recipe
-    size: int
-    smallest: int
+    size: Size
+    smallest: Size
     seed: int
     dtype: torch.dtype
     device: torch.device

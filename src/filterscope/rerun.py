@@ -25,6 +25,7 @@ from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep
 from filterscope.recipe import read_recipe
+from filterscope.sides import pixels_text, size_text
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _compared(path: str | os.PathLike[str], picture: Picture, told: dict[str, An
     before = np.asarray(read_image(path).convert(again.mode), dtype=np.int16)
     if before.shape[:2] != picture.image.shape[:2]:
         raise ImageError(
-            f"{os.fspath(path)!r} is {before.shape[1]} x {before.shape[0]} px, its recipe says {picture.recipe.size}"
+            f"{os.fspath(path)!r} is {pixels_text(before.shape[:2])}, its recipe says {size_text(picture.recipe.size or 0)}"
         )
     difference = np.abs(before - np.asarray(again, dtype=np.int16))
     return Again(picture, told, float(difference.mean()), int(difference.max()))

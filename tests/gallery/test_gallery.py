@@ -181,7 +181,7 @@ def test_files_outside(tmp_path):
     (unit, *_) = group_units(rows)
     assert unit.file is None
     layer = LayerPages("conv", {}, [unit])
-    assert details(unit, layer, 64)["pictures"][0]["file"] is None
+    assert details(unit, layer, (64, 64))["pictures"][0]["file"] is None
 
 
 def test_damaged_pictures(tmp_path):

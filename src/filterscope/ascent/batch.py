@@ -21,6 +21,7 @@ from filterscope.files import write_text
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.recipe import Recipe
+from filterscope.sides import Size, sides_of, size_text
 
 LONG = (
     6000  # steps times pictures from which on a measurement, some 60 of them, costs at most one in a hundred
@@ -30,11 +31,12 @@ GAIN = 0.95  # another number than the usual one is taken where it saves a twent
 log = logging.getLogger("filterscope")
 
 
-def batch_size(size: int, device: torch.device | None = None) -> int:
+def batch_size(size: Size, device: torch.device | None = None) -> int:
     """The usual number: on a processor a few, whose maps stay near its caches; many where a GPU has to be filled."""
+    pixels = math.prod(sides_of(size))
     if device is not None and device.type != "cpu":
-        return max(16, min(64, round(64 * (224 / size) ** 2)))
-    return max(4, min(16, round(8 * (128 / size) ** 2)))
+        return max(16, min(64, round(64 * 224**2 / pixels)))
+    return max(4, min(16, round(8 * 128**2 / pixels)))
 
 
 def choose_batch(
@@ -42,7 +44,7 @@ def choose_batch(
     goals: Sequence[Objective],
     recipe: Recipe,
     *,
-    size: int,
+    size: Size,
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
@@ -72,14 +74,15 @@ def choose_batch(
 
 
 def _seconds(
-    network: Network, goals: list[Objective], size: int, dtype: torch.dtype, device: torch.device
+    network: Network, goals: list[Objective], size: Size, dtype: torch.dtype, device: torch.device
 ) -> float:
     """Seconds of one picture's step: the fastest of three, in the network and back to the picture."""
     channels = network.input.channels
     try:
         prepared = prepare(network, goals, dtype=dtype, device=device)
         pixels = (
-            torch.rand(len(goals), channels, size, size, generator=torch.Generator().manual_seed(0)) * 255
+            torch.rand(len(goals), channels, *sides_of(size), generator=torch.Generator().manual_seed(0))
+            * 255
         )
         pixels = pixels.to(device).requires_grad_()
         return min(_step(prepared, pixels) for _ in range(4)) / len(goals)
@@ -96,7 +99,9 @@ def _step(prepared: Prepared, pixels: torch.Tensor) -> float:
     return time.perf_counter() - began
 
 
-def _key(network: Network, layers: Sequence[str], size: int, dtype: torch.dtype, device: torch.device) -> str:
+def _key(
+    network: Network, layers: Sequence[str], size: Size, dtype: torch.dtype, device: torch.device
+) -> str:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     processor = str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
     machine = (
@@ -108,7 +113,10 @@ def _key(network: Network, layers: Sequence[str], size: int, dtype: torch.dtype,
     )
     number = str(dtype).removeprefix("torch.")
     return " ".join(
-        map(str, (network.name, "+".join(layers), size, number, machine, f"torch {torch.__version__}"))
+        map(
+            str,
+            (network.name, "+".join(layers), size_text(size), number, machine, f"torch {torch.__version__}"),
+        )
     )
 
 

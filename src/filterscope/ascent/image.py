@@ -12,8 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from filterscope.ascent.spectrum import COLOUR, Sides, frequencies, natural_amplitudes
+from filterscope.ascent.spectrum import COLOUR, frequencies, natural_amplitudes
 from filterscope.recipe import Fourier, Image, Phase, Pixels
+from filterscope.sides import Sides
 
 
 class Canvas(Protocol):

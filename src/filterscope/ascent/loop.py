@@ -23,6 +23,7 @@ from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
 from filterscope.objective import Direction, Objective
 from filterscope.recipe import Recipe
+from filterscope.sides import Sides, Size, sides_of
 from filterscope.target import Sum, Target
 
 SMALL = 2**24  # values of a batch of pictures
@@ -45,8 +46,8 @@ def ascend(
     goals: Sequence[Objective],
     recipe: Recipe,
     *,
-    size: int | tuple[int, int],
-    smallest: int = 1,
+    size: Size,
+    smallest: Size = 1,
     seed: int = 0,
     attempt: int = 0,
     facets: Sequence[int] | None = None,
@@ -68,7 +69,7 @@ def ascend(
     raw = recipe.feed == "raw" and prepared.input.keeps_pixel_scale
     vgg_like = raw and prepared.input.bgr  # fed as VGG16 is: its own penalty weights, exactly
     rescale = recipe.feed == "raw" and not vgg_like
-    whole = (size, size) if isinstance(size, int) else size
+    whole = sides_of(size)
     sizes, counts = _stages(recipe, whole, smallest)
     known, device = photographs or {}, prepared.device
     canvas: Canvas
@@ -85,7 +86,8 @@ def ascend(
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
         seen = window_shape(sides, recipe.tile)
         transforms = Transforms(
-            recipe.transforms, generators, count, seen, prepared.input.size, begun=len(trace), total=recipe.steps
+            recipe.transforms, generators, count, seen, prepared.input.size, begun=len(trace),
+            total=recipe.steps,
         )  # fmt: skip
         placed = repeated([_placed(g, sides[0] / whole[0], sides[1] / whole[1]) for g in goals], recipe)
         beside = Beside(prepared, goals, known, sides, recipe, raw=raw)
@@ -120,7 +122,7 @@ def of_first(on_step: OnStep, count: int) -> OnStep:
     return told
 
 
-def _stages(recipe: Recipe, size: tuple[int, int], smallest: int) -> tuple[list[tuple[int, int]], list[int]]:
+def _stages(recipe: Recipe, size: Sides, smallest: Size) -> tuple[list[Sides], list[int]]:
     """The sides and the number of steps of each stage; steps add up to the recipe's."""
     total = sum(stage.share for stage in recipe.stages)
     ends, done = [], 0.0
@@ -129,7 +131,8 @@ def _stages(recipe: Recipe, size: tuple[int, int], smallest: int) -> tuple[list[
         ends.append(round(done * recipe.steps))
     counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
     scales = [stage.scale for stage in recipe.stages]
-    return [(_side(s, size[0], smallest), _side(s, size[1], smallest)) for s in scales], counts
+    high, wide = sides_of(smallest)
+    return [(_side(s, size[0], high), _side(s, size[1], wide)) for s in scales], counts
 
 
 def _shifts(seed: int, begin: int, count: int) -> list[tuple[float, float]]:

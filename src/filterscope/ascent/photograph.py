@@ -12,13 +12,13 @@ from torch import Tensor
 from filterscope.ascent.image import Canvas, FourierCanvas
 from filterscope.ascent.objectives import References
 from filterscope.ascent.prepare import Prepared
-from filterscope.ascent.spectrum import Sides
 from filterscope.ascent.tiles import Window
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import RecipeError
 from filterscope.networks.network import Taps
 from filterscope.objective import Objective, roles
 from filterscope.recipe import Fourier, Phase, Recipe
+from filterscope.sides import Sides, sides_of
 
 EDGE = 0.5  # pixel values this near to black or white count as this far from it: a sigmoid reaches neither
 
@@ -147,7 +147,7 @@ class Beside:
         self.guide = None
         if "guide" in asked:
             guide = photographs["guide"]
-            longest = min(max(sides), tile or max(sides))
+            longest = min(max(sides), max(sides_of(tile)) if tile else max(sides))
             scale = min(1.0, longest / max(guide.shape[-2:]))
             small = (max(1, round(guide.shape[-2] * scale)), max(1, round(guide.shape[-1] * scale)))
             self.guide = self._taps(resized(guide, small).expand(self.pictures * self.looks, -1, -1, -1))

@@ -20,6 +20,7 @@ from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch_copy import duplicate
 from filterscope.objective import Objective
 from filterscope.openmp import note_spinning
+from filterscope.sides import sides_of
 from filterscope.target import Target
 
 __all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "precision_for", "prepare"]
@@ -128,11 +129,11 @@ def _complaint(
 ) -> str | None:
     if not _has_own_code(network, goals):
         return None
-    side = network.input.size
+    sides = sides_of(network.input.size)
     try:
         prepared = prepare(network, goals, dtype=dtype, device=device, narrow=False)
         with torch.no_grad():
-            prepared(torch.zeros(1, network.input.channels, side, side, device=device))
+            prepared(torch.zeros(1, network.input.channels, *sides, device=device))
     except RuntimeError as error:
         return first_line(error)
     return None

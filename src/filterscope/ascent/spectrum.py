@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from filterscope.sides import Sides
+
 # Principal axes of RGB in columns (brightness, blue against red, green), each times its standard deviation,
 # over the first. Measured over the 100,000 training pictures of Tiny ImageNet by
 # `python -m training.natural colour DATA`; lucid's, of ImageNet, differ from it by at most 0.02.
 COLOUR = ((0.567, 0.216, 0.054), (0.584, -0.005, -0.112), (0.581, -0.206, 0.059))
-
-Sides = tuple[int, int]  # height and width in pixels
 
 
 def frequencies(size: Sides) -> Tensor:

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from filterscope.sides import Sides, Size, sides_of
+
 Span = tuple[int, int]
 RIM = 16  # a window's rim is this part of its side, at each end
 
@@ -60,22 +62,22 @@ class Window:
         return (self.kept_rows[1] - self.kept_rows[0]) * (self.kept_columns[1] - self.kept_columns[0])
 
 
-def windows(
-    sides: tuple[int, int], tile: int | None, shift: tuple[float, float] = (0.0, 0.0)
-) -> Iterator[Window]:
-    """The windows of side `tile` that cover a picture, their borders moved by a share `shift` of their distance.
+def windows(sides: Sides, tile: Size | None, shift: tuple[float, float] = (0.0, 0.0)) -> Iterator[Window]:
+    """The windows of size `tile` that cover a picture, their borders moved by a share `shift` of their distance.
 
     >>> [w.kept_columns for w in windows((64, 100), 64)]
     [(0, 56), (56, 100)]
     """
-    for rows, kept_rows in _spans(sides[0], tile, shift[0]):
-        for columns, kept_columns in _spans(sides[1], tile, shift[1]):
+    high, wide = (None, None) if tile is None else sides_of(tile)
+    for rows, kept_rows in _spans(sides[0], high, shift[0]):
+        for columns, kept_columns in _spans(sides[1], wide, shift[1]):
             yield Window(rows, columns, kept_rows, kept_columns)
 
 
-def window_shape(sides: tuple[int, int], tile: int | None) -> tuple[int, int]:
+def window_shape(sides: Sides, tile: Size | None) -> Sides:
     """Rows and columns of every window over a picture of these sides."""
-    return min(sides[0], tile or sides[0]), min(sides[1], tile or sides[1])
+    most = sides if tile is None else sides_of(tile)
+    return min(sides[0], most[0]), min(sides[1], most[1])
 
 
 def _spans(length: int, tile: int | None, shift: float) -> list[tuple[Span, Span]]:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from filterscope.ascent.spectrum import Sides
 from filterscope.recipe import Crop, Jitter, Noise, Pad, Rotate, Scale, Transform
+from filterscope.sides import Sides, Size, sides_of
 
 GREY = 127.5
 
@@ -26,7 +26,7 @@ class Transforms:
     """The composed transforms of a recipe for a batch: `transforms(x, step)` with x (B, C, H, W) in 0 to 255.
 
     Gives (B * looks, C, H, W), the looks at one picture side by side, of the picture's own size, or of `model_size`
-    a side where there are crops. `steps` are the stage's, from step `begun` of `total`, over which crops shrink.
+    where there are crops. `steps` are the stage's, from step `begun` of `total`, over which crops shrink.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Transforms:
         generators: Sequence[torch.Generator],
         steps: int,
         size: Sides,
-        model_size: int | None = None,
+        model_size: Size | None = None,
         *,
         begun: int = 0,
         total: int | None = None,
@@ -45,7 +45,7 @@ class Transforms:
         moving = [p for p in parts if not isinstance(p, Pad | Noise)]
         self.looks = math.prod(p.count for p in moving if isinstance(p, Crop))
         cropped = any(isinstance(p, Crop) for p in moving) and model_size is not None
-        self.out = (model_size, model_size) if cropped and model_size is not None else None
+        self.out = sides_of(model_size) if cropped and model_size is not None else None
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None
         whole = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from filterscope.atlas.plan import Chunk, PlannedLayer
+from filterscope.sides import sides_of
 
 TRIAL_SECONDS = 10.0  # a trial ends after the layer that reaches this
 TRIAL_LAYERS = 5
@@ -63,11 +65,11 @@ def measure(
     for place in _spread(len(layers), TRIAL_LAYERS):
         layer = layers[place]
         chunk = layer.chunk(0, seed=0)
-        costs[place] = _cost(chunk, steps, trial) / len(chunk.units) / layer.size**2
+        costs[place] = _cost(chunk, steps, trial) / len(chunk.units) / prod(sides_of(layer.size))
         tried += 1
         if time.monotonic() - begun > limit:
             break
-    guess = {layer.name: _between(costs, i) * layer.size**2 for i, layer in enumerate(layers)}
+    guess = {layer.name: _between(costs, i) * prod(sides_of(layer.size)) for i, layer in enumerate(layers)}
     basis = f"a trial of {min(steps, sum(TRIAL_STEPS))} steps on {tried} of {len(layers)} layers"
     return Estimate(guess), basis
 

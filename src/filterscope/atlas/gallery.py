@@ -128,7 +128,7 @@ def write_layer(store: Store, network: NetworkPages, layer: LayerPages) -> dict[
     )
     store.write(f"{place}/layer.js", script("catalog", [found]))
     for begin in range(0, len(layer.units), CHUNK):
-        chunk = [details(u, layer, network.input_side) for u in layer.units[begin : begin + CHUNK]]
+        chunk = [details(u, layer, network.input_sides) for u in layer.units[begin : begin + CHUNK]]
         store.write(f"{place}/units-{begin // CHUNK}.js", script("details", chunk, begin // CHUNK))
     page = render(
         "layer.html",

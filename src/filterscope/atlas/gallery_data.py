@@ -14,6 +14,7 @@ from filterscope.atlas.gallery_paths import folder_name, is_inside
 from filterscope.atlas.index import INDEX, import_pyarrow, network_folders
 from filterscope.atlas.store import Store
 from filterscope.errors import ArgumentError, DamagedError
+from filterscope.sides import Sides
 
 STATUSES = ("ok", "no-gain", "dead", "failed")
 CHUNK = 64  # units whose details share a file: a panel opens at once, and a layer's first page stays small
@@ -111,10 +112,10 @@ class NetworkPages:
         return rows[0] if rows else {}
 
     @property
-    def input_side(self) -> int | None:
-        """The side in pixels of the network's own input, where the record tells."""
+    def input_sides(self) -> Sides | None:
+        """Height and width in pixels of the network's own input, where the record tells."""
         found = re.search(r"(\d+) x (\d+) px", str(self.record.get("input") or ""))
-        return max(int(found[1]), int(found[2])) if found else None
+        return (int(found[1]), int(found[2])) if found else None
 
 
 class Index:
@@ -191,8 +192,8 @@ def catalog(layer: LayerPages, sheets: Row) -> dict[str, Any]:
     }
 
 
-def details(unit: Unit, layer: LayerPages, side: int | None) -> dict[str, Any]:
-    """What the panel of one unit shows; `side` is of the natural images in pixels."""
+def details(unit: Unit, layer: LayerPages, sides: Sides | None) -> dict[str, Any]:
+    """What the panel of one unit shows; `sides` are of the natural images in pixels."""
     first = unit.rows[0]
     natural = {k: number(first.get(f"natural_{k}")) for k in ("mean", "p99", "best")}
     return {
@@ -202,7 +203,7 @@ def details(unit: Unit, layer: LayerPages, side: int | None) -> dict[str, Any]:
         "natural": natural if any(v is not None for v in natural.values()) else None,
         "histogram": _histogram(first),
         "examples": [
-            _example(e, layer.info, side) for e in first.get("examples") or () if is_inside(e.get("file"))
+            _example(e, layer.info, sides) for e in first.get("examples") or () if is_inside(e.get("file"))
         ],
         "rank": first.get("rank"),
         "top": first.get("top_unit"),
@@ -240,9 +241,10 @@ def _histogram(row: Row) -> dict[str, Any] | None:
     return {"counts": counts, "low": low, "high": high}
 
 
-def _example(example: Row, info: Row, side: int | None) -> dict[str, Any]:
+def _example(example: Row, info: Row, sides: Sides | None) -> dict[str, Any]:
     """A natural image, and the place in it that excites the unit as shares of its width and height, with the
-    share of the image that one value of the layer sees (1: all of it)."""
+    share of the image's width (and `tall`, of its height, where that is another) that one value of the layer sees (1: all
+    of it)."""
     found: dict[str, Any] = {
         "file": example["file"],
         "image": str(example.get("image") or ""),
@@ -251,8 +253,8 @@ def _example(example: Row, info: Row, side: int | None) -> dict[str, Any]:
     row, column = number(example.get("row"), 4), number(example.get("column"), 4)
     if row is not None and column is not None and 0 <= row <= 1 and 0 <= column <= 1:
         seen = info.get("receptive_field")
-        share = min(1.0, seen / side) if seen and side else 1.0
-        found |= {"x": column, "y": row, "share": round(share, 4)}
+        high, wide = (round(min(1.0, seen / side) if seen and side else 1.0, 4) for side in sides or (0, 0))
+        found |= {"x": column, "y": row, "share": wide, **({} if high == wide else {"tall": high})}
     return found
 
 

@@ -19,6 +19,7 @@ from filterscope.atlas.store import Store
 from filterscope.errors import ArgumentError, DamagedError, OutputError
 from filterscope.networks.network import Network
 from filterscope.recipe import Recipe
+from filterscope.sides import checked_size
 
 try:
     import fcntl
@@ -134,7 +135,7 @@ def layer_entries(
                     "units": layer.units,
                     "output_shape": list(layer.output_shape),
                     "receptive_field": layer.receptive_field,
-                    "size": size,
+                    "size": list(size) if isinstance(size, tuple) else size,  # as it is read back
                     "batch": max(1, batch_size(size, device) // (facets * recipe.looks)),
                     "classes": classes or None,
                     "natural": False,
@@ -145,7 +146,9 @@ def layer_entries(
 
 def planned(row: Mapping[str, Any]) -> PlannedLayer:
     """An entry of `layers` as the plan takes it."""
-    return PlannedLayer(row["name"], row["folder"], row["units"], row["size"], row["batch"])
+    return PlannedLayer(
+        row["name"], row["folder"], row["units"], checked_size("size", row["size"]), row["batch"]
+    )
 
 
 @contextlib.contextmanager

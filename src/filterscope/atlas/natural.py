@@ -22,9 +22,10 @@ from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images
+from filterscope.sides import Size, sides_of, times
 
 FILE = "natural.npz"
-SIDE = 112  # of a thumbnail, in pixels
+SIDE = 112  # the longer one of a thumbnail, in pixels
 EXAMPLES = "examples"
 
 
@@ -83,16 +84,18 @@ def keep_natural(
     found: NaturalActivations,
     *,
     shape: Sequence[int],
+    size: Size,
     images: Path | None,
 ) -> None:
     """Write a layer's natural activations into the atlas; thumbnails too where their folder is given.
 
-    shape: of the layer's output for a natural image, (units, height, width) or (units,).
+    shape: of the layer's output for a natural image, (units, height, width) or (units,). size: of the network's input, whose
+    proportions the thumbnails have.
     """
     names = np.array(found.images)[found.top]
     files = np.full(found.top.shape, "", dtype="U32")
     if images is not None:
-        _thumbnails(store, network, list_images(images), found.top)
+        _thumbnails(store, network, list_images(images), found.top, times(size, SIDE / max(sides_of(size))))
         files = np.vectorize(thumbnail, otypes=["U32"])(found.top)
     arrays = {
         "mean": found.mean, "p99": found.p99, "best": found.best, "names": names, "values": found.top_values,
@@ -120,7 +123,7 @@ def thumbnail(number: int) -> str:
     return f"{EXAMPLES}/{number:06d}.jpg"
 
 
-def _thumbnails(store: Store, network: str, images: list[Path], top: np.ndarray) -> None:
+def _thumbnails(store: Store, network: str, images: list[Path], top: np.ndarray, size: Size) -> None:
     there = store.sizes(f"{network}/{EXAMPLES}")
     for number in np.unique(top).tolist():
         name = thumbnail(number)
@@ -128,7 +131,9 @@ def _thumbnails(store: Store, network: str, images: list[Path], top: np.ndarray)
             # cropped as the network's own preprocessing crops it
             image = ImageOps.exif_transpose(read_image(images[number])).convert("RGB")
             buffer = io.BytesIO()
-            ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+            ImageOps.fit(image, sides_of(size)[::-1], Image.Resampling.BICUBIC).save(
+                buffer, "JPEG", quality=85
+            )
             store.write(f"{network}/{name}", buffer.getvalue())
 
 

@@ -146,5 +146,7 @@ def _keep_natural(
         found = computed.get(row["name"]) or recall(network, row["name"])
         if found is not None:
             shape = network.output_shape(row["name"], network.input.size)
-            keep_natural(store, folder, row["folder"], found, shape=shape, images=images)
+            keep_natural(
+                store, folder, row["folder"], found, shape=shape, size=network.input.size, images=images
+            )
             row["natural"] = True

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterscope.errors import ArgumentError
+from filterscope.sides import Size
 from filterscope.target import Target
 
 TAKEN = ("_gallery", "atlas.json", "index.html", "index.parquet", "report.json")  # an atlas' own, at its top
@@ -22,12 +23,13 @@ PLAIN = "chunk"  # what the journals of a first drawing are called; those of `--
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """A layer of the plan: `units` of it, `batch` a chunk, drawn at `size` pixels, kept in `folder`."""
+    """A layer of the plan: `units` of it, `batch` a chunk, kept in `folder`; `size` is a side in pixels, or height
+    and width."""
 
     name: str
     folder: str
     units: int
-    size: int
+    size: Size
     batch: int
 
     @property

@@ -44,6 +44,7 @@ from filterscope.atlas.viewer_jobs import (
 )
 from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
 from filterscope.recipe import ALIASES, PRESETS
+from filterscope.sides import as_size
 
 try:
     import uvicorn
@@ -280,7 +281,7 @@ def _state(job: Job, ahead: int) -> tuple[str, dict[str, Any]]:
                 "recipe": p.recipe.name,
                 "seed": p.seed,
                 "steps": p.recipe.steps,
-                "size": p.image.shape[0],
+                "size": as_size(*p.image.shape[:2]),
                 "seconds": round(p.seconds, 2),
                 "curve": thinned(p.curve),
                 **{k: number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},

@@ -32,6 +32,7 @@ from filterscope.errors import (
     checked_seed,
 )
 from filterscope.recipe import DEFAULT, Recipe, get_recipe, parse_settings, read_recipe
+from filterscope.sides import sides_of
 from filterscope.target import Target
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ def _bounded(recipe: Recipe) -> Recipe:
     """The recipe, if no visitor can hold up or exhaust the machine with it."""
     allowed: list[tuple[str, Callable[[Recipe], float], int]] = [
         ("steps", lambda r: r.steps, STEPS),
-        ("size", lambda r: max(r.size or 0, r.usual_size or 0), SIDE),
+        ("size", lambda r: max(*sides_of(r.size or 0), r.usual_size or 0), SIDE),
         ("pad", lambda r: sum(t.pixels for t in r.transforms if t.kind == "pad"), PAD),
         ("transforms", lambda r: len(r.transforms), 16),
         ("regularizers", lambda r: len(r.regularizers), 16),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from filterscope.cli.options import json_option, out_option, quiet_option, weights_option
+from filterscope.cli.options import PixelSize, json_option, out_option, quiet_option, weights_option
+from filterscope.sides import Size
 
 if TYPE_CHECKING:
     from filterscope.networks import Layer, Network
@@ -145,7 +146,12 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
 @click.option(
     "--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to name."
 )
-@click.option("--size", type=click.IntRange(min=1), help="Resize and crop to this side [the network's own].")
+@click.option(
+    "--size",
+    metavar="PX|HxW",
+    type=PixelSize(),
+    help="Resize and crop to this side, or HEIGHTxWIDTH [its own].",
+)
 @weights_option
 @json_option
 @quiet_option
@@ -153,7 +159,7 @@ def classify(
     images: tuple[str, ...],
     net: str,
     top: int,
-    size: int | None,
+    size: Size | None,
     weights: str | None,
     as_json: bool,
     quiet: bool,
@@ -199,7 +205,12 @@ def classify(
     metavar="DIR",
     help="Folder of pictures, searched through.",
 )
-@click.option("--size", type=click.IntRange(min=1), help="Resize and crop to this side [the network's own].")
+@click.option(
+    "--size",
+    metavar="PX|HxW",
+    type=PixelSize(),
+    help="Resize and crop to this side, or HEIGHTxWIDTH [its own].",
+)
 @click.option("--fresh", is_flag=True, help="Compute again even where the cache has the answer.")
 @click.option(
     "--out",
@@ -211,7 +222,7 @@ def classify(
 @json_option
 @quiet_option
 def examples(
-    net: str, layer: tuple[str, ...], images: Path, size: int | None, fresh: bool, out: Path | None,
+    net: str, layer: tuple[str, ...], images: Path, size: Size | None, fresh: bool, out: Path | None,
     weights: str | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Find the pictures in a folder that excite each unit most.

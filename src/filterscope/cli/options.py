@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from filterscope.errors import ArgumentError, checked_seed
+from filterscope.sides import Size, checked_size, size_text
 
 if TYPE_CHECKING:
     from filterscope.recipe import Recipe
@@ -25,6 +26,20 @@ OWN_SIZE = "the network's own, at least 128 where that is 64 or more"
 USUAL_SIZE = (
     "128, of maco 512; the network's own for the blog's stages, and where it is below 64 or the only one"
 )
+
+
+class PixelSize(click.ParamType[Size]):
+    """A side in pixels, or height x width: 64, 64x128."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        if not isinstance(value, str) or "x" not in value:
+            return int(click.IntRange(min=1)(value, param, ctx))
+        try:
+            return checked_size("it", value)
+        except ArgumentError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
@@ -69,6 +84,8 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
                 name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")
             }
             told["size"] = told.pop("size_of_input")
+            if told["size"] is not None:
+                told["size"] = size_text(told["size"])
             text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
             for net in nets:
                 if text and kw.get(net):
@@ -83,7 +100,7 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
             click.option("--std", metavar="S[,S...]", help=f"Divides {its}: one number, or one a channel."),
             click.option("--range", metavar="LOW,HIGH", help=f"The values of black and white in {its}: 0,1 or -1,1."),
             click.option("--channels", metavar="N", type=click.IntRange(min=1), help=f"Channels of {its}."),
-            click.option(*names, "size_of_input", metavar="PX", type=click.IntRange(min=1), help=f"Side of {its}."),
+            click.option(*names, "size_of_input", metavar="PX|HxW", type=PixelSize(), help=f"Side of {its}, or both."),
             click.option(
                 "--show-channels", "shown", metavar="R,G,B",
                 help="Channels shown as red, green, blue where there are neither 1 nor 3 [0,1,2].",
@@ -154,7 +171,7 @@ class Drawing:
     recipe: str | None
     settings: tuple[str, ...]
     steps: int | None
-    size: int | None
+    size: Size | None
     seed: int
     precision: str
     device: str
@@ -184,9 +201,9 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
         side = (
             "Longer side in pixels."
             if recipes is not None
-            else f"Side of the picture in pixels [{USUAL_SIZE}]."
+            else f"Side of the picture in pixels, or HEIGHTxWIDTH [{USUAL_SIZE}]."
             if recipe
-            else f"Side of the picture in pixels [{OWN_SIZE}]."
+            else f"Side of the picture in pixels, or HEIGHTxWIDTH [{OWN_SIZE}]."
         )
         options = [
             click.option(
@@ -194,7 +211,7 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
                 help="Change a recipe setting: optimizer.lr=0.1.",
             ),
             click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
-            click.option("--size", type=click.IntRange(min=1), help=side),
+            click.option("--size", metavar="PX|HxW" if recipes is None else "PX", type=PixelSize(), help=side),
             click.option(
                 "--seed", type=click.IntRange(min=0), default=0, show_default=True,
                 callback=lambda _, __, seed: checked_seed(seed), help="Same seed, same bytes.",

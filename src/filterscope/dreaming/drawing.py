@@ -13,7 +13,7 @@ from filterscope.ascent.loop import ascend
 from filterscope.ascent.objectives import activation, own_unit
 from filterscope.ascent.photograph import Beside, resized
 from filterscope.ascent.prepare import Prepared, choose_device, precision_for, prepare
-from filterscope.ascent.tiles import windows
+from filterscope.ascent.tiles import window_shape, windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import ArgumentError, TargetError, checked_seed
 from filterscope.measure.natural import natural_best
@@ -24,6 +24,7 @@ from filterscope.pictures.picture import Picture, Scores
 from filterscope.pictures.reading import Photograph
 from filterscope.progress import OnStep, Step
 from filterscope.recipe import Recipe
+from filterscope.sides import LARGEST, Size, largest_of, sides_of, size_text
 from filterscope.target import Target, terms_of
 
 Photographs: TypeAlias = Mapping[str, Photograph]
@@ -55,7 +56,7 @@ def draw_from(
     recipe, sides = _fitted(net, goal, recipe, photographs["image"])
     known = {role: photograph.pixels(net.input.channels) for role, photograph in photographs.items()}
     prepared = prepare(net, [goal], dtype=dtype, device=place, softmax=recipe.softmax == "keep")
-    smallest = max(map(net.smallest_size, goal.layers)) if len(recipe.stages) > 1 else 1
+    smallest = largest_of(map(net.smallest_size, goal.layers)) if len(recipe.stages) > 1 else 1
 
     def report(step: int, activations: torch.Tensor, images: Callable[[], torch.Tensor]) -> None:
         if on_step is not None:
@@ -109,25 +110,32 @@ def _fitted(
 ) -> tuple[Recipe, tuple[int, int]]:
     """The recipe as it is carried out, and the picture's height and width; what cannot be drawn is refused."""
     width, height = photograph.image.size
+    if isinstance(recipe.size, tuple):
+        raise ArgumentError(
+            f"the picture has the photograph's proportions: size is its longer side (got {size_text(recipe.size)})"
+        )
     longest = recipe.size or min(recipe.usual_size or max(width, height), max(width, height))
     scale = longest / max(width, height)
     only = [layer for layer in goal.layers if net.takes_one_size(layer)]
     if only:  # a class behind a Flatten: it looks through windows of the only size that it takes
-        scale = max(scale, net.input.size / min(width, height))
+        high, wide = sides_of(net.input.size)
+        scale = max(scale, high / height, wide / width)
         recipe = recipe.model_copy(update={"tile": net.input.size})
     sides = (max(1, round(height * scale)), max(1, round(width * scale)))
-    largest = Recipe.model_fields["size"].metadata[1].le
-    if max(sides) > largest:
+    if max(sides) > LARGEST:
         raise ArgumentError(
-            f"pictures have at most {largest} px a side (got {sides[1]} x {sides[0]}); make it smaller with --size"
+            f"pictures have at most {LARGEST} px a side (got {sides[1]} x {sides[0]}); make it smaller with --size"
         )
     recipe = recipe.model_copy(update={"size": max(sides)})
     for layer in goal.layers:
-        net.output_shape(layer, net.input.size if layer in only else min(*sides, recipe.tile or min(sides)))
+        net.output_shape(
+            layer, net.input.size if layer in only else min(*sides, *sides_of(recipe.tile or min(sides)))
+        )
     placed = [t for _, t in terms_of(goal) if isinstance(t, Target | Direction) and t.at is not None]
-    if placed and recipe.tile is not None and max(sides) > recipe.tile:
+    if placed and recipe.tile is not None and window_shape(sides, recipe.tile) != sides:
         raise TargetError(
-            f"{placed[0]} is one place of a picture of at most {recipe.tile} px, its recipe's tile (got {max(sides)})"
+            f"{placed[0]} is one place of a picture of at most {size_text(recipe.tile)} px, its recipe's tile "
+            f"(got {max(sides)})"
         )
     return recipe, sides
 
@@ -156,7 +164,7 @@ def measured(
     goal: Objective,
     pixels: torch.Tensor,
     known: Mapping[str, torch.Tensor] | None = None,
-    tile: int | None = None,
+    tile: Size | None = None,
 ) -> tuple[float, float | None]:
     """Activation of a picture (C, H, W) and, of a class, its probability; over windows their mean by area."""
     sides = (pixels.shape[-2], pixels.shape[-1])

@@ -18,6 +18,7 @@ from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep, progress_bar
 from filterscope.recipe import Recipe, get_recipe
+from filterscope.sides import Size, sides_of
 from filterscope.target import Sum, Target
 
 Source: TypeAlias = Any  # a file's path, a Pillow image, an array (H, W, 3), or a Photograph
@@ -35,7 +36,7 @@ def dream(
     steps: int | None = None,
     octaves: int | None = None,
     strength: float | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     seed: int = 0,
     precision: str = "auto",
     device: str = "auto",
@@ -77,7 +78,7 @@ def dream_recipe(
     steps: int | None = None,
     octaves: int | None = None,
     strength: float | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of a dream, with settings changed."""
@@ -177,7 +178,7 @@ def _likenesses(
     *,
     recipe: str | Recipe | None = None,
     steps: int | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     seed: int = 0,
     precision: str = "auto",
     device: str = "auto",
@@ -222,7 +223,7 @@ def accentuate(
     keep_layer: str | None = None,
     recipe: str | Recipe = "accentuate",
     steps: int | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     seed: int = 0,
     precision: str = "auto",
     device: str = "auto",
@@ -262,8 +263,8 @@ def accentuate_goal(
         raise ArgumentError(f"keep is 0 or more (got {keep})")
     usual = natural_best(net, [goal])[0]
     if not usual or usual < 0:
-        side = net.input.size
-        pixels = read_photograph(photograph.image.resize((side, side))).pixels(net.input.channels)
+        height, width = sides_of(net.input.size)
+        pixels = read_photograph(photograph.image.resize((width, height))).pixels(net.input.channels)
         prepared = prepare(net, [goal], device=choose_device(device))
         usual = abs(measured(prepared, Target(goal.layer, goal.unit), pixels)[0])
     weight = float(f"{1 / usual:.4g}") if usual else 1.0

@@ -23,6 +23,7 @@ from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.pictures.shown import Shown
+from filterscope.sides import Sides, Size, sides_of, size_text
 from filterscope.target import Target
 
 # black, violet, red, orange, pale yellow: matplotlib's "inferno" at five places
@@ -122,7 +123,7 @@ class Location(Shown):
 
 
 def locate(
-    network: Any, image: Any, target: str | Objective, *, size: int | None = None, device: str = "auto"
+    network: Any, image: Any, target: str | Objective, *, size: Size | None = None, device: str = "auto"
 ) -> Location:
     """Where in a photograph the unit is excited.
 
@@ -175,13 +176,17 @@ def locate(
     )
 
 
-def _sides(net: Network, layer: str, photograph: Photograph, size: int | None) -> tuple[int, int]:
+def _sides(net: Network, layer: str, photograph: Photograph, size: Size | None) -> Sides:
     width, height = photograph.image.size
     if net.takes_one_size(layer):
         net.output_shape(layer, size or net.input.size)
-        return net.input.size, net.input.size
-    shorter = size or net.picture_size(layer)
-    net.output_shape(layer, shorter)
+        return sides_of(net.input.size)
+    if isinstance(size, tuple):
+        raise ArgumentError(
+            f"the photograph is looked at in its own proportions: size is a side (got {size_text(size)})"
+        )
+    shorter = size or min(sides_of(net.picture_size(layer)))
+    net.output_shape(layer, size or net.picture_size(layer))
     scale = shorter / min(width, height)
     rows, columns = max(shorter, round(height * scale)), max(shorter, round(width * scale))
     if rows * columns > LARGEST:

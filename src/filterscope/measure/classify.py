@@ -11,6 +11,7 @@ import torch
 from filterscope.errors import ArgumentError
 from filterscope.networks.network import Network
 from filterscope.pictures.reading import load_pixels
+from filterscope.sides import Size, as_size
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def class_layer(network: Network) -> str:
 
 
 def classify(
-    network: Network, images: Sequence[str | os.PathLike[str]], *, top: int = 5, size: int | None = None
+    network: Network, images: Sequence[str | os.PathLike[str]], *, top: int = 5, size: Size | None = None
 ) -> list[list[Guess]]:
     """For each picture file the `top` classes with their probabilities, best first."""
     layer = class_layer(network)
@@ -40,7 +41,7 @@ def classify(
     guesses = []
     for path in images:
         pixels = load_pixels(path, network.input, size=size)[None]
-        network.output_shape(layer, min(pixels.shape[2:]))
+        network.output_shape(layer, as_size(*pixels.shape[2:]))
         with torch.no_grad():
             softmax = part(network.input.preprocess(pixels)).softmax
         best = softmax[0].topk(min(top, softmax.shape[1]))

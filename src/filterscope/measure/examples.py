@@ -22,6 +22,7 @@ from filterscope.networks.network import Network
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images, mode_of
 from filterscope.pictures.sheet import Tile, compose
+from filterscope.sides import Size, cropped
 
 
 def find_examples(
@@ -29,7 +30,7 @@ def find_examples(
     layers: Sequence[str],
     folder: Path,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fresh: bool = False,
     shown: bool | None = None,
     on_skip: OnSkip | None = None,
@@ -95,7 +96,7 @@ def example_sheet(
     names = network.class_names(found.layer)
     tiles = [
         Tile(
-            _square(read_image(folder / found.images[i])),
+            _as_seen(read_image(folder / found.images[i]), network.input.size),
             (names[unit][0] if names else f"filter: {unit}") if place == 0 else "",
         )
         for unit in units
@@ -104,7 +105,6 @@ def example_sheet(
     return compose(tiles, columns=found.top.shape[1], side=112)
 
 
-def _square(image: Image.Image) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.convert("RGB").crop((left, top, left + side, top + side))
+def _as_seen(image: Image.Image, size: Size) -> Image.Image:
+    """The part of a photograph that the network is shown."""
+    return image.convert("RGB").crop(cropped((image.height, image.width), size))

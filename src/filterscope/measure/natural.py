@@ -26,6 +26,7 @@ from filterscope.files import writing
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.pictures.reading import load_batch
+from filterscope.sides import Size, sides_of
 from filterscope.target import Selection, Target
 
 BEST = 9
@@ -80,7 +81,7 @@ def natural_activations(
     images: Sequence[Path],
     *,
     folder: Path | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     batch: int | None = None,
     on_batch: Callable[[int], object] | None = None,
     on_skip: OnSkip | None = None,
@@ -172,14 +173,20 @@ def _histogram(values: np.ndarray, least: np.ndarray, best: np.ndarray) -> np.nd
     return counts.reshape(-1, BINS).astype(np.int32)
 
 
-def _batch(network: Network, layers: Sequence[str], size: int) -> int:
+def _batch(network: Network, layers: Sequence[str], size: Size) -> int:
     """How many images go through the network together."""
     numbers = sum(math.prod(network.layer(layer).output_shape) for layer in layers)
-    return max(1, min(100, int(MAPS / (4 * numbers * (size / network.input.size) ** 2))))
+    return max(
+        1,
+        min(
+            100,
+            int(MAPS / (4 * numbers * math.prod(sides_of(size)) / math.prod(sides_of(network.input.size)))),
+        ),
+    )
 
 
 def _load(
-    paths: Sequence[Path], network: Network, size: int | None, on_skip: OnSkip | None
+    paths: Sequence[Path], network: Network, size: Size | None, on_skip: OnSkip | None
 ) -> list[tuple[Path, torch.Tensor]]:
     """The pictures' pixel values beside their paths; the unreadable are left out where `on_skip` hears of them."""
     read = []
@@ -214,12 +221,12 @@ def images_digest(images: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def remember(network: Network, found: NaturalActivations, *, images: str, size: int) -> None:
+def remember(network: Network, found: NaturalActivations, *, images: str, size: Size) -> None:
     """Keep a layer's activations in the cache; a cache that cannot be written is no error."""
     meta = {
         "form": FORM,
         "images": images,
-        "size": size,
+        "size": size,  # of a pair a list, as JSON has it
         "layer": found.layer,
         "folder": found.folder,
         "names": list(found.images),
@@ -235,7 +242,7 @@ def remember(network: Network, found: NaturalActivations, *, images: str, size: 
 
 
 def recall(
-    network: Network, layer: str, *, images: str | None = None, size: int | None = None
+    network: Network, layer: str, *, images: str | None = None, size: Size | None = None
 ) -> NaturalActivations | None:
     """A layer's natural activations: those shipped with the embedded network, else from the cache, else None.
 
@@ -250,7 +257,11 @@ def recall(
             arrays = _arrays(file)
         if meta["layer"] != layer:
             return None
-        if images is not None and (meta["images"], meta["size"], meta.get("form")) != (images, size, FORM):
+        if images is not None and (meta["images"], meta["size"], meta.get("form")) != (
+            images,
+            list(size) if isinstance(size, tuple) else size,
+            FORM,
+        ):
             return None
         return NaturalActivations(layer=layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx
 
+from filterscope.sides import Size, sides_of
+
 # Shapes are found by running numbers up to this side, by running shapes alone beyond it and where weights are on
 # another device: torch imports its compiler for the latter, which takes longer than a small picture's numbers.
 RUN_AT_MOST = 128
@@ -19,10 +21,10 @@ class Shapes:
 
     def __init__(self, cut: Callable[[Sequence[str]], fx.GraphModule]):
         self.cut = cut
-        self.known: dict[tuple[str, int, int], tuple[int, ...] | None] = {}
+        self.known: dict[tuple[str, int, Size], tuple[int, ...] | None] = {}
         self.parts: dict[tuple[str, ...], tuple[fx.GraphModule, dict[str, Tensor]]] = {}
 
-    def of(self, node: str, channels: int, size: int) -> tuple[int, ...] | None:
+    def of(self, node: str, channels: int, size: Size) -> tuple[int, ...] | None:
         """The shape of a node's output, without the batch; None where the graph does not run at that size."""
         key = (node, channels, size)
         if key not in self.known:
@@ -30,17 +32,17 @@ class Shapes:
             self.known[key] = None if found is None else found[0]
         return self.known[key]
 
-    def of_all(self, nodes: Sequence[str], channels: int, size: int) -> list[tuple[int, ...] | None]:
+    def of_all(self, nodes: Sequence[str], channels: int, size: Size) -> list[tuple[int, ...] | None]:
         """The shapes of many nodes, found in one run where they all run at that size."""
         found = self._run(tuple(nodes), channels, size)
         self.known |= {(n, channels, size): s for n, s in zip(nodes, found or (), strict=False)}
         return [self.of(n, channels, size) for n in nodes]
 
-    def _run(self, nodes: tuple[str, ...], channels: int, size: int) -> list[tuple[int, ...] | None] | None:
+    def _run(self, nodes: tuple[str, ...], channels: int, size: Size) -> list[tuple[int, ...] | None] | None:
         part, tensors = self._part(nodes)
-        here = size <= RUN_AT_MOST and all(map(_computes_here, tensors.values()))
+        here = max(sides_of(size)) <= RUN_AT_MOST and all(map(_computes_here, tensors.values()))
         place = torch.device("cpu" if here else "meta")
-        image = torch.zeros(1, channels, size, size, device=place)
+        image = torch.zeros(1, channels, *sides_of(size), device=place)
         stands = {n: torch.zeros(t.shape, dtype=t.dtype, device=place) for n, t in tensors.items()}
         try:
             # a traced graph prints what it raises

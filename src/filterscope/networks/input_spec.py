@@ -6,12 +6,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 from torch import Tensor
 
 from filterscope.errors import ArgumentError, did_you_mean
+from filterscope.sides import Size, checked_size, is_side, pixels_text, size_text
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class InputSpec:
     """How a network wants its pictures: value range, then colour order, minus mean, over std.
 
     `low` and `high` are the values of black and white; `mean` and `std` are per channel, in the network's
-    own channel order and value range. `size` is the side in pixels that it was trained on; `fixed` says
-    that no other size runs. `shown` are the channels that a picture shows as red, green and blue where there
-    are neither 1 nor 3: the first three, and of two the second twice.
+    own channel order and value range. `size` is the side in pixels that it was trained on, or height and
+    width where they differ; `fixed` says that no other size runs. `shown` are the channels that a
+    picture shows as red, green and blue where there are neither 1 nor 3: the first three, and of two the second twice.
     """
 
-    size: int = 224
+    size: Size = 224
     channels: int = 3
     low: float = 0.0
     high: float = 255.0
@@ -55,7 +55,7 @@ class InputSpec:
 
     def __str__(self) -> str:
         order = {1: "grey", 3: "BGR" if self.bgr else "RGB"}.get(self.channels, f"{self.channels} channels")
-        numbers = [f"{self.size} x {self.size} px" + ("" if self.fixed else " or other sizes")]
+        numbers = [pixels_text(self.size) + ("" if self.fixed else " or other sizes")]
         numbers += [f"{order} {self.low:g} to {self.high:g}"]
         if any(self.mean):
             numbers.append("minus mean " + ", ".join(f"{v:g}" for v in self.mean))
@@ -107,14 +107,15 @@ class InputOptions:
     """What a person says of a network's input; None leaves what was found.
 
     mean, std: one number, or one a channel, in the network's own value range. range: the values of black and
-    white. channels, size: of the input. shown: the channels that pictures show as red, green and blue.
+    white. channels, size: of the input (a side, or height and width). shown: the channels that pictures show as red,
+    green and blue.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     range: tuple[float, float] | None = None
     channels: int | None = None
-    size: int | None = None
+    size: Size | None = None
     shown: tuple[int, int, int] | None = None
 
     def __str__(self) -> str:
@@ -122,7 +123,9 @@ class InputOptions:
         parts = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None:
+            if field.name == "size" and value is not None:
+                parts.append(f"size={size_text(value)}")
+            elif value is not None:
                 numbers = value if isinstance(value, tuple) else (value,)
                 parts.append(f"{field.name}={','.join(f'{v:.9g}' for v in numbers)}")
         return "&".join(parts)
@@ -148,14 +151,17 @@ class InputOptions:
                 raise ArgumentError(
                     f"{part!r}: behind a network's ? stands {', '.join(names)}, as size=32{near}"
                 )
+            if key == "size":
+                told[key] = value
+                continue
             try:
                 numbers = [float(v) for v in value.split(",")]
             except ValueError:
                 raise ArgumentError(f"{key} takes numbers with commas between (got {value!r})") from None
-            whole = key in ("channels", "size", "shown")
+            whole = key in ("channels", "shown")
             if whole and any(v != int(v) for v in numbers if math.isfinite(v)):
                 raise ArgumentError(f"{key} takes whole numbers (got {value!r})")
-            if key in ("channels", "size"):
+            if key == "channels":
                 told[key] = int(numbers[0]) if len(numbers) == 1 and math.isfinite(numbers[0]) else -1
             else:
                 told[key] = numbers
@@ -169,7 +175,7 @@ class InputOptions:
         std: float | Sequence[float] | None = None,
         range: Sequence[float] | None = None,
         channels: int | None = None,
-        size: int | None = None,
+        size: Size | str | None = None,
         shown: Sequence[int] | None = None,
     ) -> InputOptions:
         """From what a person passed; ArgumentError for what can be no input."""
@@ -179,18 +185,15 @@ class InputOptions:
         spread = _numbers("std", std)
         if spread is not None and min(spread) <= 0:
             raise ArgumentError(f"std takes numbers above 0 (got {std})")
-        told: dict[str, Any] = {"channels": channels, "size": size}
-        for name, number in told.items():
-            whole = isinstance(number, Integral) and not isinstance(number, bool)
-            if number is not None and not (whole and 1 <= number <= 8192):
-                raise ArgumentError(f"{name} takes a whole number from 1 to 8192 (got {number!r})")
+        if channels is not None and not is_side(channels):
+            raise ArgumentError(f"channels takes a whole number from 1 to 8192 (got {channels!r})")
         seen = _numbers("shown", shown)
         if seen is not None and (len(seen) != 3 or any(v < 0 or v != int(v) for v in seen)):
             raise ArgumentError(f"shown takes three channels' numbers, as 3,2,1 (got {shown})")
         colours = seen and (int(seen[0]), int(seen[1]), int(seen[2]))
         return cls(
-            _numbers("mean", mean), spread, low_high and (low_high[0], low_high[1]), channels, size,
-            colours,
+            _numbers("mean", mean), spread, low_high and (low_high[0], low_high[1]), channels,
+            None if size is None else checked_size("size", size), colours,
         )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from filterscope.networks.keras_sizes import OTHER, require_sane, shapes_after, 
 from filterscope.networks.keras_table import Row, Value, layer_table, token_table
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights import Slot, Slots
+from filterscope.sides import as_size
 
 MOST_CHANNELS = 4096  # of a picture
 
@@ -247,7 +248,11 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
     fixed = any(row.value.other is None for row in reader.rows.values())
     spec = InputSpec(
-        size=first[1], channels=first[0], mean=(0.0,) * first[0], std=(1.0,) * first[0], fixed=fixed
+        size=as_size(first[1], first[2]),
+        channels=first[0],
+        mean=(0.0,) * first[0],
+        std=(1.0,) * first[0],
+        fixed=fixed,
     )
     return KerasGraph(graph, layers, slots, spec, tokens)
 

@@ -16,6 +16,7 @@ from filterscope.networks.cutting import Shapes, cut
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
+from filterscope.sides import Size, pixels_text, sides_of, size_text, times
 from filterscope.target import Algebra, Selection, Target, sum_advice, terms_of
 
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
@@ -277,59 +278,64 @@ class Network:
             self._load(row)
         return self.cut([row.logits or row.output for row in rows])
 
-    def picture_size(self, layer: str, usual: int | None = None) -> int:
-        """The side of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
+    def picture_size(self, layer: str, usual: int | None = None) -> Size:
+        """The size of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
         where that is smaller so that there is room to see something; the only size where it takes just one.
-        A network made for small pictures gets its own: on larger ones a class is wallpaper, or nothing at all."""
-        if self.takes_one_size(layer) or self.input.size < SMALL:
-            return self.input.size
-        size = usual or max(self.input.size, 128)
-        return size if self.runs(layer, size) else self.input.size
+        A network made for small pictures gets its own: on larger ones a class is wallpaper, or nothing at all.
+        Of a network for pictures that are not square the longer side, in its proportions."""
+        own = self.input.size
+        if self.takes_one_size(layer) or min(sides_of(own)) < SMALL:
+            return own
+        longer = max(sides_of(own))
+        wanted = usual or max(longer, 128)
+        size = wanted if isinstance(own, int) else times(own, wanted / longer)
+        return size if self.runs(layer, size) else own
 
     def takes_one_size(self, layer: str) -> bool:
         """Whether the layer runs at the network's own size alone, as all behind a Flatten do."""
         return self.input.fixed and self.layer(layer).receptive_field is None
 
-    def output_shape(self, layer: str, size: int) -> tuple[int, ...]:
+    def output_shape(self, layer: str, size: Size) -> tuple[int, ...]:
         """The shape of a layer's output, without the batch, for pictures of `size` pixels.
 
         ArgumentError with the smallest size that works where this one is too small, or the only one where
         the network takes one size alone.
         """
         row = self.layer(layer)
-        _, height, width = next(iter(self.layers.values())).output_shape
-        if self.takes_one_size(layer) and height != width:
-            raise ArgumentError(
-                f"{layer} of {self.name} takes pictures of {height} x {width} px; only square ones are supported yet"
-            )
         if self.takes_one_size(layer) and size != self.input.size:
-            only = self.input.size
-            raise ArgumentError(f"{layer} of {self.name} runs at {only} x {only} px only (got {size})")
+            raise ArgumentError(
+                f"{layer} of {self.name} runs at {pixels_text(self.input.size)} only (got {size_text(size)})"
+            )
         shape = self._shape(row, size)
         if shape is None:
             raise ArgumentError(self._size_advice(row, size))
         return shape
 
-    def _size_advice(self, row: Layer, size: int) -> str:
+    def _size_advice(self, row: Layer, size: Size) -> str:
         least = self.smallest_size(row.name)
-        if size < least:
-            return f"{size} px is too small for {row.name}: the smallest size that works is {least} px"
-        near = [s for s in _near(size) if self._shape(row, s) is not None][:2]
+        if min(sides_of(size)) < min(sides_of(least)):
+            return f"{size_text(size)} px is too small for {row.name}: the smallest size that works is {size_text(least)} px"
+        near = (
+            [s for s in _near(size) if self._shape(row, s) is not None][:2] if isinstance(size, int) else []
+        )
         works = " and ".join(f"{s} px" for s in sorted(near))
-        return f"{row.name} of {self.name} does not run at {size} px" + (
+        return f"{row.name} of {self.name} does not run at {size_text(size)} px" + (
             f"; near it do {works}" if works else ""
         )
 
-    def runs(self, layer: str, size: int) -> bool:
+    def runs(self, layer: str, size: Size) -> bool:
         """Whether the layer runs at a size."""
         return self._shape(self.layer(layer), size) is not None
 
-    def smallest_size(self, layer: str) -> int:
-        """The smallest side in pixels at which the layer runs."""
+    def smallest_size(self, layer: str) -> Size:
+        """The smallest side in pixels at which the layer runs; its only size where it takes just one."""
         row = self.layer(layer)
         if self.takes_one_size(layer):
             return self.input.size
-        works = next((2**i for i in range(13) if self._shape(row, 2**i) is not None), self.input.size)
+        own = self.input.size
+        works = next((2**i for i in range(13) if self._shape(row, 2**i) is not None), max(sides_of(own)))
+        if self._shape(row, works) is None:
+            return own
         fails = works // 2
         while works - fails > 1:  # between a size that runs and one that does not
             middle = (works + fails) // 2
@@ -339,7 +345,7 @@ class Network:
                 fails = middle
         return works
 
-    def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
+    def _shape(self, row: Layer, size: Size) -> tuple[int, ...] | None:
         """The shape of a layer's output at a size; None where it does not run."""
         return self.shapes.of(row.output, self.input.channels, size)
 

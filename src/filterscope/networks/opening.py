@@ -26,6 +26,7 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
 from filterscope.networks.pytorch_factory import factory_advice, is_factory, open_factory
+from filterscope.sides import Size, largest_of, pixels_text, size_text
 
 
 def opens_by_name(name: str) -> bool:
@@ -42,7 +43,7 @@ def open_network(
     std: float | Sequence[float] | None = None,
     range: Sequence[float] | None = None,
     channels: int | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     show_channels: Sequence[int] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Network:
@@ -56,8 +57,9 @@ def open_network(
         in or behind any other is refused. "random": the bare architecture of a name or a factory, with
         seeded numbers that nothing trained.
     mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the
-        values of `range`, which are those of black and white; size is the side it was trained on. They may stand
-        behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1".
+        values of `range`, which are those of black and white; size is the side it was trained on, or (height,
+        width) where they differ. They may stand behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1",
+        "own.keras?size=64x128".
     show_channels: of a network that takes neither 1 nor 3 channels, which are shown as red, green and blue.
     classes: the classes' names, in the order of the network's outputs.
 
@@ -140,16 +142,16 @@ def _fed_as(net: Network, options: InputOptions) -> Network:
         raise ArgumentError(f"{net.name} takes {net.input.channels} channels (got {spec.channels})")
     if spec.fixed and spec.size != net.input.size:
         raise ArgumentError(
-            f"{net.name} takes pictures of {net.input.size} x {net.input.size} px only (got {spec.size})"
+            f"{net.name} takes pictures of {pixels_text(net.input.size)} only (got {size_text(spec.size)})"
         )
     if spec.size == net.input.size:
         return dataclasses.replace(net, input=spec)
     rows = net.layers.values()
     shapes = net.shapes.of_all([row.output for row in rows], spec.channels, spec.size)
     if None in shapes:
-        least = max(map(net.smallest_size, net.layers))
+        least = size_text(largest_of(map(net.smallest_size, net.layers)))
         raise ArgumentError(
-            f"{net.name} does not run at {spec.size} px; the smallest size that works is {least} px"
+            f"{net.name} does not run at {size_text(spec.size)} px; the smallest size that works is {least} px"
         )
     fitted = {r.name: dataclasses.replace(r, output_shape=s) for r, s in zip(rows, shapes, strict=True) if s}
     return dataclasses.replace(net, input=spec, layers=fitted)

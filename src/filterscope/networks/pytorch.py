@@ -20,6 +20,7 @@ from filterscope.networks.pytorch_graph import read_traced
 from filterscope.networks.pytorch_trace import Traced, UntraceableError, trace
 from filterscope.networks.pytorch_untraced import UntracedNetwork, first_tensor, read_untraced
 from filterscope.networks.weights import sha256_arrays
+from filterscope.sides import Size, as_size, others_of, pixels_text, sides_of, times
 
 log = logging.getLogger("filterscope")
 
@@ -88,7 +89,7 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     except UntraceableError as error:
         log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
         return _untraced(net, origin, spec, weights)
-    found = read_traced(traced, side=spec.size, trained=origin.trained, classes=len(origin.classes))
+    found = read_traced(traced, trained=origin.trained, classes=len(origin.classes))
     return Network(
         origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random,
         vouched=origin.vouched,
@@ -102,7 +103,7 @@ def _untraced(net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWei
             "layers depend on the others; give a file with all weights"
         )
     example = _example(spec, 2)
-    graph, layers, tokens, heard = read_untraced(net, example, side=spec.size, classes=len(origin.classes))
+    graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
     return UntracedNetwork(
         origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
         vouched=origin.vouched, net=net, heard=heard,
@@ -111,7 +112,7 @@ def _untraced(net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWei
 
 def _traced(net: nn.Module, spec: InputSpec) -> Traced:
     """The network's graph, tried against the network itself; UntraceableError where they differ."""
-    sizes = [spec.size]
+    sizes: list[Size] = [spec.size]
     if not spec.fixed:
         meta = on_meta(net)
         other = next((s for s in _smaller(spec.size) if run_shapes(meta, spec.channels, s)), None)
@@ -120,7 +121,7 @@ def _traced(net: nn.Module, spec: InputSpec) -> Traced:
     expected = [_run(net, picture) for picture in pictures]
     replaced = open_attention(net)
     try:
-        traced = trace(net, (2, spec.channels, spec.size, spec.size))
+        traced = trace(net, (2, spec.channels, *sides_of(spec.size)))
         if traced.chosen and spec.size not in sizes:
             pictures.append(_example(spec, 1))
             expected.append(_run(net, pictures[-1]))
@@ -148,12 +149,12 @@ def _compare(traced: Traced, picture: Tensor, expected: Tensor | None) -> None:
         with torch.no_grad():
             found = module(picture)
     except Exception as error:
-        raise UntraceableError(f"its graph does not run at {picture.shape[-1]} px: {error}") from error
+        raise UntraceableError(f"its graph does not run at {_px(picture)}: {error}") from error
     scale = float(expected.abs().max()) + 1e-12
     if found.shape != expected.shape or not torch.allclose(
         found / scale, expected / scale, rtol=0, atol=TOLERANCE, equal_nan=True
     ):
-        raise UntraceableError(f"its graph gives other numbers at {picture.shape[-1]} px")
+        raise UntraceableError(f"its graph gives other numbers at {_px(picture)}")
 
 
 def _run(net: nn.Module, picture: Tensor) -> Tensor | None:
@@ -164,14 +165,22 @@ def _run(net: nn.Module, picture: Tensor) -> Tensor | None:
 
 def _example(spec: InputSpec, batch: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(batch, spec.channels, spec.size, spec.size, generator=generator) * 255
+    pixels = torch.rand(batch, spec.channels, *sides_of(spec.size), generator=generator) * 255
     return spec.preprocess(pixels)
 
 
-def _smaller(size: int) -> Iterator[int]:
+def _px(picture: Tensor) -> str:
+    return pixels_text((picture.shape[-2], picture.shape[-1]))
+
+
+def _smaller(size: Size) -> Iterator[Size]:
     """Sizes to try a graph at, beside the network's own: cheap ones first."""
-    yield from (s for s in (64, 96, 128, 160, 192) if s < size)
-    yield from (size - 32, size + 32, size * 2)
+    height, width = sides_of(size)
+    yield from (s for s in (64, 96, 128, 160, 192) if s < min(height, width))
+    for more in (-32, 32):
+        if min(height, width) + more > 0:
+            yield as_size(height + more, width + more)
+    yield times(size, 2)
 
 
 # --- how the network wants its pictures ---------------------------------------------------------------------
@@ -186,10 +195,10 @@ def _input_spec(net: nn.Module, origin: Origin, options: InputOptions) -> InputS
         spec = replace(spec, size=_find_size(net, meta, channels))
     elif (error := why_not(net, meta, channels, spec.size)) is not None:
         raise NetworkError(
-            f"{origin.name} does not run for {channels} x {spec.size} x {spec.size} pictures: {error}"
+            f"{origin.name} does not run for {channels} x {' x '.join(map(str, sides_of(spec.size)))} pictures: {error}"
             f"{_works(net, meta, channels)}"
         )
-    others = (spec.size * 2, spec.size + 32, spec.size // 2)
+    others = others_of(spec.size)
     fixed = not any(run_shapes(meta, channels, s) for s in others) and not any(
         why_not(net, meta, channels, s) is None for s in others[1:2]
     )
@@ -259,23 +268,23 @@ def _is_small(meta: nn.Module, channels: int) -> bool:
     return bool(sides) and min(sides) >= 28 and stride == 1 and shape is not None and len(shape) == 2
 
 
-def run_shapes(meta: nn.Module, channels: int, size: int) -> tuple[int, ...] | None:
+def run_shapes(meta: nn.Module, channels: int, size: Size) -> tuple[int, ...] | None:
     """The shape of the network's output for one picture of a size, run on shapes alone; None where it fails."""
     try:
         with torch.no_grad():
-            out = first_tensor(meta(torch.empty(1, channels, size, size, device="meta")))
+            out = first_tensor(meta(torch.empty(1, channels, *sides_of(size), device="meta")))
     except Exception:  # whatever a person's own forward raises
         return None
     return None if out is None else tuple(out.shape)
 
 
-def why_not(net: nn.Module, meta: nn.Module, channels: int, size: int) -> str | None:
+def why_not(net: nn.Module, meta: nn.Module, channels: int, size: Size) -> str | None:
     """Why pictures of a size do not go through, None where they do."""
     if run_shapes(meta, channels, size):
         return None
     try:
         with torch.no_grad():
-            net(torch.zeros(1, channels, size, size))
+            net(torch.zeros(1, channels, *sides_of(size)))
     except Exception as error:
         return first_line(error)
     return None

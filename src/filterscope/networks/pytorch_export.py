@@ -25,6 +25,7 @@ from filterscope.networks.pytorch_graph import read_traced
 from filterscope.networks.pytorch_program import DTYPES, Program, int_values, read_program, require_small
 from filterscope.networks.pytorch_trace import INPUT, Call, Traced, without_mutation
 from filterscope.networks.weights import sha256_file
+from filterscope.sides import Size, as_size, others_of, sides_of
 
 FORMATS = {
     1: torch.contiguous_format,
@@ -56,9 +57,9 @@ def open_exported(path: Path, weights: Any, options: InputOptions) -> Network:
         raise NetworkError(f"{path.name} is no whole torch.export program: {_told(error)}") from error
     spec = built.spec.changed(replace(options, size=None))
     if spec.channels != built.spec.channels or options.size not in (None, built.spec.size):
-        side = built.spec.size
-        raise NetworkError(f"{path.name} was exported for {built.spec.channels} x {side} x {side} pictures")
-    found = read_traced(built.traced, side=spec.size)
+        sides = " x ".join(map(str, sides_of(built.spec.size)))
+        raise NetworkError(f"{path.name} was exported for {built.spec.channels} x {sides} pictures")
+    found = read_traced(built.traced)
     source = TorchWeights(path.name, lambda: sha256_file(path), path)
     parts = (path.name, found.graph, found.layers, spec, source)
     if built.any_batch:
@@ -108,7 +109,7 @@ class _Builder:
         self.any_batch = self._evaluated(self.batch + 1)
         if not self.any_batch and not self._evaluated(self.batch):
             raise NetworkError(f"{file}: its operations do not fit together")
-        others = (self.spec.size * 2, self.spec.size + 32, self.spec.size // 2)
+        others = others_of(self.spec.size)
         self.spec = replace(self.spec, fixed=not any(self._runs(s) for s in others))
         self._evaluated(self.batch + 1 if self.any_batch else self.batch)
         without_mutation(self.graph, self.holder)
@@ -127,12 +128,14 @@ class _Builder:
                 if spec is not None:
                     raise NetworkError(f"{self.file} takes several inputs; networks of one picture open")
                 shape = int_values(self.program.graph["tensor_values"][name]["sizes"])
-                if len(shape) != 4 or shape[2] != shape[3]:
+                if len(shape) != 4:
                     raise NetworkError(
-                        f"{self.file} takes an input of shape {list(shape)}; expected square pictures"
+                        f"{self.file} takes an input of shape {list(shape)}; expected pictures"
                     )
-                batch, channels, size, _ = shape
-                spec = replace(UNIT_RANGE, size=size).changed(InputOptions(channels=channels))
+                batch, channels, height, width = shape
+                spec = replace(UNIT_RANGE, size=as_size(height, width)).changed(
+                    InputOptions(channels=channels)
+                )
                 self.nodes[name] = self.graph.placeholder(INPUT)
             else:
                 own = str(
@@ -232,10 +235,10 @@ class _Builder:
             f"{self.file} is refused: an argument of the kind {kind} is no number, tensor or word"
         )
 
-    def _evaluated(self, batch: int, size: int = 0) -> bool:
+    def _evaluated(self, batch: int, size: Size | None = None) -> bool:
         """Give every node its value's shape for a batch of pictures; False where the program does not run for it."""
-        side = size or self.spec.size
-        picture = torch.empty(batch, self.spec.channels, side, side, device="meta")
+        sides = sides_of(size or self.spec.size)
+        picture = torch.empty(batch, self.spec.channels, *sides, device="meta")
         for node in self.graph.nodes:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
             if "device" in kwargs:
@@ -255,8 +258,8 @@ class _Builder:
             node.meta["val"] = value
         return True
 
-    def _runs(self, size: int) -> bool:
-        return size > 0 and self._evaluated(self.batch + 1 if self.any_batch else self.batch, size)
+    def _runs(self, size: Size) -> bool:
+        return self._evaluated(self.batch + 1 if self.any_batch else self.batch, size)
 
     def _calls(self) -> list[Call]:
         """Every module's calls: operations in a row that came from it, of which the last gave what it gave."""

@@ -44,7 +44,6 @@ class TorchGraph:
 @dataclass
 class _Reader:
     traced: Traced
-    side: int
     trained: Collection[str] | None
     classes: int
     views: dict[tuple[fx.Node, Layout], fx.Node] = field(default_factory=dict)
@@ -61,11 +60,9 @@ class _Reader:
         self.prefix = prefix_of(self.traced.holder.get_submodule("net"))
 
     def read(self) -> TorchGraph:
-        size, channels = self.side, self.picture.meta["val"].shape[1]
+        shape = tuple(self.picture.meta["val"].shape[1:])
         name = self.picture.name
-        self.layers["input"] = Layer(
-            "input", "InputLayer", (channels, size, size), 0, 1, True, output=name, linear=name
-        )
+        self.layers["input"] = Layer("input", "InputLayer", shape, 0, 1, True, output=name, linear=name)
         for call in self.traced.calls:
             self._row(call.name, type(call.module).__name__, call.node, call.module)
             self._heads(call)
@@ -251,17 +248,15 @@ class _Reader:
         return self.traced.holder.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def read_traced(
-    traced: Traced, *, side: int, trained: Collection[str] | None = None, classes: int = 0
-) -> TorchGraph:
-    """The layer table of a traced network for pictures of `side` pixels, and the graph with what it names.
+def read_traced(traced: Traced, *, trained: Collection[str] | None = None, classes: int = 0) -> TorchGraph:
+    """The layer table of a traced network for pictures of the size that it was traced at, and the graph with what it names.
 
     trained: the modules that have trained weights, None where all have. classes: how many classes the network
     is known to tell apart, 0 where that is not known.
     """
     _own_constants(traced)
     _own_calls(traced)
-    return _Reader(traced, side, trained, classes).read()
+    return _Reader(traced, trained, classes).read()
 
 
 def _own_constants(traced: Traced) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from filterscope.networks.network import Layer, Network
 from filterscope.networks.pytorch_layout import Layout, Token, View, layout_of, prefix_of
 from filterscope.networks.pytorch_trace import INPUT
+from filterscope.sides import Size, sides_of
 
 CHANNELS_FIRST = (
     nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
@@ -125,13 +126,13 @@ class UntracedNetwork(Network):
         graph.output(tuple(outputs[n] for n in ends))
         return fx.GraphModule(root, graph)
 
-    def _shape(self, row: Layer, size: int) -> tuple[int, ...] | None:
+    def _shape(self, row: Layer, size: Size) -> tuple[int, ...] | None:
         shape = super()._shape(row, size)
         if shape is not None:
             return shape
         try:  # what asks for values does not run on shapes alone
             with torch.no_grad():
-                (out,) = self.cut([row.output])(torch.zeros(1, self.input.channels, size, size))
+                (out,) = self.cut([row.output])(torch.zeros(1, self.input.channels, *sides_of(size)))
         except Exception:
             return None
         return tuple(out.shape[1:]) if all(out.shape) else None
@@ -152,18 +153,16 @@ class _Call:
 
 
 def read_untraced(
-    net: nn.Module, example: Tensor, *, side: int, classes: int
+    net: nn.Module, example: Tensor, *, classes: int
 ) -> tuple[fx.GraphModule, dict[str, Layer], dict[str, Layer], dict[str, Heard]]:
-    """The layer table of a module found by running it once on `example` (B, C, side, side) with hooks, and what
+    """The layer table of a module found by running it once on `example` (B, C, H, W) with hooks, and what
     to hear for each name in it."""
     calls = _calls(net, example)
     prefix = prefix_of(net)
     graph = fx.Graph()
     graph.output((graph.placeholder(INPUT),))
     heard: dict[str, Heard] = {}
-    layers = {
-        "input": Layer("input", "InputLayer", (example.shape[1], side, side), 0, 1, True, "input", "input")
-    }
+    layers = {"input": Layer("input", "InputLayer", tuple(example.shape[1:]), 0, 1, True, "input", "input")}
     tokens: dict[str, Layer] = {}
     ending = _class_call(calls, classes)
     axes: dict[torch.Size, int] = {}

@@ -17,6 +17,7 @@ from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.shown import Shown
 from filterscope.recipe import Recipe
+from filterscope.sides import as_size
 from filterscope.target import Target
 
 Status = Literal["ok", "no-gain", "dead"]
@@ -134,7 +135,7 @@ class Picture(Shown):
             "seed": self.seed,
             "recipe": self.recipe.name,
             "steps": self.recipe.steps,
-            "size": self.image.shape[0],
+            "size": as_size(*self.image.shape[:2]),
             **{k: v for k, v in asdict(self.scores).items() if k != "start"},
             **({"judge": asdict(self.judge)} if self.judge else {}),
             "status": self.status,

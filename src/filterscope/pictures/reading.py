@@ -22,6 +22,7 @@ from filterscope.errors import ImageError
 from filterscope.networks.input_spec import InputSpec
 from filterscope.pictures.png import CHUNK, opened, read_image
 from filterscope.pictures.shown import Shown
+from filterscope.sides import Size, sides_of
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FRAMED = ("GIF", "PNG", "WEBP", "TIFF")  # formats whose further frames are an animation, or pages
@@ -163,7 +164,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
-def load_pixels(path: str | os.PathLike[str], spec: InputSpec, *, size: int | None = None) -> Tensor:
+def load_pixels(path: str | os.PathLike[str], spec: InputSpec, *, size: Size | None = None) -> Tensor:
     """A picture's pixel values, (C, H, W) in 0 to 255.
 
     A photograph is resized and cropped to `size` (the network's own). A picture that filterscope drew keeps
@@ -174,16 +175,16 @@ def load_pixels(path: str | os.PathLike[str], spec: InputSpec, *, size: int | No
     return pixels_of(image, spec, size=size, keep=ours and size is None and not spec.fixed)
 
 
-def pixels_of(image: Image.Image, spec: InputSpec, *, size: int | None = None, keep: bool = False) -> Tensor:
+def pixels_of(image: Image.Image, spec: InputSpec, *, size: Size | None = None, keep: bool = False) -> Tensor:
     """A Pillow image's pixel values, (C, H, W) in 0 to 255; resized and cropped unless `keep`."""
     image = plain(image).convert(mode_of(spec.channels))
-    side = size or spec.size
-    if not keep and image.size != (side, side):
-        image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+    height, width = sides_of(size or spec.size)
+    if not keep and image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     values = np.array(image, dtype=np.float32).reshape(image.height, image.width, spec.channels)
     return torch.from_numpy(values).permute(2, 0, 1)
 
 
-def load_batch(paths: Sequence[Path], spec: InputSpec, *, size: int | None = None) -> Tensor:
+def load_batch(paths: Sequence[Path], spec: InputSpec, *, size: Size | None = None) -> Tensor:
     """Photographs as one batch of pixel values, (B, C, H, W)."""
     return torch.stack([pixels_of(read_image(p), spec, size=size) for p in paths])

@@ -22,6 +22,7 @@ from filterscope.recipe.parts import (
     TotalVariation,
 )
 from filterscope.recipe.recipe import Recipe
+from filterscope.sides import Size
 
 BLOG_STEP = Optimizer(name="BlogRMSprop", lr=1.0, options={"decay": 0.95, "eps": 1e-7})
 _BLOG = {"image": Pixels(), "feed": "raw", "optimizer": BLOG_STEP, "gradient": "rms", "output": "standardize"}
@@ -86,7 +87,7 @@ def get_recipe(
     recipe: str | Recipe = DEFAULT,
     *,
     steps: int | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """A preset by name, or a recipe, with settings changed; RecipeError names the nearest where it is unknown.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from filterscope.errors import ArgumentError
 from filterscope.objective import has_place
 from filterscope.recipe.parts import (
     Crop,
@@ -21,7 +22,11 @@ from filterscope.recipe.parts import (
     Stage,
     Transform,
 )
+from filterscope.sides import LARGEST, checked_size
 from filterscope.target import Algebra
+
+_Side = Annotated[int, Field(ge=1, le=LARGEST)]
+_Window = Annotated[int, Field(ge=16, le=LARGEST)]
 
 
 class Recipe(Part):
@@ -31,7 +36,7 @@ class Recipe(Part):
         are where the network keeps the 0 to 255 scale, as the blog did with VGG16.
     softmax: "linear" ascends a class before its softmax, "keep" after it.
     start: "noise" of the image's own kind, or the "photograph" that the ascent is given.
-    tile: pictures with a longer side are looked at through windows of this side, at places that change from step
+    tile: pictures with a longer side are looked at through windows of this size, at places that change from step
         to step, so that memory does not grow with the picture. None looks at all of a picture at once.
     gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "local" by the geometric
         mean of that and of the one around each place, so that quiet places move too; "plain" leaves it.
@@ -39,18 +44,18 @@ class Recipe(Part):
     stages: sizes one after the other, the last of them the full one.
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
-    size: side of the picture in pixels (of a photograph the longer one). None takes `usual_size` or, where that
-        is None or the target takes one size alone or the network's own is below 64, the network's own (128 where
-        that is 64 to 127).
+    size: side of the picture in pixels (of a photograph the longer one), or height and width. None takes `usual_size`
+        or, where that is None or the target takes one size alone or the network's own is below 64, the network's own
+        (128 where that is 64 to 127).
     """
 
     name: str
     steps: int = Field(200, ge=1, le=1_000_000)
-    size: int | None = Field(None, ge=1, le=8192)
-    usual_size: int | None = Field(None, ge=1, le=8192)
+    size: _Side | tuple[_Side, _Side] | None = None
+    usual_size: int | None = Field(None, ge=1, le=LARGEST)
     image: Image = Fourier()
     start: Literal["noise", "photograph"] = "noise"
-    tile: int | None = Field(None, ge=16, le=8192)
+    tile: _Window | tuple[_Window, _Window] | None = None
     feed: Literal["network", "raw"] = "network"
     softmax: Literal["linear", "keep"] = "linear"
     regularizers: tuple[Regularizer, ...] = ()
@@ -60,6 +65,18 @@ class Recipe(Part):
     stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
     facets: Facets | None = None
     output: Literal["standardize", "values"] = "values"
+
+    @field_validator("size", "tile", mode="before")
+    @classmethod
+    def _height_and_width(cls, value: Any) -> Any:
+        if not (isinstance(value, list | tuple) or (isinstance(value, str) and "x" in value)):
+            return value
+        try:
+            return checked_size("it", value)
+        except ArgumentError:
+            raise ValueError(
+                f"must be a whole number from 1 to {LARGEST}, or height x width as 64x128"
+            ) from None
 
     @field_validator("transforms")
     @classmethod

@@ -126,13 +126,14 @@
         alt: `Photograph ${i + 1}: ${example.image}, activation ${fs.number(example.activation, 3)}` });
       const frame = h("div", { class: "photo", title: example.image }, image);
       if (example.x !== undefined) {
-        if (example.share < 1) {
-          const low = (at) => Math.max(0, at - example.share / 2), high = (at) => Math.min(1, at + example.share / 2);
+        const tall = example.tall ?? example.share;
+        if (example.share < 1 || tall < 1) {
+          const low = (at, share) => Math.max(0, at - share / 2), high = (at, share) => Math.min(1, at + share / 2);
           const box = h("span", { class: "place", "aria-hidden": "true" });
-          box.style.left = `${100 * low(example.x)}%`;
-          box.style.top = `${100 * low(example.y)}%`;
-          box.style.width = `${100 * (high(example.x) - low(example.x))}%`;
-          box.style.height = `${100 * (high(example.y) - low(example.y))}%`;
+          box.style.left = `${100 * low(example.x, example.share)}%`;
+          box.style.top = `${100 * low(example.y, tall)}%`;
+          box.style.width = `${100 * (high(example.x, example.share) - low(example.x, example.share))}%`;
+          box.style.height = `${100 * (high(example.y, tall) - low(example.y, tall))}%`;
           frame.append(box);
         }
         const dot = h("span", { class: "point", "aria-hidden": "true" });
