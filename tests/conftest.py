@@ -32,6 +32,8 @@ from filterscope.target import Target
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # pictures are compared to the byte: on the processor
 
+pytest_plugins = ["both_precisions"]
+
 torchvision_operators()
 
 settings.register_profile("filterscope", deadline=None, derandomize=True, database=None)

@@ -1,11 +1,14 @@
-"""A headless Chromium, where there is one."""
+"""A headless Chromium, where there is one; in CI there must be one."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
+
+BROWSER = "a browser test may not be skipped where CI=true"
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +16,7 @@ def chromium(tmp_path_factory) -> Iterator:
     """Debian's chromium, driven by selenium; the test skips where it is not installed."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not binary or not driver:
-        pytest.skip("chromium and chromedriver are not installed here (Debian: chromium, chromium-driver)")
+        pytest.skip("no chromium and chromedriver here; on Debian: apt-get install chromium chromium-driver")
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
@@ -29,3 +32,14 @@ def chromium(tmp_path_factory) -> Iterator:
     browser.set_page_load_timeout(30)
     yield browser
     browser.quit()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator:
+    """In CI a browser test that is skipped, whatever for, is one that failed."""
+    report = yield
+    in_ci = os.environ.get("CI", "").lower() in ("true", "1")
+    if in_ci and report.skipped and "chromium" in getattr(item, "fixturenames", ()):
+        *_, reason = report.longrepr
+        report.outcome, report.longrepr = "failed", f"{BROWSER}: {reason}"
+    return report

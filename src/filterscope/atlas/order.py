@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from filterscope.ascent.device import auto_by_environment
+from filterscope.ascent import device as devices
 from filterscope.ascent.prepare import choose_device, precision_for, why_not_in
 from filterscope.atlas.manifest import (
     Manifest,
@@ -120,7 +120,9 @@ def _precision(network: Network, layers: Sequence[str], order: Order, told: Mani
     if order.precision == "auto" and ray is not None:
         from filterscope.atlas.ray_run import ray_precision
 
-        found = auto_by_environment() or ray_precision(ray)  # the driver's variable: workers may lack it
+        found = devices.auto_by_environment() or ray_precision(
+            ray
+        )  # the driver's variable: workers may lack it
         fits = found == "float32" or why_not_in(network, goals, torch.bfloat16, device) is None
         return found if fits else "float32"
     return str(precision_for(network, goals, order.precision, device)).removeprefix("torch.")
