@@ -271,7 +271,7 @@ def ladder(
 )  # fmt: skip
 @quiet_option
 def demo(out: Path, quiet: bool) -> None:
-    """Draw a tour of the embedded network on one page, offline, in under three minutes."""
+    """Draw a tour of the embedded network on one page, offline, within about a minute."""
     from filterscope.files import check_writable
 
     check_writable(out)
