@@ -13,6 +13,8 @@ object store).
 `scale` runs the scheduler itself (`Team` and `schedule`) over workers whose clock is simulated: a chunk of four units
 takes them 2 s, give or take a third; each costs the driver what `driver` measured, one after the other; a worker
 dies every 10,000 chunks and is replaced after 20 s.
+
+What is found is printed, and kept in benchmarks/results/atlas.json.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import result_files
 from filterscope.atlas import ray_run
 from filterscope.atlas.journal import LayerJournal
 from filterscope.atlas.paint import sealed
@@ -39,18 +43,21 @@ from filterscope.atlas.schedule import Drawn, schedule
 from filterscope.atlas.store import open_store
 from filterscope.atlas.work import Work
 from filterscope.recipe import get_recipe
+from speed_machine import described
 
 UNITS, LAYERS, BATCH = 1_000_000, 1_000, 4
 SECONDS, SPREAD = 2.0, 0.33  # of a chunk
 REPLACED = 20.0  # seconds until another worker is there
 LATENCY = 0.002  # seconds from the driver to a worker
+WORKERS, DRIVER = "workers write the files (object stores)", "the driver writes the files"
+Row = dict[str, Any]
 
 
 # --- with Ray and without ------------------------------------------------------------------------------------
 
 
-def overhead(rounds: int) -> None:
-    """Print seconds a chunk, with one Ray worker and without Ray, by turns."""
+def overhead(rounds: int) -> list[Row]:
+    """Seconds a chunk, with one Ray worker and without Ray, by turns; printed, and what it comes to."""
     import ray
     import torch
 
@@ -66,6 +73,16 @@ def overhead(rounds: int) -> None:
             )
     local, spread = (1 + statistics.median(found[on]) for on in ("local", "ray"))
     print(f"one Ray worker takes {spread / local - 1:+.2%} of the time without Ray (medians of {rounds})")
+    names = {"local": "without Ray", "ray": "one Ray worker"}
+    rows = [
+        _row(f"time beside the drawing, {names[on]}", 100 * statistics.median(s), "%", [100 * x for x in s])
+        for on, s in found.items()
+    ]
+    return [*rows, _row("one Ray worker against no Ray", 100 * (spread / local - 1), "%")]
+
+
+def _row(what: str, value: float, unit: str, every: Sequence[float] = ()) -> Row:
+    return {"what": what, "value": value, "unit": unit, "all": list(every)}
 
 
 def _a_chunk(on: str) -> tuple[float, float]:
@@ -118,14 +135,14 @@ class Idle:
         return drawn if self.returns else Drawn(drawn.rows)
 
 
-def driver(chunks: int = 2_000) -> float:
-    """Milliseconds that the driver is busy with a chunk; prints them for both ways of writing."""
+def driver(chunks: int = 2_000) -> list[Row]:
+    """Milliseconds that the driver is busy with a chunk, for both ways of writing; printed too."""
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
-    used = [_driver(ray, chunks, returns) for returns in (False, True)]
+    used = {who: _driver(ray, chunks, who == DRIVER) for who in (WORKERS, DRIVER)}
     ray.shutdown()
-    return max(used)
+    return [_row(f"the driver's processor time a chunk, {who}", spent, "ms") for who, spent in used.items()]
 
 
 def _driver(ray: Any, chunks: int, returns: bool) -> float:
@@ -142,8 +159,7 @@ def _driver(ray: Any, chunks: int, returns: bool) -> float:
             journal.commit(chunk, drawn)
         wall, own, used = time.perf_counter() - begun, time.thread_time() - own, time.process_time() - used
     team.close()
-    each = 1e3 / (chunks - 100)
-    who = "the driver writes the files" if returns else "workers write the files (object stores)"
+    each, who = 1e3 / (chunks - 100), DRIVER if returns else WORKERS
     print(
         f"{who}: a chunk takes {own * each:.2f} ms of its main thread's processor time, {used * each:.2f} ms with all "
         f"its threads ({wall * each:.2f} ms passed)",
@@ -210,7 +226,7 @@ class FakeRay:
     """As much of Ray as a team asks of it."""
 
     class exceptions:  # noqa: N801
-        RayActorError = DeadError
+        RayActorError = OutOfMemoryError = WorkerCrashedError = NodeDiedError = ObjectLostError = DeadError
 
 
 class FakeActor:
@@ -278,12 +294,13 @@ class Simulated(ray_run.Team):
         return self._events.get()
 
 
-def scale(work: float) -> None:
+def scale(work: float) -> list[Row]:
     """Print how efficiently 1 to 1,000 workers draw a million units."""
     plan = Plan(tuple(PlannedLayer(f"l{i}", f"l{i}", UNITS // LAYERS, 128, BATCH) for i in range(LAYERS)), 0)
     print(
         f"{plan.units:,} units, {SECONDS:g} s a chunk of {BATCH}, {work * 1e3:.2f} ms of the driver's time each"
     )
+    rows = []
     for workers in (1, 10, 100, 300, 1_000):
         clock = Clock(work)
         begun, done = time.perf_counter(), 0
@@ -296,6 +313,9 @@ def scale(work: float) -> None:
             f"the scheduler took {(time.perf_counter() - begun) / done * 1e6:.0f} us a chunk",
             flush=True,
         )
+        what = f"efficiency, {workers:,} workers, {work * 1e3:.2f} ms of the driver's time a chunk"
+        rows.append(_row(what, 100 * efficiency, "%"))
+    return rows
 
 
 def _all(plan: Plan, clock: Clock, workers: int) -> Iterator[tuple[Chunk, Drawn]]:
@@ -310,13 +330,16 @@ def main() -> None:
     parser.add_argument("what", choices=["overhead", "driver", "scale"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--driver", type=float, help="milliseconds of the driver's time a chunk [measured]")
+    parser.add_argument("--results", type=Path, default=result_files.FOLDER, help="where results are kept")
     asked = parser.parse_args()
     if asked.what == "overhead":
-        overhead(asked.rounds)
+        rows = overhead(asked.rounds)
     elif asked.what == "driver":
-        driver()
+        rows = driver()
     else:
-        scale((driver() if asked.driver is None else asked.driver) / 1e3)
+        busy = [row["value"] for row in driver()] if asked.driver is None else [asked.driver]
+        rows = [row for spent in busy for row in scale(spent / 1e3)]
+    result_files.keep("atlas", {asked.what: {"rows": rows}}, machine=described(), folder=asked.results)
 
 
 if __name__ == "__main__":

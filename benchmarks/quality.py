@@ -5,7 +5,8 @@
     python benchmarks/quality.py --presets sharp,natural --peers none --units 8 --whole sharp
 
 Of the real VGG16 (weights of its first three blocks and a folder of photographs are needed) seven layers, of tiny-vgg16
-all. Writes into --out: quality.md and quality.json (the tables), sheet.png (all programs side by side), pictures/.
+all. Writes into --out: quality.md and quality.json (the tables), sheet.png (all programs side by side), pictures/; and,
+when it has finished, benchmarks/results/NAME.json, from which `python -m benchmarks.page` makes the documents' tables.
 
 Every picture is measured by the same code from its 8-bit file, through the network's own preprocessing. Success: the
 unit's activation is at least that of the best natural image, as a share of the live units; top unit: it is the layer's
@@ -24,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import quality_peers
+import result_files
 from filterscope.api import draw
 from filterscope.errors import FilterscopeError
 from filterscope.files import check_writable
@@ -32,13 +34,14 @@ from filterscope.progress import progress_bar
 from filterscope.recipe import PRESETS
 from quality_jobs import open_job, sample, side_by_side, texts
 from quality_judge import Judge
-from quality_report import Result, write_report
+from quality_report import Result, keep, write_report
 from quality_scores import Score, Scorer
 from quality_store import Kept, Store, digest
 
 BESIDE = Path(os.environ.get("FILTERSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 WEIGHTS = BESIDE / "models" / "vgg16-imagenet-blocks1-3.safetensors"
 IMAGES = BESIDE / "data" / "imagenet-sample"
+NETWORKS = ["vgg16", "tiny-vgg16"]
 QUICK_SIDE = 2  # of the side-by-side units of each network, in a quick run
 FEW = 3  # of them for presets that take minutes a picture
 
@@ -52,7 +55,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path("out/quality"), metavar="DIR")
     add("--vgg16-weights", type=Path, default=WEIGHTS if WEIGHTS.is_file() else None, metavar="FILE")
     add("--images", type=Path, default=IMAGES if IMAGES.is_dir() else None, metavar="DIR", help="photographs")
-    add("--networks", default="vgg16,tiny-vgg16")
+    add("--networks", default=",".join(NETWORKS))
     add("--layers", help="only these, by commas (default: all)")
     add("--presets", default=",".join(PRESETS), help="by commas (default: all)")
     add(
@@ -75,6 +78,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--judge-weights", type=Path, metavar="FILE")
     add("--precision", default="auto")
     add("--seed", type=int, default=0)
+    add(
+        "--name",
+        help="of the result in benchmarks/results (default: quality; of a quick run quality-quick; of a run that leaves "
+        "networks, layers, presets or peers out quality-part)",
+    )
+    add("--results", type=Path, default=result_files.FOLDER, metavar="DIR", help="where results are kept")
     add("--fresh", action="store_true", help="draw anew what is there from an earlier run")
     add("--venvs", type=Path, metavar="DIR", help="where the peers' environments lie")
     args = parser.parse_args(argv)
@@ -82,6 +91,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         text = getattr(args, name)
         setattr(args, name, None if text is None else [t for t in text.split(",") if t and t != "none"])
     _check(parser, args)
+    args.name = args.name or _name(args)
     if args.whole is None:
         args.whole = [] if args.quick else [n for n in ("sharp", "natural") if n in args.presets]
     if args.quick:
@@ -91,13 +101,25 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def _name(args: argparse.Namespace) -> str:
+    """Of the result: only a run of everything takes the place of the figures that the documents show."""
+    every = {
+        "networks": NETWORKS,
+        "layers": None,
+        "presets": list(PRESETS),
+        "peers": list(quality_peers.RUNNERS),
+    }
+    whole = all(getattr(args, name) == value for name, value in every.items())
+    return "quality-quick" if args.quick else "quality" if whole else "quality-part"
+
+
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     known = {
         "presets": list(PRESETS),
         "few": ["maco", *PRESETS],
         "whole": list(PRESETS),
         "peers": list(quality_peers.RUNNERS),
-        "networks": ["vgg16", "tiny-vgg16"],
+        "networks": NETWORKS,
     }
     for name, allowed in known.items():
         for value in getattr(args, name) or []:
@@ -184,7 +206,7 @@ def judged(scores: Sequence[Score], judge: Judge, store: Store, scorer: Scorer, 
 def run(args: argparse.Namespace) -> None:
     store = Store(check_writable(args.out))
     other = open_network(args.judge, weights=args.judge_weights) if args.judge else None
-    results: list[Result] = []
+    found: list[Result] = []
     notes: list[str] = []
     for name in args.networks:
         scorer = open_job(name, vgg16_weights=args.vgg16_weights, images=args.images)
@@ -204,11 +226,16 @@ def run(args: argparse.Namespace) -> None:
                 notes += [complaint] if complaint else []
             if judge is not None:
                 scores = judged(scores, judge, store, scorer, program)
-            results.append(
+            found.append(
                 Result(scorer, program, scores, program in args.whole, side_by_side(scorer, args.side))
             )
-            write_report(results, store, args, notes)  # after each part, so that a stopped run leaves a table
+            write_report(found, store, args, notes)  # after each part, so that a stopped run leaves a table
     print((args.out / "quality.md").read_text())
+    if notes:
+        print("not kept in benchmarks/results, since a program is missing", file=sys.stderr)
+    elif found:
+        versions = dict(quality_peers.version(peer) for peer in args.peers)
+        print(f"kept in {keep(found, args, versions)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str]) -> int:

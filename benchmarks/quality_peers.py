@@ -27,6 +27,12 @@ def label(peer: str, network: Network, seed: int) -> str:
     return digest(peer, peers.REQUIREMENTS[peer], runner, network.weights.sha256, seed)
 
 
+def version(peer: str) -> tuple[str, str]:
+    """The package of a peer and its version, as its environment is made."""
+    package, _, number = peers.REQUIREMENTS[peer][0].partition("==")
+    return package, number
+
+
 def draw(
     peer: str,
     network: Network,
@@ -49,8 +55,10 @@ def draw(
         python = peers.make(peer, venvs)
         command = [str(python), str(HERE / RUNNERS[peer]), str(plan.resolve())]
         subprocess.run(command, check=True, env={**os.environ, **quiet, "CUDA_VISIBLE_DEVICES": "-1"})
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"{peer} did not run on {network.name}: {error}"
+    except subprocess.CalledProcessError as error:
+        return f"{peer} did not run on {network.name}: exit status {error.returncode}"
+    except OSError as error:
+        return f"{peer} did not run on {network.name}: {error.strerror or error}"
     return None
 
 

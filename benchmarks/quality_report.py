@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
+import result_files
 from filterscope import __version__
 from filterscope.files import write_text
 from filterscope.pictures.sheet import Tile, compose, save_image
@@ -23,6 +21,7 @@ from quality_scores import SURE, Score, Scorer, dead_units, summary
 from quality_spectrum import own_distance
 from quality_store import Store
 from quality_table import markdown
+from speed_machine import described
 
 Row = tuple[list[str], dict[str, Any]]
 
@@ -60,7 +59,7 @@ def write_report(
     text = [
         "# Quality",
         "",
-        f"filterscope {__version__}, torch {torch.__version__}, {machine()}, precision {args.precision}, seed {args.seed}. "
+        f"filterscope {__version__}, {described()}, precision {args.precision}, seed {args.seed}. "
         f"Natural photographs' own mean spectrum distance: {own_distance():.3f}. Measures: benchmarks/quality.py.",
         "",
         *_section(
@@ -75,7 +74,7 @@ def write_report(
     ]
     write_text(store.out / "quality.md", "\n".join(text).rstrip() + "\n")
     data = {
-        "machine": machine(),
+        "machine": described(),
         "version": __version__,
         "settings": {k: str(v) for k, v in vars(args).items()},
         "tables": {k: [{"row": cells, **row} for cells, row in rows] for k, rows in tables.items()},
@@ -88,13 +87,21 @@ def write_report(
     save_image(side_sheet(results, store, args), store.out / "sheet.png")
 
 
-def machine() -> str:
-    """The processor's make and how many cores are ours."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
+def keep(results: Sequence[Result], args: argparse.Namespace, versions: Mapping[str, str]) -> Path:
+    """The tables of a finished run in benchmarks/results/, for benchmarks/page.py."""
+    names = ["network", "program"]
+    tables = {
+        "side by side": (names, side_rows(results)),
+        "sample": (names, sample_rows(results, args.few)),
+        "whole": ([*names, "layer"], whole_rows(results)),
+    }
+    parts = {
+        part: {"names": names, "rows": [{"row": cells, **row} for cells, row in rows]}
+        for part, (names, rows) in tables.items()
+        if rows
+    }
+    where = {"machine": described(), "versions": versions, "folder": args.results}
+    return result_files.keep(args.name, parts, beside=False, **where)
 
 
 def _section(title: str, rows: Sequence[Row], names: Sequence[str]) -> list[str]:

@@ -47,4 +47,5 @@ def plain(row: Mapping[str, Any]) -> str:
 
 
 def _cell(key: str, value: Any) -> str:
-    return "" if value is None else COLUMNS[key][1].format(value)
+    """A number in its column's form; text as it is (a figure known with fewer digits than that)."""
+    return "" if value is None else value if isinstance(value, str) else COLUMNS[key][1].format(value)

@@ -1,13 +1,14 @@
 """How fast filterscope is, beside other programs doing the same work in the same run, and beside what the machine can do.
 
 usage: python benchmarks/speed.py [--jobs NAME,...] [--weights FILE] [--venvs DIR] [--repeats N] [--quick]
-                                  [--threads N] [--clock wall|cpu] [--out DIR]
+                                  [--threads N] [--clock wall|cpu] [--results DIR]
 
 Every program runs in a process of its own, all of them in turn, several times over; a step's time is the median over the
 steps of a run, and the table gives the median over the runs, ratios being taken run by run. The peers' virtual
 environments are made at first use (benchmarks/peers.py). --weights names VGG16's real weights, at least up to
-block3_conv1, for the jobs `blog` and `lucent`, which are left out without them. Writes DIR/speed.json, to which
-later runs with other --jobs are added, and DIR/speed.md, the table of all that is in it.
+block3_conv1, for the jobs `blog` and `lucent`, which are left out without them. Each job's rows go into
+benchmarks/results/speed.json (of a quick run speed-quick.json), where those of other jobs stay; `python -m benchmarks.page`
+makes the documents' tables from it. Prints the table of all that is in it.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import result_files
 import speed_report
 from speed_bench import Bench
 from speed_jobs import JOBS
@@ -37,7 +39,7 @@ def main() -> None:
         help="cpu: the processor time of each program, for a machine that others use too; with --threads 1",
     )
     parser.add_argument("--quick", action="store_true", help="fewer filters, steps and repeats")
-    parser.add_argument("--out", type=Path, default=Path("out/speed"))
+    parser.add_argument("--results", type=Path, default=result_files.FOLDER, help="where results are kept")
     options = parser.parse_args()
     unknown = [name for name in options.jobs.split(",") if name not in JOBS]
     if unknown:
@@ -50,8 +52,9 @@ def main() -> None:
         bench = Bench(options, Path(folder))
         for name in jobs:
             print(f"{name}: {(JOBS[name].__doc__ or '').strip()}", file=sys.stderr, flush=True)
-            speed_report.keep(options.out, name, JOBS[name](bench), vars(options))
-    print(speed_report.table(options.out))
+            path = speed_report.keep(name, JOBS[name](bench), options)
+    if jobs:
+        print(speed_report.table(path))
 
 
 if __name__ == "__main__":

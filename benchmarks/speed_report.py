@@ -1,59 +1,45 @@
-"""The speed benchmark's results as JSON and as a Markdown table."""
+"""The speed benchmark's results, kept in benchmarks/results/, as a Markdown table."""
 
-import json
-import time
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import result_files
 import speed_machine
 
 
-def keep(folder: Path, job: str, rows: list[dict[str, Any]], options: dict[str, Any]) -> None:
-    """Add a job's rows to DIR/speed.json, in place of those of an earlier run, and write the table anew."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = _read(folder)
-    kept[job] = {
-        "rows": rows,
-        "machine": speed_machine.described(),
-        "when": time.strftime("%Y-%m-%d %H:%M"),
-        "options": {
-            name: str(value) for name, value in options.items() if name not in ("out", "venvs", "weights")
-        },
-    }
-    spare = folder / "speed.json.part"
-    spare.write_text(json.dumps(kept, indent=1))
-    spare.replace(folder / "speed.json")
-    (folder / "speed.md").write_text(table(folder))
+def keep(job: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Path:
+    """Put a job's rows into benchmarks/results/speed.json, in place of those of an earlier run; where it lies."""
+    name = "speed-quick" if options.quick else "speed"
+    part = {"rows": list(rows), "notes": [told(options)]}
+    return result_files.keep(name, {job: part}, machine=speed_machine.described(), folder=options.results)
 
 
-def table(folder: Path) -> str:
+def table(path: Path) -> str:
     """All that is kept, as Markdown."""
     lines = ["| job | what | found | all runs | aim |", "|---|---|---|---|---|"]
-    kept = _read(folder)
-    for job, found in kept.items():
+    parts = result_files.read(path)
+    for job, found in parts.items():
         for row in found["rows"]:
             runs = " ".join(_number(v) for v in row.get("all", [])) if len(row.get("all", [])) > 1 else ""
-            value = "-" if row["value"] is None else f"{_number(row['value'])} {row['unit']}".strip()
+            value = "-" if row["value"] is None else f"{_number(row['value'])} {row.get('unit', '')}".strip()
             cells = (f"`{job}`", row["what"].rstrip(", "), value, row.get("note") or runs, row.get("aim", ""))
             lines.append("| " + " | ".join(cells) + " |")
     said = [
-        f"- `{job}`: {found['when']}, {_options(found['options'])}; {found['machine']}"
-        for job, found in kept.items()
+        f"- `{job}`: {', '.join([found['when'], *found.get('notes', []), found['machine']])}"
+        for job, found in parts.items()
     ]
     return "\n".join([*lines, "", *said, ""])
 
 
-def _options(told: dict[str, str]) -> str:
+def told(options: argparse.Namespace) -> str:
     """How a job was run, in words: its repeats, its clock, and what is not as usual."""
-    words = ["quick" if told["quick"] == "True" else f"{told['repeats']} repeats", f"{told['clock']} clock"]
-    return ", ".join(words + [f"{told['threads']} threads"] * (told["threads"] != "0"))
+    words = ["quick" if options.quick else f"{options.repeats} repeats", f"{options.clock} clock"]
+    return ", ".join(words + [f"{options.threads} threads"] * bool(options.threads))
 
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    file = folder / "speed.json"
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return found

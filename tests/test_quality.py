@@ -1,10 +1,12 @@
 """The pure parts of benchmarks/quality.py: spectra by hand, scores, tables, what is kept."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import page, result_files
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -242,3 +244,57 @@ def test_wrong_names_are_refused(capsys):
         quality.main(["--presets", "shrap"])
     assert stop.value.code == 2
     assert "'shrap' is not one of naive" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_kept_as_the_pages_tables(scorer, tmp_path, monkeypatch):
+    """The rows of a run with one preset, in benchmarks/results' form; a run in which a program is missing leaves none."""
+    monkeypatch.setattr(quality, "open_job", lambda *args, **settings: scorer)
+    drawn = {"sharp": [score(7), score(100)], "lucent": [score(7)]}
+    monkeypatch.setattr(
+        quality,
+        "draw_preset",
+        lambda scorer, preset, *_: [replace(s, layer="block4_conv3") for s in drawn[preset]],
+    )
+    complaints = iter(["lucent did not run", None])
+    monkeypatch.setattr(
+        quality,
+        "draw_peer",
+        lambda *_: ([replace(s, layer="block4_conv3") for s in drawn["lucent"]], next(complaints)),
+    )
+    monkeypatch.setattr("quality_report.side_sheet", lambda *_: Image.new("RGB", (8, 8)))
+    asked = ["--networks", "tiny-vgg16", "--presets", "sharp", "--peers", "lucent", "--whole", "none"]
+    asked += ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
+    assert quality.main(asked) == 0
+    assert not (tmp_path / "results").exists()
+    assert quality.main(asked) == 0
+    parts = result_files.read(tmp_path / "results" / "quality-part.json")
+    assert [row["row"] for row in parts["side by side"]["rows"]] == [
+        ["tiny-vgg16", "sharp"],
+        ["tiny-vgg16", "lucent"],
+    ]
+    assert parts["side by side"]["versions"]["torch-lucent"]
+    made = page.table("quality-part / side by side", tmp_path / "results")
+    assert "| tiny-vgg16 | sharp | 2 | 100.0% | 2.00 |" in made
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ([], "quality"),
+        (["--units", "1", "--whole", "none"], "quality"),
+        (["--presets", "sharp"], "quality-part"),
+        (["--peers", "none"], "quality-part"),
+        (["--quick", "--peers", "none"], "quality-quick"),
+        (["--quick", "--name", "mine"], "mine"),
+    ],
+)
+def test_only_a_whole_run_takes_the_place_of_the_pages_figures(options, name, tmp_path):
+    """Nor one from which the real VGG16 is missing, as it does without its weights."""
+    (tmp_path / "weights").touch()
+    here = ["--vgg16-weights", str(tmp_path / "weights"), "--images", str(tmp_path)]
+    assert quality.arguments([*here, *options]).name == name
+
+
+def test_without_the_real_weights_a_run_is_a_part(monkeypatch):
+    monkeypatch.setattr(quality, "WEIGHTS", Path("/nowhere"))
+    assert quality.arguments([]).name == "quality-part"
