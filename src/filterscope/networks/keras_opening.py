@@ -138,7 +138,7 @@ def open_keras_file(path: Path, weights: Path_ | None) -> Network:
     classes = _recognized(
         str(config["config"].get("name")) if isinstance(config["config"], dict) else "", graph
     )
-    return _network(path.stem, graph, source, classes)
+    return _network(path.stem, graph, source, classes, known=bool(classes))
 
 
 def _read(config: Any, name: str) -> KerasGraph:
@@ -172,7 +172,8 @@ def open_keras_model(model: Any, weights: Path_ | None) -> Network:
         )
     graph = read_graph({"class_name": kind, "config": model.get_config()})
     source = open_weights(Path(weights), graph.slots) if weights else model_weights(model, graph.slots)
-    return _network(model.name, graph, source, _recognized(model.name, graph))
+    classes = _recognized(model.name, graph)
+    return _network(model.name, graph, source, classes, known=bool(classes))
 
 
 def is_keras_model(model: Any) -> bool:
@@ -183,12 +184,20 @@ def is_keras_model(model: Any) -> bool:
 
 
 def _network(
-    name: str, graph: KerasGraph, weights: WeightSource, classes: Sequence[Sequence[str]]
+    name: str,
+    graph: KerasGraph,
+    weights: WeightSource,
+    classes: Sequence[Sequence[str]],
+    *,
+    known: bool = True,
 ) -> Network:
-    if isinstance(weights, WeightTable):
-        lift_preprocessing(graph, weights.tensors)
+    """`known` says whether it is known how the network wants its pictures; its own Rescaling tells too."""
+    known |= isinstance(weights, WeightTable) and lift_preprocessing(graph, weights.tensors)
     layers = {n: dataclasses.replace(row, trained=weights.covers(n)) for n, row in graph.layers.items()}
-    return Network(name, graph.graph, layers, graph.input, weights, classes, tokens=graph.tokens)
+    guessed = () if known else ("range",)
+    return Network(
+        name, graph.graph, layers, graph.input, weights, classes, tokens=graph.tokens, guessed=guessed
+    )
 
 
 def _classes(name: str) -> Sequence[Sequence[str]]:

@@ -16,12 +16,12 @@ from filterscope.networks.keras_parts import Affine
 Tensors = Callable[[str], Sequence[np.ndarray] | None]
 
 
-def lift_preprocessing(graph: KerasGraph, tensors: Tensors, *, surely: bool = True) -> None:
+def lift_preprocessing(graph: KerasGraph, tensors: Tensors, *, surely: bool = True) -> bool:
     """Take the Rescaling and Normalization layers right behind the input into the graph's input spec.
 
     A picture then keeps the 0 to 255 scale outside the network. The layers keep their names and outputs.
     `tensors` gives a layer's weights, None where there are none; with `surely` false those are what the weights
-    are expected to be, and the layers go on to compute with whatever they turn out to be.
+    are expected to be, and the layers go on to compute with whatever they turn out to be. Whether there were any.
     """
     chain = _chain(graph.graph)
     scale, offset = torch.ones(graph.input.channels), torch.zeros(graph.input.channels)
@@ -33,9 +33,9 @@ def lift_preprocessing(graph: KerasGraph, tensors: Tensors, *, surely: bool = Tr
         scale, offset = affine.get_buffer("scale") * scale, affine(offset[None])[0]
         steps.append((node, scale, offset))
     if not any(_scales(graph, node) for node, *_ in steps):
-        return
+        return False
     if bool((scale == 0).any()) or not bool(scale.isfinite().all() and offset.isfinite().all()):
-        return
+        return False
     mean, std = (tuple(float(f"{v:.6g}") for v in x.tolist()) for x in (-offset / scale, 1 / scale))
     graph.input = replace(graph.input, mean=mean, std=std)
     entry = chain[0].all_input_nodes[0]
@@ -52,6 +52,7 @@ def lift_preprocessing(graph: KerasGraph, tensors: Tensors, *, surely: bool = Tr
         setattr(graph.graph, str(node.target), module.eval())
         node.args = (entry,)
     graph.graph.recompile()
+    return True
 
 
 def _chain(graph: fx.GraphModule) -> list[fx.Node]:

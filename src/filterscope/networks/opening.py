@@ -13,6 +13,7 @@ import torch
 from filterscope.catalog import EMBEDDED, network_names
 from filterscope.errors import ArgumentError, NetworkError, did_you_mean
 from filterscope.networks import pytorch_sources
+from filterscope.networks.guesses import tell_guesses, without_told
 from filterscope.networks.input_spec import InputOptions
 from filterscope.networks.keras_applications import APPLICATIONS
 from filterscope.networks.keras_opening import (
@@ -79,7 +80,8 @@ def open_network(
     if isinstance(source, str) and "?" in source:
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
-    net = _open(source, weights, options)
+    net = without_told(_open(source, weights, options), options)
+    tell_guesses(net, source)
     if classes is not None:
         net = _with_classes(net, list(classes))
     return (

@@ -84,15 +84,16 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path)
+    guessed = () if origin.input is not None else ("range",) if spec.fixed else ("range", "size")
     try:
         traced = _traced(net, spec)
     except UntraceableError as error:
         log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
-        return _untraced(net, origin, spec, weights)
+        return replace(_untraced(net, origin, spec, weights), guessed=guessed)
     found = read_traced(traced, trained=origin.trained, classes=len(origin.classes))
     return Network(
         origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random,
-        vouched=origin.vouched,
+        vouched=origin.vouched, guessed=guessed,
     )  # fmt: skip
 
 

@@ -1,0 +1,64 @@
+"""What was guessed of a network's input, said once, with the options that correct it.
+
+A source that is not told how its network wants its pictures notes in `Network.guessed` what it assumed: "range" (with
+it mean and std) or "size". `open_network` takes away what a person said and tells the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+from weakref import WeakSet
+
+from filterscope.networks.input_spec import InputOptions, InputSpec
+from filterscope.networks.network import Network
+from filterscope.sides import pixels_text
+
+log = logging.getLogger("filterscope")
+
+_FLAGS = {
+    "range": ("--range LOW,HIGH, --mean and --std", "range=, mean=, std="),
+    "size": ("--input-size", "size="),
+}
+_told: set[str] = set()
+_told_of: WeakSet[Any] = WeakSet()
+
+
+def without_told(net: Network, options: InputOptions) -> Network:
+    """The network, whose guesses are those that a person's options leave."""
+    feeds = any(value is not None for value in (options.range, options.mean, options.std))
+    told = {"range": feeds, "size": options.size is not None}
+    left = tuple(name for name in net.guessed if not told[name])
+    return net if left == net.guessed else dataclasses.replace(net, guessed=left)
+
+
+def tell_guesses(net: Network, source: Any) -> None:
+    """One line on what was guessed, the first time that this source is opened so."""
+    if not net.guessed or isinstance(source, Network) or _was_told(net, source):
+        return
+    assumed = {"range": _range(net.input), "size": f"a size of {pixels_text(net.input.size)}"}
+    flags, arguments = zip(*(_FLAGS[name] for name in net.guessed), strict=True)
+    log.warning(
+        "%s: %s is a guess, since nothing says what it was trained on; if that is wrong, say so with %s (in Python %s)",
+        net.name, " and ".join(assumed[name] for name in net.guessed), " and ".join(flags), ", ".join(arguments),
+    )  # fmt: skip
+
+
+def _range(spec: InputSpec) -> str:
+    mean = (
+        "no mean subtracted" if not any(spec.mean) else "minus mean " + ", ".join(f"{v:g}" for v in spec.mean)
+    )
+    return f"a range of {spec.low:g} to {spec.high:g}, {mean},"
+
+
+def _was_told(net: Network, source: Any) -> bool:
+    """Whether it was said before: of an object by itself, of a name or file by what is said."""
+    try:
+        known = source in _told_of
+        _told_of.add(source)
+    except TypeError:  # a text, or what can be neither hashed nor referred to weakly
+        key = f"{source if isinstance(source, str) else net.name}|{net.input}|{net.guessed}"
+        known = key in _told
+        _told.add(key)
+    return known
