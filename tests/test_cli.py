@@ -215,6 +215,27 @@ def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
     assert files(tmp_path) == []
 
 
+def test_a_wrong_precision_in_the_environment(tmp_path, monkeypatch, capsys):
+    """Exit status 2, what it may be, and what to do; nothing where a precision is named."""
+    monkeypatch.setenv("FILTERSCOPE_PRECISION", "float8")
+    command = [
+        "show",
+        "tiny-vgg16",
+        "block1_conv1:0",
+        "--steps",
+        "1",
+        "--size",
+        "16",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert "FILTERSCOPE_PRECISION must be one of auto, float32, bfloat16 (got 'float8')" in said.err
+    assert "--precision float32" in said.err
+    assert main([*command, "--precision", "float32"]) == 0
+
+
 @pytest.mark.parametrize(
     ("layer", "change", "message"),
     [

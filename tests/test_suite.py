@@ -163,7 +163,7 @@ def test_ci_says_what_is_missing(fresh, user):
 
 def test_ci_leaves_a_browser_alone(fresh):
     """What is there is not installed."""
-    for name in ("chromium", "chromedriver", "apt-get"):
+    for name in ("google-chrome", "chromedriver", "apt-get"):
         command(fresh / "bin" / name, f'echo "$0" >> "{fresh}/told"')
     command(fresh / "bin" / "id", "echo 0")
     assert run_ci(fresh).stderr == ""

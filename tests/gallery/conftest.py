@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-BROWSER = "a browser test may not be skipped where CI=true"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NEEDED = "a browser test may not be skipped where CI=true"
 
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory) -> Iterator:
-    """Debian's chromium, driven by selenium; the test skips where it is not installed."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    """Chromium, or Chrome, driven by selenium; the test skips where neither is installed."""
+    binary, driver = next(filter(None, map(shutil.which, BROWSERS)), None), shutil.which("chromedriver")
     if not binary or not driver:
         pytest.skip("no chromium and chromedriver here; on Debian: apt-get install chromium chromium-driver")
     webdriver = pytest.importorskip("selenium.webdriver")
@@ -41,5 +42,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator:
     in_ci = os.environ.get("CI", "").lower() in ("true", "1")
     if in_ci and report.skipped and "chromium" in getattr(item, "fixturenames", ()):
         *_, reason = report.longrepr
-        report.outcome, report.longrepr = "failed", f"{BROWSER}: {reason}"
+        report.outcome, report.longrepr = "failed", f"{NEEDED}: {reason}"
     return report
