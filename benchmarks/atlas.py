@@ -34,14 +34,14 @@ from typing import Any
 import numpy as np
 
 import result_files
-from filterscope.atlas import ray_run
-from filterscope.atlas.journal import LayerJournal
-from filterscope.atlas.paint import sealed
 from filterscope.atlas.plan import Chunk, Plan, PlannedLayer
-from filterscope.atlas.run import make_atlas
-from filterscope.atlas.schedule import Drawn, schedule
-from filterscope.atlas.store import open_store
-from filterscope.atlas.work import Work
+from filterscope.atlas.run import ray as ray_run
+from filterscope.atlas.run.paint import sealed
+from filterscope.atlas.run.run import make_atlas
+from filterscope.atlas.run.schedule import Drawn, schedule
+from filterscope.atlas.run.work import Work
+from filterscope.atlas.storage.journal import LayerJournal
+from filterscope.atlas.storage.store import open_store
 from filterscope.recipe import get_recipe
 from speed_machine import described
 

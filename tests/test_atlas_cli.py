@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from filterscope.atlas.index import read_index
-from filterscope.atlas.run import make_atlas
+from filterscope.atlas.run.run import make_atlas
+from filterscope.atlas.storage.index import read_index
 from filterscope.cli import main
 from filterscope.recipe import get_recipe
 from filterscope.recipe.parts import Facets
@@ -53,7 +53,7 @@ def test_changes_and_units_that_fail(tmp_path, capsys, monkeypatch):
     def broken(*arguments, **more):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("filterscope.atlas.paint.draw", broken)
+    monkeypatch.setattr("filterscope.atlas.run.paint.draw", broken)
     assert atlas("--out", tmp_path / "b", "--layers", "block1_conv1", "-q") == 1
     assert "32 units failed; the same command with --retry" in capsys.readouterr().err
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from filterscope.atlas.index import read_index
+from filterscope.atlas.storage.index import read_index
 
 COMMAND = ["--layers", "block1_conv1,block1_conv2,block2_conv1", "--size", "64", "--precision", "float32"]
 MANY = "block1_conv1,block1_conv2,block2_conv1,block2_conv2,block3_conv1"

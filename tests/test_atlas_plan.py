@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterscope.atlas.estimate import Estimate, measure, spoken
 from filterscope.atlas.plan import Chunk, Plan, PlannedLayer, differences, folder_names, retry_chunks
-from filterscope.atlas.schedule import Alone, Drawn, Outcome, schedule
+from filterscope.atlas.run.estimate import Estimate, measure, spoken
+from filterscope.atlas.run.schedule import Alone, Drawn, Outcome, schedule
 
 layers = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=5).map(
     lambda rows: tuple(PlannedLayer(f"l{i}", f"l{i}", u, 64, b) for i, (u, b) in enumerate(rows))

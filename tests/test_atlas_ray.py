@@ -11,15 +11,15 @@ import uuid
 
 import pytest
 
-from filterscope.atlas.index import read_index
-from filterscope.atlas.run import make_atlas
-from filterscope.atlas.store import open_store
+from filterscope.atlas.run.run import make_atlas
+from filterscope.atlas.storage.index import read_index
+from filterscope.atlas.storage.store import open_store
 from filterscope.errors import ArgumentError, WorkError
 from filterscope.networks.weights import sha256_file
 from filterscope.recipe import get_recipe
 
 ray = pytest.importorskip("ray")
-from filterscope.atlas import ray_run  # noqa: E402
+from filterscope.atlas.run import ray as ray_run  # noqa: E402
 
 QUICK = {
     "layers": ["block1_conv1", "block1_conv2"], "recipe": get_recipe("sharp", steps=6, size=32),
@@ -44,7 +44,7 @@ def memory():
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Four units a chunk: sixteen chunks."""
-    monkeypatch.setattr("filterscope.atlas.manifest.batch_size", lambda size, device: 4)
+    monkeypatch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 4)
 
 
 def pictures(store) -> dict[str, bytes]:
@@ -61,7 +61,7 @@ def expected():
     """The pictures of one machine."""
     store = open_store(f"memory://{uuid.uuid4().hex}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("filterscope.atlas.manifest.batch_size", lambda size, device: 4)
+        patch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 4)
         make_atlas("tiny-vgg16", store, **QUICK)
     return pictures(store)
 

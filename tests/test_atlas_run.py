@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import filterscope.atlas.paint as paint
+import filterscope.atlas.run.paint as paint
 from filterscope.api import draw
-from filterscope.atlas.index import read_index
-from filterscope.atlas.manifest import locked
-from filterscope.atlas.run import make_atlas
-from filterscope.atlas.store import Store, open_store
+from filterscope.atlas.run.run import make_atlas
+from filterscope.atlas.storage.index import read_index
+from filterscope.atlas.storage.manifest import locked
+from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError, TargetError, WorkError
 from filterscope.pictures.png import CHUNK
 from filterscope.recipe import get_recipe
@@ -28,7 +28,7 @@ QUICK = {"recipe": get_recipe("sharp", steps=2, size=16), "precision": "float32"
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Two units a chunk, so that small layers have several."""
-    monkeypatch.setattr("filterscope.atlas.manifest.batch_size", lambda size, device: 2)
+    monkeypatch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 2)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pandas
 import pytest
 
-from filterscope.atlas.index import INDEX, read_index, schema, table_of, write_table
-from filterscope.atlas.layer import most_alike, unit_ranks, unit_scales
-from filterscope.atlas.store import Store, open_store
+from filterscope.atlas.run.layer import most_alike, unit_ranks, unit_scales
+from filterscope.atlas.storage.index import INDEX, read_index, schema, table_of, write_table
+from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 import filterscope as fs
 from filterscope import errors
 from filterscope.api import draw
-from filterscope.atlas.compare import compare
-from filterscope.atlas.run import make_atlas
+from filterscope.atlas.run.run import make_atlas
 from filterscope.cli import main
+from filterscope.comparison.compare import compare
 from filterscope.errors import did_you_mean
 from filterscope.ladder import draw_ladder
 from filterscope.recipe import get_recipe

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import filterscope as fs
-from filterscope.atlas.compare import compare
+from filterscope.comparison.compare import compare
 from filterscope.ladder import draw_ladder
 from filterscope.pictures import sheet as sheets
 from filterscope.pictures.reading import read_photograph

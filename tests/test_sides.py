@@ -13,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 from filterscope.api import visualize
-from filterscope.atlas.index import read_index
-from filterscope.atlas.manifest import planned
-from filterscope.atlas.run import make_atlas
-from filterscope.atlas.store import open_store
+from filterscope.atlas.run.run import make_atlas
+from filterscope.atlas.storage.index import read_index
+from filterscope.atlas.storage.manifest import planned
+from filterscope.atlas.storage.store import open_store
 from filterscope.cli import main
 from filterscope.dreaming import dream, locate
 from filterscope.errors import ArgumentError, RecipeError

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from filterscope.api import draw
-from filterscope.atlas.estimate import Estimate, spoken
+from filterscope.atlas.run.estimate import Estimate, spoken
 from filterscope.ladder import draw_ladder
 from filterscope.measure.classify import classify
 from filterscope.networks import Network

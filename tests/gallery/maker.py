@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from filterscope.atlas.gallery_paths import folder_name
-from filterscope.atlas.index import INDEX, table_of, write_table
-from filterscope.atlas.store import open_store
+from filterscope.atlas.gallery.paths import folder_name
+from filterscope.atlas.storage.index import INDEX, table_of, write_table
+from filterscope.atlas.storage.store import open_store
 from filterscope.target import Target
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">'`${1}\\"

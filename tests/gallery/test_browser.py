@@ -11,8 +11,8 @@ import pytest
 from tests.gallery.maker import HOSTILE, rows_of, write_atlas
 from tests.gallery.test_viewer import serving
 
-from filterscope.atlas.compare import compare
-from filterscope.atlas.gallery import build_gallery
+from filterscope.atlas.gallery.pages import build_gallery
+from filterscope.comparison.compare import compare
 from filterscope.recipe import get_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # selenium's pipes

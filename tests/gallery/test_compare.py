@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filterscope.atlas.compare import (
+from filterscope.cli import main
+from filterscope.comparison.compare import (
     Comparison,
     Pair,
     activations_of,
@@ -16,7 +17,6 @@ from filterscope.atlas.compare import (
     network_names,
     pair_targets,
 )
-from filterscope.cli import main
 from filterscope.errors import TargetError
 from filterscope.networks import open_network
 from filterscope.pictures import Scores

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests.gallery.maker import HOSTILE, rows_of, write_atlas
 
-from filterscope.atlas.gallery import build_gallery, script
-from filterscope.atlas.gallery_data import LayerPages, details, group_units, number, thinned
-from filterscope.atlas.gallery_paths import folder_name, inside, is_inside, link
-from filterscope.atlas.kept import keep, list_kept
-from filterscope.atlas.store import open_store
+from filterscope.atlas.gallery.data import LayerPages, details, group_units, number, thinned
+from filterscope.atlas.gallery.kept import keep, list_kept
+from filterscope.atlas.gallery.pages import build_gallery, script
+from filterscope.atlas.gallery.paths import folder_name, inside, is_inside, link
+from filterscope.atlas.storage.store import open_store
 from filterscope.errors import ArgumentError, DamagedError
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from filterscope.atlas.sprites import COLUMNS, PER_SHEET, SIDE, make_sprites, spot
+from filterscope.atlas.gallery.sprites import COLUMNS, PER_SHEET, SIDE, make_sprites, spot
 
 
 def flat(value: int, size=(40, 40)) -> bytes:

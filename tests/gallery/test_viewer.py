@@ -21,15 +21,16 @@ from safetensors.numpy import load_file, save_file
 from tests.gallery.maker import rows_of, write_atlas
 
 from filterscope.api import draw
-from filterscope.atlas import viewer, viewer_jobs
-from filterscope.atlas.viewer import listen, make_app, server
-from filterscope.atlas.viewer_guard import is_loopback
-from filterscope.atlas.viewer_jobs import open_recorded, read_order
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, OutputError, RecipeError, TargetError
 from filterscope.networks import open_network
 from filterscope.pictures.png import encode_png, read_metadata
 from filterscope.recipe import get_recipe
+from filterscope.viewer import app as viewer
+from filterscope.viewer import jobs as viewer_jobs
+from filterscope.viewer.app import listen, make_app, server
+from filterscope.viewer.guard import is_loopback
+from filterscope.viewer.jobs import open_recorded, read_order
 
 LAYER = "block2_conv1"
 POST = "POST /_live/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -71,12 +71,12 @@ def atlas(
     if on != "ray" and (address is not None or workers is not None):
         raise ArgumentError("--address and --workers are for --on ray")
     from filterscope.atlas.plan import check_name
-    from filterscope.atlas.store import open_store
+    from filterscope.atlas.storage.store import open_store
 
     if name is not None:
         check_name(name)
     store = open_store(out)
-    from filterscope.atlas.run import make_atlas
+    from filterscope.atlas.run.run import make_atlas
 
     def say(line: str) -> None:
         if not quiet:

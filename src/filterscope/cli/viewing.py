@@ -36,7 +36,7 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
     """
     if token is not None and not (token.strip() and token.isprintable()):
         raise click.BadParameter("a token is of signs that can be seen", param_hint="--token")
-    from filterscope.atlas.viewer import view as serve
+    from filterscope.viewer.app import view as serve
 
     def ready(url: str) -> None:
         if not quiet:
@@ -92,8 +92,8 @@ def compare(
         Selection.parse(text)
     first, second = _both_weights(weights, weights_a, weights_b)
     check_writable(out)
-    from filterscope.atlas.compare import check_out
-    from filterscope.atlas.compare import compare as compare_networks
+    from filterscope.comparison.compare import check_out
+    from filterscope.comparison.compare import compare as compare_networks
     from filterscope.networks import open_network
     from filterscope.rerun import remember_weights
 

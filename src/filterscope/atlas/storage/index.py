@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from filterscope.atlas.store import EXTRA, Store, open_store
+from filterscope.atlas.storage.store import EXTRA, Store, open_store
 from filterscope.errors import ArgumentError
 
 if TYPE_CHECKING:

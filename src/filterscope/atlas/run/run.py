@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filterscope.atlas.estimate import Estimate, measure, spoken
-from filterscope.atlas.index import import_pyarrow
-from filterscope.atlas.manifest import Manifest, locked, planned
-from filterscope.atlas.natural import read_natural
-from filterscope.atlas.order import Order, Say, begin, layer_names
-from filterscope.atlas.paint import Painter, failed
 from filterscope.atlas.plan import Plan, check_name, folder_names
-from filterscope.atlas.progress import Progress
-from filterscope.atlas.report import write_index
-from filterscope.atlas.retry import pending_round, round_chunks, start_round
-from filterscope.atlas.schedule import Alone, Crew, schedule
-from filterscope.atlas.store import Store, open_store
-from filterscope.atlas.work import Work
+from filterscope.atlas.run.estimate import Estimate, measure, spoken
+from filterscope.atlas.run.paint import Painter, failed
+from filterscope.atlas.run.progress import Progress
+from filterscope.atlas.run.report import write_index
+from filterscope.atlas.run.request import Order, Say, begin, layer_names
+from filterscope.atlas.run.retry import pending_round, round_chunks, start_round
+from filterscope.atlas.run.schedule import Alone, Crew, schedule
+from filterscope.atlas.run.work import Work
+from filterscope.atlas.storage.index import import_pyarrow
+from filterscope.atlas.storage.manifest import Manifest, locked, planned
+from filterscope.atlas.storage.natural import read_natural
+from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError, checked_seed
 from filterscope.networks import Network, open_network
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
@@ -96,7 +96,7 @@ def _session(order: Order) -> Iterator[Any]:
     if order.on != "ray":
         yield None
         return
-    from filterscope.atlas.ray_run import ray_session
+    from filterscope.atlas.run.ray import ray_session
 
     with ray_session(order.address) as ray:
         yield ray
@@ -188,7 +188,7 @@ class _Run:
             painter = Painter(self.network, order.recipe, told["precision"], order.device, best)
             yield _Hands(Alone(painter.paint), painter.trial, 1)
             return
-        from filterscope.atlas.ray_run import Job, given_files, ray_crew
+        from filterscope.atlas.run.ray import Job, given_files, ray_crew
 
         job = Job(
             told["source"], order.weights, told["weights_sha256"], order.recipe.model_dump_json(),
@@ -214,5 +214,5 @@ class _Hands:
 
 
 def _build_gallery(store: Store) -> None:
-    if importlib.util.find_spec("filterscope.atlas.gallery") is not None:
-        importlib.import_module("filterscope.atlas.gallery").build_gallery(store)
+    if importlib.util.find_spec("filterscope.atlas.gallery.pages") is not None:
+        importlib.import_module("filterscope.atlas.gallery.pages").build_gallery(store)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from filterscope.atlas.index import INDEX, PART, import_pyarrow, network_folders, table_of, write_table
-from filterscope.atlas.layer import layer_rows
-from filterscope.atlas.manifest import REPORT, read_manifest
-from filterscope.atlas.store import Store
+from filterscope.atlas.run.layer import layer_rows
+from filterscope.atlas.storage.index import (
+    INDEX,
+    PART,
+    import_pyarrow,
+    network_folders,
+    table_of,
+    write_table,
+)
+from filterscope.atlas.storage.manifest import REPORT, read_manifest
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
 
 STATUSES = ("ok", "no-gain", "dead", "failed")

@@ -10,9 +10,9 @@ from numbers import Real
 from statistics import median
 from typing import Any
 
-from filterscope.atlas.gallery_paths import folder_name, is_inside
-from filterscope.atlas.index import INDEX, import_pyarrow, network_folders
-from filterscope.atlas.store import Store
+from filterscope.atlas.gallery.paths import folder_name, is_inside
+from filterscope.atlas.storage.index import INDEX, import_pyarrow, network_folders
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import ArgumentError, DamagedError
 from filterscope.sides import Sides
 

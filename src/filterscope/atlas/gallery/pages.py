@@ -20,7 +20,7 @@ from importlib import resources
 from typing import Any
 
 from filterscope._version import __version__
-from filterscope.atlas.gallery_data import (
+from filterscope.atlas.gallery.data import (
     CHUNK,
     STATUSES,
     Index,
@@ -31,10 +31,10 @@ from filterscope.atlas.gallery_data import (
     layer_folder,
     read_networks,
 )
-from filterscope.atlas.gallery_paths import link
-from filterscope.atlas.kept import list_kept
-from filterscope.atlas.sprites import COLUMNS, PER_SHEET, make_sprites, spot
-from filterscope.atlas.store import Store, open_store
+from filterscope.atlas.gallery.kept import list_kept
+from filterscope.atlas.gallery.paths import link
+from filterscope.atlas.gallery.sprites import COLUMNS, PER_SHEET, make_sprites, spot
+from filterscope.atlas.storage.store import Store, open_store
 
 ASSETS = ("gallery.css", "theme.js", "charts.js", "grid.js", "unit.js")
 SHARED = "_gallery"

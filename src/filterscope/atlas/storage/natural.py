@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from filterscope.atlas.store import Store
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
 from filterscope.pictures.png import read_image

@@ -13,9 +13,9 @@ import torch
 
 from filterscope._version import __version__
 from filterscope.ascent.batch import batch_size
-from filterscope.atlas.index import FORMAT, INDEX, network_folders
 from filterscope.atlas.plan import PlannedLayer, differences, folder_names
-from filterscope.atlas.store import Store
+from filterscope.atlas.storage.index import FORMAT, INDEX, network_folders
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import ArgumentError, DamagedError, OutputError
 from filterscope.networks.network import Network
 from filterscope.recipe import Recipe

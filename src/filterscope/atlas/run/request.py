@@ -12,7 +12,7 @@ import torch
 
 from filterscope.ascent import device as devices
 from filterscope.ascent.prepare import choose_device, precision_for, why_not_in
-from filterscope.atlas.manifest import (
+from filterscope.atlas.storage.manifest import (
     Manifest,
     add_network,
     describe,
@@ -21,8 +21,8 @@ from filterscope.atlas.manifest import (
     refuse_changes,
     refuse_foreign,
 )
-from filterscope.atlas.natural import EXAMPLES, keep_natural
-from filterscope.atlas.store import Store
+from filterscope.atlas.storage.natural import EXAMPLES, keep_natural
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import ArgumentError
 from filterscope.measure.examples import find_examples
 from filterscope.measure.natural import images_digest, layers_with_units, recall
@@ -118,7 +118,7 @@ def _precision(network: Network, layers: Sequence[str], order: Order, told: Mani
     goals = [target for layer in layers for target in network.targets(f"{layer}:0")]
     device = choose_device(order.device)
     if order.precision == "auto" and ray is not None:
-        from filterscope.atlas.ray_run import ray_precision
+        from filterscope.atlas.run.ray import ray_precision
 
         found = devices.auto_by_environment() or ray_precision(
             ray

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from filterscope.atlas.index import PART
-from filterscope.atlas.journal import LayerJournal
-from filterscope.atlas.layer import finish_layer, is_finished
-from filterscope.atlas.manifest import planned
 from filterscope.atlas.plan import PLAIN, Chunk, PlannedLayer
-from filterscope.atlas.schedule import Drawn
-from filterscope.atlas.store import Store
+from filterscope.atlas.run.layer import finish_layer, is_finished
+from filterscope.atlas.run.schedule import Drawn
+from filterscope.atlas.storage.index import PART
+from filterscope.atlas.storage.journal import LayerJournal
+from filterscope.atlas.storage.manifest import planned
+from filterscope.atlas.storage.store import Store
 
 
 class Work:

@@ -29,11 +29,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from filterscope.atlas.gallery import ASSETS, SHARED, asset, build_gallery, write_kept
-from filterscope.atlas.gallery_data import Index, number, read_networks, thinned
-from filterscope.atlas.kept import keep, list_kept
-from filterscope.atlas.store import Store, open_store
-from filterscope.atlas.viewer_jobs import (
+from filterscope.atlas.gallery.data import Index, number, read_networks, thinned
+from filterscope.atlas.gallery.kept import keep, list_kept
+from filterscope.atlas.gallery.pages import ASSETS, SHARED, asset, build_gallery, write_kept
+from filterscope.atlas.storage.store import Store, open_store
+from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
+from filterscope.recipe import ALIASES, PRESETS
+from filterscope.sides import as_size
+from filterscope.viewer.jobs import (
     ENDS,
     SIDE,
     STEPS,
@@ -42,9 +45,6 @@ from filterscope.atlas.viewer_jobs import (
     layer_units,
     read_order,
 )
-from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
-from filterscope.recipe import ALIASES, PRESETS
-from filterscope.sides import as_size
 
 try:
     import uvicorn
@@ -55,7 +55,7 @@ try:
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Mount, Route
 
-    from filterscope.atlas.viewer_guard import AtlasFiles, Guard, is_loopback, refusal
+    from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refusal
 except ImportError as error:
     raise ArgumentError(f"the viewer needs a web server: pip install 'filterscope[view]' ({error})") from None
 

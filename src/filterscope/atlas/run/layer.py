@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from filterscope.atlas.index import PART, import_pyarrow, table_of, write_table
-from filterscope.atlas.journal import Row, is_lost, read_journals
-from filterscope.atlas.natural import read_natural
-from filterscope.atlas.paint import response_of
-from filterscope.atlas.store import Store
+from filterscope.atlas.run.paint import response_of
+from filterscope.atlas.storage.index import PART, import_pyarrow, table_of, write_table
+from filterscope.atlas.storage.journal import Row, is_lost, read_journals
+from filterscope.atlas.storage.natural import read_natural
+from filterscope.atlas.storage.store import Store
 
 ALIKE = 10
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from filterscope.atlas.gallery_data import number
-from filterscope.atlas.store import Store
+from filterscope.atlas.gallery.data import number
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import FilterscopeError
 from filterscope.pictures.png import CHUNK, encode_png
 from filterscope.target import Selection

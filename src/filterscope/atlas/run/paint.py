@@ -18,7 +18,7 @@ from torch import fx
 from filterscope.api import draw
 from filterscope.ascent.prepare import choose_device
 from filterscope.atlas.plan import Chunk
-from filterscope.atlas.schedule import Drawn
+from filterscope.atlas.run.schedule import Drawn
 from filterscope.measure.scores import verdict
 from filterscope.networks.network import Network
 from filterscope.pictures import Picture

@@ -259,12 +259,12 @@ def open_recorded(record: Record) -> Network:
     if not source:
         raise ArgumentError(
             f"{record.get('name')} was drawn from a model object, which the viewer cannot open by itself; "
-            "in Python: filterscope.atlas.viewer.view(DIR, networks={NAME: model})"
+            "in Python: filterscope.viewer.app.view(DIR, networks={NAME: model})"
         )
     if is_factory(str(source).partition("?")[0]):
         raise ArgumentError(
             f"{record.get('name')} was drawn from {source}: code that an atlas names is never run by itself; in Python: "
-            "filterscope.atlas.viewer.view(DIR, networks={NAME: module})"
+            "filterscope.viewer.app.view(DIR, networks={NAME: module})"
         )
     if weights and not Path(str(weights)).is_file():
         weights = find_weights(dict(record), Path())

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from filterscope.atlas.journal import write_files
 from filterscope.atlas.plan import Chunk
-from filterscope.atlas.schedule import Drawn, Outcome
-from filterscope.atlas.store import open_store
+from filterscope.atlas.run.schedule import Drawn, Outcome
+from filterscope.atlas.storage.journal import write_files
+from filterscope.atlas.storage.store import open_store
 from filterscope.errors import ArgumentError, WorkError
 
 DEPTH = 2  # chunks that a worker has: one that it draws and one that waits
@@ -60,7 +60,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(job.threads)
-        from filterscope.atlas.paint import Painter
+        from filterscope.atlas.run.paint import Painter
         from filterscope.networks import open_network
         from filterscope.recipe import read_recipe
 

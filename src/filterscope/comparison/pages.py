@@ -8,17 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filterscope.atlas.compare import folders
-from filterscope.atlas.gallery import render, script, write_assets, write_network
-from filterscope.atlas.gallery_data import LayerPages, NetworkPages, group_units, thinned
-from filterscope.atlas.gallery_paths import folder_name
-from filterscope.atlas.store import open_store
+from filterscope.atlas.gallery.data import LayerPages, NetworkPages, group_units, thinned
+from filterscope.atlas.gallery.pages import render, script, write_assets, write_network
+from filterscope.atlas.gallery.paths import folder_name
+from filterscope.atlas.storage.store import open_store
+from filterscope.comparison.compare import folders
 from filterscope.measure.natural import recall
 from filterscope.networks import Network
 from filterscope.pictures import Picture
 
 if TYPE_CHECKING:
-    from filterscope.atlas.compare import Comparison
+    from filterscope.comparison.compare import Comparison
 
 
 def write_pages(comparison: Comparison, folder: Path) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from filterscope.atlas.index import PART, import_pyarrow
-from filterscope.atlas.manifest import planned
 from filterscope.atlas.plan import Chunk, retry_chunks
-from filterscope.atlas.store import Store
-from filterscope.atlas.work import Work
+from filterscope.atlas.run.work import Work
+from filterscope.atlas.storage.index import PART, import_pyarrow
+from filterscope.atlas.storage.manifest import planned
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import SEEDS
 
 AGAIN = ("failed", "dead")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filterscope.atlas.plan import PLAIN, Chunk
-from filterscope.atlas.schedule import LOST, Drawn
-from filterscope.atlas.store import Store
+from filterscope.atlas.run.schedule import LOST, Drawn
+from filterscope.atlas.storage.store import Store
 from filterscope.errors import OutputError
 
 Row = dict[str, Any]

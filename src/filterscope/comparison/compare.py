@@ -136,7 +136,7 @@ class Comparison(Shown):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write pictures, compare.png, report.json and the pages, whose first is index.html, into a folder."""
-        from filterscope.atlas.compare_pages import write_pages
+        from filterscope.comparison.pages import write_pages
 
         folder = Path(path)
         for pair in self.pairs:
@@ -317,14 +317,14 @@ def _files(names: tuple[str, str], pair: Pair) -> tuple[str, str]:
 
 def folders(names: tuple[str, str]) -> tuple[str, str]:
     """The two networks' folders."""
-    from filterscope.atlas.gallery_paths import folder_name
+    from filterscope.atlas.gallery.paths import folder_name
 
     first, second = (folder_name(n) for n in names)
     return (first, second) if first != second else (f"{first}-A", f"{second}-B")
 
 
 def _layer_folder(picture: Picture) -> str:
-    from filterscope.atlas.gallery_paths import folder_name
+    from filterscope.atlas.gallery.paths import folder_name
 
     return folder_name(picture.target.layers[0])
 

@@ -1,0 +1,1 @@
+"""An atlas as pages that open from the file system."""

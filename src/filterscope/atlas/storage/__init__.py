@@ -1,0 +1,1 @@
+"""Where an atlas lies, and its files: manifests, journals, index, natural activations."""

@@ -1,0 +1,1 @@
+"""The viewer: an atlas' pages from a server that draws."""
