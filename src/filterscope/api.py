@@ -23,6 +23,7 @@ from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.networks import Network, open_network
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, has_place, may_be_dead
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
@@ -116,6 +117,7 @@ def visualize_filter(network: Any, layer: str, unit: int | str, **settings: Any)
     return picture
 
 
+@in_our_torch
 def draw(
     net: Network,
     targets: Sequence[Objective],

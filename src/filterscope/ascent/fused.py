@@ -106,7 +106,7 @@ class Convolution(nn.Module):
         rows = self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (kh * kw * C, C')
         maps = torch.mm(rows, g.permute(0, 2, 3, 1).flatten(0, 2).t())
         maps = maps.view(-1, channels, batch, *g.shape[2:])
-        total = torch.zeros(channels, batch, height, width, device=g.device)
+        total = torch.zeros(channels, batch, height, width, dtype=torch.float32, device=g.device)
         for place, (there, here) in enumerate(shifts(self, (height, width), _sides(g))):
             total[:, :, there[0], there[1]] += maps[place, :, :, here[0], here[1]]
         return total.to(g.dtype).transpose(0, 1)
@@ -213,7 +213,7 @@ class _OwnConvolve(torch.autograd.Function):
         batch, channels, height, width = x.shape
         columns = x.permute(0, 2, 3, 1).reshape(batch, -1, channels).transpose(1, 2)
         maps = torch.bmm(weight, columns).view(batch, -1, height, width)
-        y = torch.zeros(batch, *output_size(layer, x), device=x.device)
+        y = torch.zeros(batch, *output_size(layer, x), dtype=torch.float32, device=x.device)
         for place, (there, here) in enumerate(shifts(layer, (height, width), output_size(layer, x))):
             y[:, here[0], here[1]] += maps[:, place, there[0], there[1]]
         ctx.layer, ctx.shape, ctx.weight = layer, x.shape, weight

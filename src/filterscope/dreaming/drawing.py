@@ -19,6 +19,7 @@ from filterscope.errors import ArgumentError, TargetError, checked_seed
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import to_bytes, verdict
 from filterscope.networks.network import Network
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Direction, Objective, may_be_dead, roles
 from filterscope.pictures.picture import Picture, Scores
 from filterscope.pictures.reading import Photograph
@@ -31,6 +32,7 @@ Photographs: TypeAlias = Mapping[str, Photograph]
 """By role: "image", which the picture starts from, and "guide"."""
 
 
+@in_our_torch
 def draw_from(
     net: Network,
     goal: Objective,

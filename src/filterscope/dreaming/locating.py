@@ -19,6 +19,7 @@ from filterscope.ascent.prepare import choose_device
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.files import writing
 from filterscope.networks import Network, open_network
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.reading import Photograph, read_photograph
@@ -122,6 +123,7 @@ class Location(Shown):
         return place
 
 
+@in_our_torch
 def locate(
     network: Any, image: Any, target: str | Objective, *, size: Size | None = None, device: str = "auto"
 ) -> Location:

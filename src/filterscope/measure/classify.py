@@ -10,6 +10,7 @@ import torch
 
 from filterscope.errors import ArgumentError
 from filterscope.networks.network import Network
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.reading import load_pixels
 from filterscope.sides import Size, as_size
 
@@ -31,6 +32,7 @@ def class_layer(network: Network) -> str:
     raise ArgumentError(f"{network.name} has no softmax, so no class probabilities to give")
 
 
+@in_our_torch
 def classify(
     network: Network, images: Sequence[str | os.PathLike[str]], *, top: int = 5, size: Size | None = None
 ) -> list[list[Guess]]:

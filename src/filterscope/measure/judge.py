@@ -12,6 +12,7 @@ from torch import Tensor
 from filterscope.errors import ArgumentError
 from filterscope.measure.classify import class_layer
 from filterscope.networks.network import Network, Taps
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.picture import Opinion, Picture
 from filterscope.pictures.reading import mode_of, pixels_of
 from filterscope.target import Target, name_key
@@ -56,6 +57,7 @@ class Judge:
             judged.append(replace(picture, judge=self._opinion(values, shares, place)))
         return judged
 
+    @in_our_torch
     def look(self, images: Sequence[Image.Image]) -> Taps:
         """What the judge's classes say of pictures of any size: `output` and `softmax`, (B, classes)."""
         part = self.network.part(self.layer, softmax=True).eval()

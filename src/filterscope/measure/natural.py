@@ -24,6 +24,7 @@ from platformdirs import user_cache_path
 from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import writing
 from filterscope.networks.network import Network
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
 from filterscope.pictures.reading import load_batch
 from filterscope.sides import Size, sides_of
@@ -75,6 +76,7 @@ LATER_ARRAYS = ("top_places", "least", "histogram")  # that older files lack
 FORM = 2  # of a file in the cache: images' names within their folder
 
 
+@in_our_torch
 def natural_activations(
     network: Network,
     layers: Sequence[str],

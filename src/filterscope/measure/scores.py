@@ -13,6 +13,7 @@ from filterscope.ascent.objectives import activation, own_unit
 from filterscope.ascent.prepare import Prepared, prepare
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status
 from filterscope.target import Target
@@ -65,6 +66,7 @@ class Measurer:
         best, peak = (torch.from_numpy(values).to(device) for values in (known.best, known.peak))
         return cls(prepared, targets, natural, best, peak)
 
+    @in_our_torch
     def taps(self, images: np.ndarray) -> dict[str, Taps]:
         """What the network says of 8-bit pictures (B, H, W, C)."""
         pixels = torch.from_numpy(images).to(self.prepared.device).permute(0, 3, 1, 2).float()

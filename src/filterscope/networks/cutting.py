@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.sides import Size, sides_of
 
 # Shapes are found by running numbers up to this side, by running shapes alone beyond it and where weights are on
@@ -22,7 +21,7 @@ class Shapes:
     def __init__(self, cut: Callable[[Sequence[str]], fx.GraphModule]):
         self.cut = cut
         self.known: dict[tuple[str, int, Size], tuple[int, ...] | None] = {}
-        self.parts: dict[tuple[str, ...], tuple[fx.GraphModule, dict[str, Tensor]]] = {}
+        self.parts: dict[tuple[str, ...], fx.GraphModule] = {}
 
     def of(self, node: str, channels: int, size: Size) -> tuple[int, ...] | None:
         """The shape of a node's output, without the batch; None where the graph does not run at that size."""
@@ -38,34 +37,37 @@ class Shapes:
         self.known |= {(n, channels, size): s for n, s in zip(nodes, found or (), strict=False)}
         return [self.of(n, channels, size) for n in nodes]
 
+    @in_our_torch
     def _run(self, nodes: tuple[str, ...], channels: int, size: Size) -> list[tuple[int, ...] | None] | None:
-        part, tensors = self._part(nodes)
-        here = max(sides_of(size)) <= RUN_AT_MOST and all(map(_computes_here, tensors.values()))
+        if nodes not in self.parts:
+            self.parts[nodes] = self.cut(nodes)
+        part = self.parts[nodes]
+        here = max(sides_of(size)) <= RUN_AT_MOST and all(
+            map(_computes_here, [*part.parameters(), *part.buffers()])
+        )
         place = torch.device("cpu" if here else "meta")
         image = torch.zeros(1, channels, *sides_of(size), device=place)
-        stands = {n: torch.zeros(t.shape, dtype=t.dtype, device=place) for n, t in tensors.items()}
         try:
-            # a traced graph prints what it raises
-            with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-                outs = torch.func.functional_call(part, stands, (image,), tie_weights=False)
+            with torch.no_grad():  # the forward itself: a graph that is called prints what it raises
+                outs = _standing(part, place, {}).forward(image)
         except Exception:  # whatever operations and a person's own code raise at a size they do not take
             return None
         return [tuple(out.shape[1:]) if all(out.shape) else None for out in outs]
 
-    def _part(self, nodes: tuple[str, ...]) -> tuple[fx.GraphModule, dict[str, Tensor]]:
-        """The graph up to some nodes, and its tensors by name: one name a module, where one is called twice."""
-        if nodes not in self.parts:
-            part = self.cut(nodes)
-            self.parts[nodes] = (
-                part,
-                {
-                    f"{path}.{name}" if path else name: tensor
-                    for path, module in part.named_modules()
-                    for name, tensor in (*module._parameters.items(), *module._buffers.items())
-                    if tensor is not None
-                },
-            )
-        return self.parts[nodes]
+
+def _standing(module: nn.Module, place: torch.device, done: dict[int, nn.Module]) -> nn.Module:
+    """The same modules over zeros, or shapes alone: another thread may draw with the network meanwhile."""
+    if id(module) not in done:
+        twin = done[id(module)] = object.__new__(type(module))
+        twin.__dict__ = dict(module.__dict__)
+        for tensors in ("_parameters", "_buffers"):
+            twin.__dict__[tensors] = {
+                name: t if t is None else torch.zeros(t.shape, dtype=t.dtype, device=place)
+                for name, t in module.__dict__[tensors].items()
+            }
+        children = module._modules.items()
+        twin.__dict__["_modules"] = {n: m and _standing(m, place, done) for n, m in children}
+    return done[id(module)]
 
 
 def cut(graph: fx.GraphModule, ends: Sequence[str]) -> fx.GraphModule:

@@ -5,6 +5,7 @@ Every source (Keras, PyTorch, files) ends here, and everything after starts here
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor, fx, nn
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
 from filterscope.networks.cutting import Shapes, cut
 from filterscope.networks.input_spec import InputSpec as InputSpec
+from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
@@ -234,6 +236,7 @@ class Network:
         parts = self.parts([layer], softmax=softmax)
         return Part(parts.graph, self.layer(layer), with_softmax=bool(parts.with_softmax))
 
+    @in_our_torch
     def parts(self, layers: Sequence[str], *, softmax: bool = False) -> Parts:
         """The part of the network that several layers need, with their weights loaded."""
         ends, with_softmax = [], []
@@ -260,8 +263,9 @@ class Network:
 
     def _load(self, row: Layer) -> None:
         self._require_trained(row)
-        for name in (*row.depends_on, row.name):
-            if name not in self.loaded:
+        missing = [name for name in (*row.depends_on, row.name) if name not in self.loaded]
+        with OPENING if missing else contextlib.nullcontext():
+            for name in missing:
                 self.weights.load(self.graph, name)
                 self.loaded.add(name)
 
@@ -271,6 +275,7 @@ class Network:
         maps = [name for name in row.depends_on if self.layers[name].spatial and self.layers[name].parameters]
         return layer if row.spatial or not maps else maps[-1]
 
+    @in_our_torch
     def probe(self, layers: Sequence[str]) -> fx.GraphModule:
         """The network up to several layers at once: input (B, C, H, W), preprocessed, to a tuple of their
         activation maps, (B, C, H, W) or (B, units), classes before their softmax."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
 from filterscope.networks.pytorch_factory import factory_advice, is_factory, open_factory
+from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.sides import Size, largest_of, pixels_text, size_text
 
 
@@ -36,6 +38,7 @@ def opens_by_name(name: str) -> bool:
     return bare in network_names() or (bare.startswith(("torchvision:", "timm:")) and not is_factory(bare))
 
 
+@in_our_torch
 def open_network(
     source: Any,
     *,
@@ -80,7 +83,8 @@ def open_network(
     if isinstance(source, str) and "?" in source:
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
-    net = without_told(_open(source, weights, options), options)
+    with contextlib.nullcontext() if isinstance(source, Network) else OPENING:
+        net = without_told(_open(source, weights, options), options)
     tell_guesses(net, source)
     if classes is not None:
         net = _with_classes(net, list(classes))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.errors import WeightsError, did_you_mean, first_line
+from filterscope.networks.pytorch_copy import is_sound
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 # where wrappers keep their tensors, the likeliest first; averaged weights only where there are no others
@@ -63,8 +64,10 @@ def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
     renamed = max((_renamed(tensors, wanted) for tensors in found), key=lambda r: _matches(r, wanted))
     _check(renamed, wanted, path, type(module).__name__)
     trained = _covered(module, renamed, path)
+    trainable = dict(module.named_parameters(remove_duplicate=False))
     for name, tensor in renamed.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        constant = name not in trainable and not name.endswith(("running_mean", "running_var"))
+        if not is_sound(tensor, constant=constant):
             raise WeightsError(f"{path.name} is damaged: {name} holds values that are NaN or infinite")
     try:
         module.load_state_dict(dict(renamed), strict=False)

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from filterscope.errors import NetworkError
 
 Convert = Callable[[Tensor], Tensor]
+TRIES = 20  # to copy what another thread changes at that moment
 # hooks that are part of the computation; a person's own only watch it, and are left out
 _OF_TORCH = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm", "torch.nn.utils.prune")
 
@@ -34,6 +36,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
+@torch.no_grad()
 def private_copy(module: nn.Module) -> nn.Module:
     """The module as float32 numbers of our own on the processor, in evaluation mode, gradients off.
 
@@ -58,39 +61,119 @@ def on_meta(module: nn.Module) -> nn.Module:
 def duplicate(module: nn.Module, convert: Convert) -> nn.Module:
     """A deep copy whose every tensor went through `convert`; shared tensors and modules stay shared.
 
-    Where something in the module cannot be copied (a lock, an open file), only modules and tensors are.
+    The module may run in another thread meanwhile: what it notes down as it runs is read once, as it then is.
+    What cannot be copied (a lock, an open file) is shared.
     """
     memo: dict[int, Any] = {}
-    for part in module.modules():
+    parts = list(_parts(module))
+    for part in parts:
         for tensors in (part._parameters, part._buffers, part.__dict__):
-            for value in tensors.values():
+            for value in list(tensors.values()):
                 if isinstance(value, Tensor) and id(value) not in memo:
                     memo[id(value)] = _like(value, convert(value.detach()))
-        for name, hooks in part.__dict__.items():
-            if "_hooks" in name and isinstance(hooks, dict):
-                memo[id(hooks)] = OrderedDict(_kept(hooks))
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception:  # whatever a person's attributes raise when copied
-        return _structure(module, memo, {})
-
-
-def _structure(module: nn.Module, memo: dict[int, Any], done: dict[int, nn.Module]) -> nn.Module:
-    if id(module) in done:
-        return done[id(module)]
-    twin = done[id(module)] = copy.copy(module)
-    twin.__dict__ = {n: memo.get(id(v), v) for n, v in module.__dict__.items()}
-    twin._parameters = {n: memo.get(id(p), p) for n, p in module._parameters.items()}
-    twin._buffers = {n: memo.get(id(b), b) for n, b in module._buffers.items()}
-    twin._modules = {n: m and _structure(m, memo, done) for n, m in module._modules.items()}
-    for name, value in module.__dict__.items():  # self.blocks = [self.a, self.b]: lists of its own modules
-        if isinstance(value, list | tuple) and value and all(isinstance(v, nn.Module) for v in value):
-            twin.__dict__[name] = type(value)(_structure(v, memo, done) for v in value)
+    for part in parts:
+        memo[id(part)] = (
+            TorchScript(part) if isinstance(part, torch.jit.ScriptModule) else object.__new__(type(part))
+        )
+    for part in parts:
+        if not isinstance(part, torch.jit.ScriptModule):
+            memo[id(part)].__dict__ = {n: _copied(n, v, memo) for n, v in dict(part.__dict__).items()}
+    twin: nn.Module = memo[id(module)]
     return twin
 
 
+def _parts(module: nn.Module, seen: set[int] | None = None) -> Iterator[nn.Module]:
+    """The module and all within it, each once; of TorchScript nothing within."""
+    seen = set() if seen is None else seen
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield module
+    if not isinstance(module, torch.jit.ScriptModule):
+        for child in list(module._modules.values()):
+            if child is not None:
+                yield from _parts(child, seen)
+
+
+def _copied(name: str, value: Any, memo: dict[int, Any]) -> Any:
+    """An attribute of a module, copied."""
+    if name in ("_parameters", "_buffers", "_modules"):
+        return type(value)((n, memo.get(id(v), v)) for n, v in list(value.items()))
+    if "_hooks" in name and isinstance(value, dict):
+        return OrderedDict(_kept(value))
+    for _ in range(TRIES):
+        try:
+            return copy.deepcopy(value, memo)
+        except RuntimeError as error:
+            if "changed size" not in str(error) and "mutated" not in str(error):  # by another thread
+                break
+        except Exception:  # whatever a person's attributes raise when copied
+            break
+    if isinstance(value, list | tuple) and value and all(isinstance(v, nn.Module) for v in value):
+        return type(value)(memo.get(id(v), v) for v in value)  # self.blocks = [self.a, self.b]
+    return value
+
+
+class TorchScript(nn.Module):
+    """A TorchScript part of a network: run as it is, in float32, and never looked into.
+
+    Its weights stand here too, under other names, so that they count and are known by their numbers.
+    """
+
+    def __init__(self, script: nn.Module):
+        super().__init__()
+        with torch.no_grad():
+            own = copy.deepcopy(script).float().cpu()
+        self.held = _Held(own)
+        for name, value in [*own.named_parameters(), *own.named_buffers()]:
+            kept = _like(value, value.detach())
+            place = name.replace(".", "_")
+            if isinstance(kept, nn.Parameter):
+                self.register_parameter(place, kept)
+            else:
+                self.register_buffer(place, kept)
+        self.training = False
+
+    def forward(self, *args: Any) -> Any:
+        """Of shapes alone, what zeros of these shapes give; of other number types, in theirs."""
+        given = [a for a in args if isinstance(a, Tensor)]
+        place = torch.device("cpu") if any(a.is_meta for a in given) else given[0].device if given else None
+        script = self.held.on(place or torch.device("cpu"))
+        if any(a.is_meta for a in given):
+            outs = script(*(_zeros(a) if isinstance(a, Tensor) else a for a in args))
+            return tree_map(lambda t: t.to("meta") if isinstance(t, Tensor) else t, outs)
+        kinds = {a.dtype for a in given if a.is_floating_point()} - {torch.float32}
+        outs = script(*(a.float() if isinstance(a, Tensor) and a.dtype in kinds else a for a in args))
+        if len(kinds) != 1:
+            return outs
+        (kind,) = kinds
+        return tree_map(
+            lambda t: t.to(kind) if isinstance(t, Tensor) and t.dtype == torch.float32 else t, outs
+        )
+
+
+class _Held:
+    """A TorchScript module by device, shared by all copies: none changes it."""
+
+    def __init__(self, script: nn.Module):
+        script.eval()
+        self.scripts = {torch.device("cpu"): script}
+
+    def on(self, device: torch.device) -> nn.Module:
+        if device not in self.scripts:
+            self.scripts[device] = copy.deepcopy(self.scripts[torch.device("cpu")]).to(device)
+        return self.scripts[device]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Held:
+        return self
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return torch.zeros(like.shape, dtype=torch.float32 if like.is_floating_point() else like.dtype)
+
+
 def _kept(hooks: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    return ((key, copy.copy(hook)) for key, hook in hooks.items() if type(hook).__module__ in _OF_TORCH)
+    return ((key, copy.copy(hook)) for key, hook in list(hooks.items()) if type(hook).__module__ in _OF_TORCH)
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -103,6 +186,13 @@ def _like(old: Tensor, new: Tensor) -> Tensor:
 
 
 def _require_numbers(module: nn.Module) -> None:
+    normed = {
+        id(b)
+        for m in module.modules()
+        if hasattr(m, "running_var")
+        for b in m._buffers.values()
+        if b is not None
+    }
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if nn.parameter.is_lazy(tensor):
             raise NetworkError(
@@ -112,8 +202,19 @@ def _require_numbers(module: nn.Module) -> None:
             raise NetworkError(
                 f"{name} is on the meta device and holds no numbers: load the network's weights first"
             )
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        constant = not isinstance(tensor, nn.Parameter) and id(tensor) not in normed
+        if not is_sound(tensor, constant=constant):
             raise NetworkError(f"{name} holds values that are NaN or infinite")
+
+
+def is_sound(tensor: Tensor, *, constant: bool) -> bool:
+    """Whether numbers may be as they are: none NaN, and infinite only in a mask (0 and infinity) or a constant
+    that nothing trained, as a causal attention mask is."""
+    if not tensor.is_floating_point() or tensor.isfinite().all():
+        return True
+    finite = tensor[tensor.isfinite()]
+    mask = bool(len(finite)) and not finite.any()
+    return not tensor.isnan().any() and (constant or mask)
 
 
 def _bake(module: nn.Module) -> None:

@@ -7,7 +7,6 @@ that the graph can be tried at another size before it is trusted there.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import first_line
-from filterscope.networks.pytorch_copy import on_meta
+from filterscope.networks.pytorch_code import own_code
+from filterscope.networks.pytorch_copy import TorchScript, on_meta
 
 INPUT = "picture"
 
@@ -66,27 +66,23 @@ class Holder(nn.Module):
 
 
 def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
-    """Trace a module for pictures of the shape `example` (B, C, H, W); UntraceableError where it cannot be."""
+    """Trace a module for pictures of the shape `example` (B, C, H, W); UntraceableError where it cannot be.
+
+    The module is a private copy, which nobody else runs meanwhile.
+    """
     tracer = _Tracer(net, example)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # torch's encoder layers in steps, not as one operation
     try:
-        graph = tracer.trace(tracer.holder)
+        result = tracer.record()
+        graph = tracer.graph
         without_mutation(graph, tracer.holder)
         graph.lint()
     except Exception as error:  # anything that a person's forward may raise on what is no tensor
         raise UntraceableError(first_line(error)) from error
-    finally:
-        tracer.forget_len()
-        torch.backends.mha.set_fastpath_enabled(fast)
-    end = next(n for n in graph.nodes if n.op == "output")
-    result = end.args[0]
     if isinstance(result, dict):
         result = list(result.values())
     if isinstance(result, list | tuple):
         result = next((r for r in result if isinstance(r, fx.Node)), None)
     output = result if isinstance(result, fx.Node) else None
-    graph.erase_node(end)
     calls = [c for c in tracer.calls if isinstance(c.node.meta.get("val"), Tensor)]
     return Traced(tracer.holder, graph, calls, output, tracer.chosen)
 
@@ -126,18 +122,30 @@ def _length(value: Any) -> Any:
 
 class _Tracer(fx.Tracer):
     def __init__(self, net: nn.Module, example: tuple[int, ...]):
-        super().__init__(autowrap_modules=(math,))
-        self.lengthened: list[dict[str, Any]] = []
+        super().__init__()
         self.chosen = False
         self.calls: list[Call] = []
-        self.holder = Holder(net)
+        self.root = self.holder = Holder(net)
         self.twin = on_meta(self.holder)
         self.example = torch.empty(example, device="meta")
         self.evaluating = False
         self.counts: dict[str, int] = {}
+        self.paths = {id(module): path for path, module in self.holder.named_modules()}
+        tensors = [*self.holder.named_parameters(), *self.holder.named_buffers()]
+        self.names = {id(tensor): name for name, tensor in tensors}
+        self.known: dict[str, fx.Proxy] = {}  # parameters that code has looked up
+        self.graph = fx.Graph(tracer_cls=type(self))
+        self.tensor_attrs: dict[Any, str] = {}
+
+    def record(self) -> Any:
+        """Run the network on a value of the graph; what it gives, in nodes. fx.Tracer.trace does the same by replacing
+        methods of torch and functions in a person's files meanwhile, for all threads of the process."""
+        picture = self.create_proxy("placeholder", INPUT, (), {})
+        with own_code(self.holder, self.call_module, self.attribute, _length):
+            return fx.node.map_aggregate(self.holder(picture), lambda v: getattr(v, "node", v))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, nn.Conv2d | nn.Linear) and not list(m.children()):
+        if isinstance(m, TorchScript) or (isinstance(m, nn.Conv2d | nn.Linear) and not list(m.children())):
             return True  # also the kinds of other libraries that pad by the picture's size
         if m.__module__.startswith("torch.nn") and list(m.children()):
             return False
@@ -148,7 +156,6 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if self.evaluating:
             return forward(*args, **kwargs)
-        self._follow_len(m)
         result = super().call_module(m, forward, args, kwargs)
         path = self.path_of_module(m)
         made = next((r for r in result if isinstance(r, fx.Proxy)), None) if _listed(result) else result
@@ -158,22 +165,25 @@ class _Tracer(fx.Tracer):
             self.calls.append(Call(path, self.counts[path], made.node, m))
         return result
 
-    def _follow_len(self, m: nn.Module) -> None:
-        """Python makes of `len(x)` a plain number: within the module's file it becomes a value of the graph."""
-        own = getattr(type(m).forward, "__globals__", None)
-        if own is not None and "len" not in own and not m.__module__.startswith("torch."):
-            own["len"] = _length
-            self.lengthened.append(own)
+    def path_of_module(self, mod: nn.Module) -> str:
+        if id(mod) not in self.paths:
+            raise UntraceableError(f"a {type(mod).__name__} is no part of the network by name")
+        path: str = self.paths[id(mod)]
+        return path
 
-    def forget_len(self) -> None:
-        """Leave the files of the modules as they were."""
-        while self.lengthened:
-            self.lengthened.pop().pop("len", None)
+    def attribute(self, name: str, value: Any) -> Any:
+        """What a module's code finds when it looks up an attribute: for a parameter its value in the graph."""
+        path = self.names.get(id(value)) if isinstance(value, nn.Parameter) else None
+        if path is None or self.evaluating:
+            return value
+        if path not in self.known:
+            self.known[path] = self.create_proxy("get_attr", path, (), {})
+        return self.known[path]
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if self.evaluating:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and id(a) in self.names:
+            return self.create_node("get_attr", self.names[id(a)], (), {})
+        return super().create_arg(a)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Known(node, self)

@@ -5,6 +5,7 @@ Right but slower: nothing is pruned or fused. The forward pass is left as soon a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.networks.cutting import RUN_AT_MOST, Shapes
 from filterscope.networks.network import Layer, Network
+from filterscope.networks.pytorch_copy import on_meta
 from filterscope.networks.pytorch_layout import Layout, Token, View, layout_of, prefix_of
 from filterscope.networks.pytorch_trace import INPUT
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.sides import Size, sides_of
 
 CHANNELS_FIRST = (
@@ -40,16 +44,29 @@ class _HeardAllError(Exception):
     pass
 
 
+class Turn:
+    """Who listens to a network: one thread at a time, since all would hear each other's passes. A copy of the network
+    has a turn of its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __deepcopy__(self, memo: object) -> Turn:
+        return Turn()
+
+
 class Listener(nn.Module):
     """A network run until all of `wanted` is heard: (B, C, H, W), preprocessed, to a tuple."""
 
-    def __init__(self, net: nn.Module, wanted: Sequence[Heard]):
+    def __init__(self, net: nn.Module, wanted: Sequence[Heard], turn: Turn):
         super().__init__()
         self.net = net
         self.wanted = tuple(wanted)
+        self.turn = turn
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        raw = hear(self.net, picture, [(h.path, h.count, h.way) for h in self.wanted])
+        with self.turn.lock:
+            raw = hear(self.net, picture, [(h.path, h.count, h.way) for h in self.wanted])
         return tuple(_seen(raw[h.path, h.count, h.way], h, picture) for h in self.wanted)
 
 
@@ -114,31 +131,55 @@ class UntracedNetwork(Network):
 
     net: nn.Module = field(default_factory=nn.Module)  # the private copy of the module
     heard: dict[str, Heard] = field(default_factory=dict)
+    turn: Turn = field(default_factory=Turn, repr=False)
+
+    def __post_init__(self) -> None:
+        self.shapes = _HeardShapes(self)
 
     def cut(self, ends: Sequence[str]) -> fx.GraphModule:
         """One run of the network that hears all the ends."""
         names = list(dict.fromkeys(ends))
         root = nn.Module()
-        root.add_module("listener", Listener(self.net, [self.heard[n] for n in names]))
+        root.add_module("listener", Listener(self.net, [self.heard[n] for n in names], self.turn))
         graph = fx.Graph()
         run = graph.call_module("listener", (graph.placeholder(INPUT),))
         outputs = {n: graph.call_function(_item, (run, i)) for i, n in enumerate(names)}
         graph.output(tuple(outputs[n] for n in ends))
         return fx.GraphModule(root, graph)
 
-    def _shape(self, row: Layer, size: Size) -> tuple[int, ...] | None:
-        shape = super()._shape(row, size)
-        if shape is not None:
-            return shape
-        try:  # what asks for values does not run on shapes alone
-            with torch.no_grad():
-                (out,) = self.cut([row.output])(torch.zeros(1, self.input.channels, *sides_of(size)))
-        except Exception:
-            return None
-        return tuple(out.shape[1:]) if all(out.shape) else None
-
     def kernel_module(self, layer: str) -> nn.Module | None:
         return self.net.get_submodule(self.heard[self.layer(layer).output].path)
+
+
+class _HeardShapes(Shapes):
+    """Shapes of what is heard: small pictures run as they are, larger ones as shapes alone where that is possible."""
+
+    def __init__(self, net: UntracedNetwork):
+        super().__init__(net.cut)
+        self.net = net
+        self.meta: UntracedNetwork | None = None
+        self.asks_values = False
+
+    @in_our_torch
+    def _run(self, nodes: tuple[str, ...], channels: int, size: Size) -> list[tuple[int, ...] | None] | None:
+        large = max(sides_of(size)) > RUN_AT_MOST
+        if large and not self.asks_values:
+            self.meta = self.meta or replace(self.net, net=on_meta(self.net.net), turn=Turn())
+            found = _shapes(self.meta.cut(nodes), torch.empty(1, channels, *sides_of(size), device="meta"))
+            if found is not None:
+                return found
+        found = _shapes(self.net.cut(nodes), torch.zeros(1, channels, *sides_of(size)))
+        self.asks_values |= large and found is not None
+        return found
+
+
+def _shapes(part: fx.GraphModule, picture: Tensor) -> list[tuple[int, ...] | None] | None:
+    try:
+        with torch.no_grad():
+            outs = part.forward(picture)
+    except Exception:  # whatever a person's own code raises at a size that it does not take
+        return None
+    return [tuple(out.shape[1:]) if all(out.shape) else None for out in outs]
 
 
 def _item(values: tuple[Tensor, ...], index: int) -> Tensor:

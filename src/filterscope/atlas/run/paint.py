@@ -21,6 +21,7 @@ from filterscope.atlas.plan import Chunk
 from filterscope.atlas.run.schedule import Drawn
 from filterscope.measure.scores import verdict
 from filterscope.networks.network import Network
+from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures import Picture
 from filterscope.pictures.png import encode_png
 from filterscope.recipe import Recipe
@@ -102,6 +103,7 @@ class Painter:
         scores = replace(picture.scores, excitation=excitation)
         return replace(picture, scores=scores, status=verdict(scores, picture.curve, best))
 
+    @in_our_torch
     def _responses(self, layer: str, images: np.ndarray) -> np.ndarray:
         """The activations of all units of the layer for saved pictures, uint8 (B, H, W, C) to (B, units)."""
         device = choose_device(self.device)
