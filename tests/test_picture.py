@@ -11,6 +11,7 @@ from PIL import Image
 
 import filterscope
 from filterscope.errors import OutputError
+from filterscope.formats import PICTURE
 from filterscope.pictures.png import encode_png, read_metadata
 from filterscope.recipe import Recipe, read_recipe
 from filterscope.target import Selection, Target
@@ -45,6 +46,7 @@ def test_what_a_png_carries(picture, tmp_path):
     told = read_metadata(picture(class_name="goldfish").save(tmp_path / "x.png"))
     assert told.pop("recipe")["name"] == "tv"
     assert told == {
+        "format": PICTURE.number,
         "version": filterscope.__version__,
         "network": "vgg16",
         "weights_sha256": "ab" * 32,

@@ -29,12 +29,11 @@ from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.picture import Scores, Status
 from filterscope.progress import OnStep, Step, progress_bar
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
+from filterscope.recipe.recipe import RESTARTS
+from filterscope.records import CarriedOut
 from filterscope.sides import Size, largest_of, size_text
 from filterscope.target import Algebra, Selection, Target, terms_of
 
-# A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
-# time from other noise and at a rate so many times smaller: what traps a picture is mostly a first step too large.
-RESTARTS = (5, 10)
 FEWEST = 32  # steps of a serious ascent: what a shorter one does not reach is no failure
 
 
@@ -129,23 +128,25 @@ def draw(
     batch: int | None = None,
     judge: Network | None = None,
     attempt: int | None = None,
+    facet: int | None = None,
     on_step: OnStep | None = None,
     on_restart: OnStep | None = None,
 ) -> Iterator[Picture]:
     """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time.
 
-    judge: another network, whose opinion of each picture is kept with it. attempt: the one restart to draw, as a
-    picture's record names it; None begins with the first noise and goes on from there where that fails. on_step is
-    told of each step but those of restarts: of these on_restart is.
+    judge: another network, whose opinion of each picture is kept with it. attempt: the restart whose noise to
+    draw from, with the recipe as it stands, as a picture's record has both; None begins with the first noise and goes on
+    from there where that fails. facet: the one of a unit's pictures to draw, where the recipe has no others beside it, as
+    a restart's has not. on_step is told of each step but those of restarts: of these on_restart is.
     """
     seed = checked_seed(seed)
     jury = None if judge is None else Judge(judge)
     place = choose_device(device)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
-    facets = recipe.facet_count
-    total, done, freed = len(targets) * facets * recipe.steps, 0, FreedMemory()
+    facets = range(recipe.facet_count) if facet is None else (facet,)
+    total, done, freed = len(targets) * len(facets) * recipe.steps, 0, FreedMemory()
     for chunk, dtype in _chunks(net, targets, recipe, sizes, precision, place, batch):
-        drawn = [(target, facet) for target in chunk for facet in range(facets)]
+        drawn = [(target, facet) for target in chunk for facet in facets]
 
         def report(
             restart: int,
@@ -162,7 +163,7 @@ def draw(
                 listener(Step(so_far, total, first, mean, step, activations, image, restart))
 
         smallest = largest_of(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
-        climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place)
+        climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place, attempt is not None)
         pictures = _draw_chunk(climb, drawn, attempt, report)
         yield from pictures if jury is None else jury.judged(net, list(pictures))
         done += len(drawn) * recipe.steps
@@ -216,6 +217,7 @@ class _Climb:
     seed: int
     dtype: torch.dtype
     device: torch.device
+    as_it_stands: bool = False  # the recipe is of a record, and what a restart changes is in it
 
     def __call__(
         self, drawn: Sequence[tuple[Objective, int]], attempt: int = 0, on_step: LoopStep | None = None
@@ -226,12 +228,7 @@ class _Climb:
         count = len(drawn)
         if alone and on_step is not None:
             on_step = of_first(on_step, count)
-        recipe = self.recipe.carried_out_for(goals[0])  # all of a chunk have a place, or none
-        if recipe.facets and (attempt or recipe.facets.count == 1):
-            recipe = recipe.model_copy(update={"facets": None})  # a restart is for a unit alone
-        if attempt and recipe.feed == "network":
-            slower = recipe.optimizer.model_copy(update={"lr": recipe.optimizer.lr / RESTARTS[attempt - 1]})
-            recipe = recipe.model_copy(update={"optimizer": slower})
+        recipe = self.carried_out(goals[0], attempt)
         prepared = prepare(
             self.net,
             repeated(goals, recipe),
@@ -244,7 +241,12 @@ class _Climb:
             prepared, goals, recipe, size=self.size, smallest=self.smallest, seed=self.seed, attempt=attempt,
             facets=facets, on_step=on_step,
         )  # fmt: skip
-        return Ascent(ascent.pixels[:count], ascent.start[:count], ascent.curves[:count])
+        return ascent.first(count)
+
+    def carried_out(self, goal: Objective, attempt: int) -> Recipe:
+        """The recipe as a goal is drawn with it; all goals of a chunk have a place, or none."""
+        recipe = self.recipe.carried_out_for(goal, 0 if self.as_it_stands else attempt)
+        return recipe.model_copy(update={"size": self.size})
 
     def tries(
         self, drawn: Sequence[tuple[Objective, int]], attempt: int, on_step: LoopStep | None = None
@@ -258,10 +260,23 @@ class _Climb:
         scores = Measurer.of(self.net, targets, natural, device=self.device).scores(images, starts)
         return [
             _Try(
-                image, curve, score, verdict(score, curve, best, may_be_dead=dies), attempt, len(drawn), dies
+                image,
+                curve,
+                score,
+                verdict(score, curve, best, may_be_dead=dies),
+                attempt,
+                len(drawn),
+                dies,
+                done,
             )
-            for image, curve, score, best, dies in zip(
-                images, ascent.curves, scores, natural, map(may_be_dead, targets), strict=True
+            for image, curve, score, best, dies, done in zip(
+                images,
+                ascent.curves,
+                scores,
+                natural,
+                map(may_be_dead, targets),
+                ascent.carried_out,
+                strict=True,
             )
         ]
 
@@ -286,7 +301,8 @@ def _draw_chunk(
             image=found.image,
             target=target,
             network=net.name,
-            recipe=climb.recipe.model_copy(update={"size": climb.size}),
+            recipe=climb.carried_out(target, found.attempt),
+            carried_out=found.carried_out,
             seed=climb.seed,
             facet=facet,
             scores=found.scores,
@@ -315,6 +331,7 @@ class _Try:
     attempt: int
     batch: int
     may_be_dead: bool = True
+    carried_out: CarriedOut | None = None
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never woke, a photograph excites it more, or the picture

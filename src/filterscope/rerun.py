@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
-from filterscope.api import RESTARTS, draw
+from filterscope.api import draw
 from filterscope.catalog import EMBEDDED
 from filterscope.dreaming.drawing import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
+from filterscope.formats import PICTURE
 from filterscope.networks import Network, open_network, opens_by_name
 from filterscope.networks.pytorch_factory import is_factory
 from filterscope.networks.weights import RANDOM, sha256_file
@@ -24,8 +25,10 @@ from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep
-from filterscope.recipe import read_recipe
+from filterscope.records import PhotographRecord, PictureRecord, read_record
 from filterscope.sides import pixels_text, size_text
+
+LARGEST_BATCH = 128  # pictures that are drawn together for the sake of one's rounding
 
 
 @dataclass(frozen=True)
@@ -92,29 +95,30 @@ def draw_again(
     told = read_metadata(path)
     if told is None:
         raise ImageError(f"{os.fspath(path)!r} carries no recipe of filterscope")
+    told = PICTURE.newest(told, repr(os.fspath(path)))
     if told.get("kind") == "location":
         raise ImageError(
             f"{os.fspath(path)!r} was not drawn by an ascent: it shows where a unit is excited; ask again with "
             f"filterscope locate {told.get('network')} IMAGE {told.get('target')}"
         )
-    try:
-        recipe = read_recipe(told["recipe"])
-        name, target, seed = str(told["network"]), str(told["target"]), int(told["seed"])
-        precision, batch = str(told["precision"]), max(1, min(int(told["batch"]), 64))
-        attempt = max(0, min(int(told.get("attempt", 0)), len(RESTARTS)))
-        facet, facets = int(told.get("facet", 0)), recipe.facet_count
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ImageError(f"{os.fspath(path)!r}: its recipe is incomplete: {error}") from None
-    network = _opened(told, name, Path(path), net, weights)
-    targets = network.objectives(target, seed=seed)
-    photographs = _find_photographs(told, Path(path), {"image": image, "guide": guide})
-    how: dict[str, Any] = {"seed": seed, "precision": precision, "device": device, "on_step": on_step}
+    record = read_record(told, repr(os.fspath(path)))
+    network = _opened(told, record.network, Path(path), net, weights)
+    targets = network.objectives(record.target, seed=record.seed)
+    photographs = _find_photographs(record, Path(path), {"image": image, "guide": guide})
+    how: dict[str, Any] = {
+        "seed": record.seed, "precision": record.precision, "device": device, "on_step": on_step,
+    }  # fmt: skip
     if photographs:
-        return _compared(path, draw_from(network, targets[0], recipe, photographs, **how), told)
+        return _compared(path, draw_from(network, targets[0], record.recipe, photographs, **how), told)
     # as many at a time as then: on some processors a batch's size changes rounding
-    together = targets * max(1, batch // facets)
-    pictures = draw(network, together, recipe, batch=batch, attempt=attempt, **how)
-    return _compared(path, next(p for p in pictures if p.facet == facet), told)
+    facets, batch = record.recipe.facet_count, min(record.batch, LARGEST_BATCH)
+    how |= {
+        "batch": batch,
+        "attempt": record.attempt,
+        "facet": None if record.recipe.facets else record.facet,
+    }
+    pictures = draw(network, targets * max(1, batch // facets), record.recipe, **how)
+    return _compared(path, next(p for p in pictures if p.facet == record.facet), told)
 
 
 def _opened(
@@ -169,12 +173,10 @@ def _remember(sha256: str, path: Path) -> None:
 
 
 def _find_photographs(
-    told: dict[str, Any], picture: Path, given: dict[str, str | os.PathLike[str] | None]
+    record: PictureRecord, picture: Path, given: dict[str, str | os.PathLike[str] | None]
 ) -> dict[str, Photograph]:
     """The photographs that a picture was drawn from, by role: those given, or those with the recorded hashes."""
-    roles = told.get("photographs", {})
-    if not isinstance(roles, dict) or not all(isinstance(told, dict) for told in roles.values()):
-        raise ImageError(f"{str(picture)!r}: its recipe is incomplete: its photographs are damaged")
+    roles = record.photographs
     for role, path in given.items():
         if path is not None and role not in roles:
             raise ImageError(f"{str(picture)!r} was drawn without a photograph: leave out --{role}")
@@ -182,12 +184,12 @@ def _find_photographs(
 
 
 def _find_photograph(
-    role: str, entry: dict[str, Any], picture: Path, given: str | os.PathLike[str] | None
+    role: str, entry: PhotographRecord, picture: Path, given: str | os.PathLike[str] | None
 ) -> Photograph:
     if given is not None:
         return read_photograph(given)
-    name, sha256 = entry.get("file"), str(entry.get("sha256"))
-    own = Path(str(name)).name if name else None
+    sha256 = entry.sha256
+    own = Path(entry.file).name if entry.file else None
     beside = [place / own for place in (picture.parent, picture.parent.parent, Path())] if own else []
     for place in ([Path(_known()[sha256])] if sha256 in _known() else []) + beside:
         if place.is_file() and sha256_file(place) == sha256:

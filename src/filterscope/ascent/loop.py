@@ -23,6 +23,7 @@ from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
 from filterscope.objective import Direction, Objective
 from filterscope.recipe import Recipe
+from filterscope.records import CarriedOut, StageDone
 from filterscope.sides import Sides, Size, sides_of
 from filterscope.target import Sum, Target
 
@@ -34,11 +35,17 @@ OnStep = Callable[[int, Tensor, Callable[[], Tensor]], None]
 
 @dataclass(frozen=True)
 class Ascent:
-    """What the loop found: pictures (B, C, H, W) in pixel values, and each one's curve of activations."""
+    """What the loop found: pictures (B, C, H, W) in pixel values, each one's curve of activations, and what of the recipe
+    it settled itself."""
 
     pixels: Tensor
     start: Tensor
     curves: list[list[float]]
+    carried_out: list[CarriedOut]
+
+    def first(self, count: int) -> Ascent:
+        """The first pictures alone."""
+        return Ascent(self.pixels[:count], self.start[:count], self.curves[:count], self.carried_out[:count])
 
 
 def ascend(
@@ -109,7 +116,22 @@ def ascend(
             f"the picture of {goals[i]} is not finite: "
             "a setting of the recipe is too large, or the network gives NaN for ordinary pictures"
         )
-    return Ascent(pixels, start, torch.stack(trace, 1).tolist())
+    stages = [
+        StageDone(height=sides[0], width=sides[1], steps=count)
+        for sides, count in zip(sizes, counts, strict=True)
+    ]
+    done = [
+        CarriedOut(stages=stages, feed="raw" if raw else "network", penalty_scale=scale)
+        for scale in _penalty_scales(slopes, len(goals))
+    ]
+    return Ascent(pixels, start, torch.stack(trace, 1).tolist(), done)
+
+
+def _penalty_scales(slopes: Slopes, count: int) -> list[float]:
+    """What the penalties' weights were multiplied by, of each picture."""
+    if slopes.weight is None or not slopes.recipe.regularizers:
+        return [1.0] * count
+    return [float(f"{scale:.6g}") for scale in slopes.weight.nan_to_num().tolist()]
 
 
 def of_first(on_step: OnStep, count: int) -> OnStep:

@@ -99,10 +99,11 @@ def show(
                 if recorder is not None:
                     shown, number = recorder, len(pictures) - 1
                     if picture.attempt:  # what was recorded is the climb that failed
-                        shown, number = Recorder(frames or 0, recipe), picture.facet
+                        shown, number = Recorder(frames or 0, picture.recipe), 0
                         again = draw(
-                            network, [picture.target], recipe, seed=drawing.seed, precision=drawing.precision,
-                            device=drawing.device, attempt=picture.attempt, on_step=shown,
+                            network, [picture.target], picture.recipe, seed=drawing.seed,
+                            precision=drawing.precision, device=drawing.device, attempt=picture.attempt,
+                            facet=picture.facet, on_step=shown,
                         )  # fmt: skip
                         list(again)
                     path = out / f"{picture.stem}.{kind}"

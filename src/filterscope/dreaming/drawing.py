@@ -56,6 +56,7 @@ def draw_from(
     place = choose_device(device)
     dtype = precision_for(net, [goal], precision, place)
     recipe, sides = _fitted(net, goal, recipe, photographs["image"])
+    recipe = recipe.carried_out_for(goal).model_copy(update={"facets": None})  # one picture of a photograph
     known = {role: photograph.pixels(net.input.channels) for role, photograph in photographs.items()}
     prepared = prepare(net, [goal], dtype=dtype, device=place, softmax=recipe.softmax == "keep")
     smallest = largest_of(map(net.smallest_size, goal.layers)) if len(recipe.stages) > 1 else 1
@@ -65,12 +66,13 @@ def draw_from(
             on_step(Step(step, recipe.steps, goal, float(activations.mean()), step, activations, images))
 
     ascent = ascend(
-        prepared, [goal], recipe.carried_out_for(goal), size=sides, smallest=smallest, seed=seed, photographs=known,
+        prepared, [goal], recipe, size=sides, smallest=smallest, seed=seed, photographs=known,
         on_step=report,
     )  # fmt: skip
     curve = ascent.curves[0]
     image = to_bytes(ascent.pixels, recipe.output)[0]
     start = resized(known["image"], sides) if recipe.start == "photograph" else None
+    done = ascent.carried_out[0]
     del ascent
     scores = _scores(net, goal, image, start, known, recipe, place)
     return Picture(
@@ -93,6 +95,7 @@ def draw_from(
         precision=str(dtype).removeprefix("torch."),
         device=place.type,
         seconds=time.perf_counter() - began,
+        carried_out=done,
         photographs={role: _identity(photograph) for role, photograph in photographs.items()},
     )
 

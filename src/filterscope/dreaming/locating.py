@@ -18,6 +18,7 @@ from filterscope.ascent.photograph import resized
 from filterscope.ascent.prepare import choose_device
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.files import writing
+from filterscope.formats import PICTURE
 from filterscope.networks import Network, open_network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
@@ -103,7 +104,7 @@ class Location(Shown):
     def metadata(self) -> dict[str, Any]:
         """What the PNG carries: what was asked, of which network, of which photograph, and what was found."""
         path = self.photograph.path
-        return {
+        told = {
             "version": __version__,
             "kind": "location",
             "network": self.network,
@@ -112,6 +113,7 @@ class Location(Shown):
             **{k: v for k, v in self.report().items() if k not in ("file", "photograph")},
             "photographs": {"image": {"file": path.name if path else None, "sha256": self.photograph.sha256}},
         }
+        return PICTURE.stamped(told)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the overlay as a PNG, whole or not at all; a folder gets PHOTOGRAPH-locate-TARGET.png."""

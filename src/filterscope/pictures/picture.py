@@ -13,10 +13,12 @@ from PIL import Image as PILImage
 
 from filterscope._version import __version__
 from filterscope.files import writing
+from filterscope.formats import PICTURE
 from filterscope.objective import Objective
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.shown import Shown
 from filterscope.recipe import Recipe
+from filterscope.records import CarriedOut
 from filterscope.sides import as_size
 from filterscope.target import Target
 
@@ -60,6 +62,8 @@ class Picture(Shown):
     they are saved: `plt.imshow(picture)`.
 
     image: uint8 (H, W, 3), RGB (or (H, W, 1), grey; of other channels, those `shown` as red, green and blue).
+    recipe: as it was carried out: a neuron's without what moves the picture, a restart's with its smaller rate and
+        without facets, the size in pixels. carried_out: what of it the network settled.
     facet: which of the unit's pictures it is, where a recipe draws several.
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
@@ -85,6 +89,7 @@ class Picture(Shown):
     attempt: int = 0
     seconds: float = 0.0
     photographs: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    carried_out: CarriedOut | None = None
     shown: tuple[int, int, int] = (0, 1, 2)
 
     @property
@@ -103,8 +108,8 @@ class Picture(Shown):
         return self.target.stem + (f"~{self.facet}" if self.facet else "")
 
     def metadata(self) -> dict[str, Any]:
-        """What the PNG carries: enough to draw the picture again, and its scores."""
-        return {
+        """What the PNG carries: enough to draw the picture again, and its scores; see `records.PictureRecord`."""
+        told = {
             "version": __version__,
             "network": self.network,
             "weights_sha256": self.weights_sha256,
@@ -115,6 +120,7 @@ class Picture(Shown):
             "attempt": self.attempt,
             "facet": self.facet,
             "recipe": json.loads(self.recipe.model_dump_json()),  # model_dump leaves p = inf as it is
+            **({"carried_out": self.carried_out.model_dump()} if self.carried_out else {}),
             "precision": self.precision,
             "device": self.device,
             "batch": self.batch,
@@ -124,6 +130,7 @@ class Picture(Shown):
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
         }
+        return PICTURE.stamped(told)
 
     def report(self, file: str | None) -> dict[str, Any]:
         """This picture's entry in report.json."""

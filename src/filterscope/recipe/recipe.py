@@ -25,6 +25,9 @@ from filterscope.recipe.parts import (
 from filterscope.sides import LARGEST, checked_size
 from filterscope.target import Algebra
 
+# A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
+# time from other noise and at a rate so many times smaller: what traps a picture is mostly a first step too large.
+RESTARTS = (5, 10)
 _Side = Annotated[int, Field(ge=1, le=LARGEST)]
 _Window = Annotated[int, Field(ge=16, le=LARGEST)]
 
@@ -108,14 +111,22 @@ class Recipe(Part):
             looks *= part.count if isinstance(part, Crop) else 1
         return looks
 
-    def carried_out_for(self, goal: Algebra) -> Recipe:
+    def carried_out_for(self, goal: Algebra, attempt: int = 0) -> Recipe:
         """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the
-        picture (jitter, pad, scale, rotate, crop), since a neuron looks at one place of it. Noise stays."""
-        if not has_place(goal):
-            return self
-        return self.model_copy(
-            update={"transforms": tuple(part for part in self.transforms if isinstance(part, Noise))}
-        )
+        picture (jitter, pad, scale, rotate, crop), since a neuron looks at one place of it. Noise stays.
+
+        attempt: which restart: at a part of the rate, but for the blog's recipes, and without facets, since a restart is
+        for a unit alone. Only for `attempt` 0 does it make no difference to ask twice.
+        """
+        changes: dict[str, Any] = {}
+        if has_place(goal):
+            changes["transforms"] = tuple(part for part in self.transforms if isinstance(part, Noise))
+        if self.facets and (attempt or self.facets.count == 1):
+            changes["facets"] = None
+        if attempt and self.feed == "network":
+            rate = self.optimizer.lr / RESTARTS[attempt - 1]
+            changes["optimizer"] = self.optimizer.model_copy(update={"lr": rate})
+        return self.model_copy(update=changes) if changes else self
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted keys set: {"optimizer.lr": 0.1, "regularizers.lp_norm.p": "inf"}.

@@ -19,6 +19,7 @@ from PIL import Image
 from filterscope.atlas.gallery.data import number
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import FilterscopeError
+from filterscope.formats import PICTURE
 from filterscope.pictures.png import CHUNK, encode_png
 from filterscope.target import Selection
 
@@ -52,7 +53,7 @@ def _told(store: Store, path: str) -> dict[str, Any] | None:
     try:
         with Image.open(io.BytesIO(store.read(path))) as image:
             image.load()
-            told = json.loads(image.text[CHUNK])  # type: ignore[attr-defined]
+            told = PICTURE.newest(json.loads(image.text[CHUNK]), path)  # type: ignore[attr-defined]
         target = Selection.parse(str(told["target"]))
         (unit,) = tuple(target.units or ())
         return {

@@ -1,0 +1,158 @@
+"""formats.py: every form of a record is read, newer ones are refused in words, what is written carries its number."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from filterscope.errors import ArgumentError, ImageError
+from filterscope.formats import PICTURE, Form
+from filterscope.pictures.png import CHUNK, encode_png, read_metadata
+from filterscope.recipe import get_recipe
+from filterscope.rerun import draw_again
+
+RECORDS = Path(__file__).parent / "records"
+"""A PNG of each kind in each form, drawn by the code of its time: never to be drawn anew, never to be removed."""
+FORMS = [f"format-{number}" for number in range(PICTURE.number + 1)]
+PICTURES = sorted(
+    str(path.relative_to(RECORDS))
+    for path in RECORDS.glob("*/*.png")
+    if path.stem not in ("photograph", "location")
+)
+
+
+def rewritten(name: str, place: Path, **changes) -> Path:
+    """A copy of one of the kept pictures whose record is changed."""
+    path = RECORDS / name
+    with Image.open(path) as image:
+        told = {**json.loads(image.text[CHUNK]), **changes}
+        copy = place / path.name
+        copy.write_bytes(encode_png(image.copy(), told))
+    return copy
+
+
+def test_a_form_is_read_step_by_step():
+    """Each step makes the next form of the one before; the newest comes out, numbered."""
+    form = Form(2, {0: lambda d: {"b": d["a"]}, 1: lambda d: {"c": d["b"] + 1}})
+    assert form.newest({"a": 3}, "it") == {"c": 4, "format": 2}
+    assert form.newest({"b": 3, "format": 1}, "it") == {"c": 4, "format": 2}
+    assert form.newest({"c": 3, "format": 2}, "it") == {"c": 3, "format": 2}
+    assert form.stamped({"c": 3}) == {"c": 3, "format": 2}
+
+
+@pytest.mark.parametrize("number", [3, 99, 10**30])
+def test_a_newer_form_is_refused_in_words(number):
+    """What was written by a newer filterscope says so, and what to do."""
+    with pytest.raises(
+        ArgumentError,
+        match=rf"^it was written by a newer filterscope \(format {number}; this one reads up to 2\): upgrade",
+    ):
+        Form(2, {0: dict, 1: dict}).newest({"format": number}, "it")
+
+
+@pytest.mark.parametrize("number", ["1", 1.0, True, None, -1, [1], {}])
+def test_a_number_that_is_none(number):
+    """Only whole numbers count forms."""
+    with pytest.raises(ArgumentError, match="it is damaged: its format is"):
+        Form(1, {0: dict}).newest({"format": number}, "it")
+
+
+def test_a_form_that_never_was():
+    """A kind whose first form had a number already is not read without one."""
+    with pytest.raises(ArgumentError, match="of format 0, which no filterscope wrote"):
+        Form(1, {}).newest({}, "it")
+
+
+@pytest.mark.parametrize("folder", FORMS)
+def test_every_form_of_a_picture_is_kept(folder):
+    """Each form's pictures lie in tests/records and carry that form's number."""
+    names = {path.stem for path in (RECORDS / folder).glob("*.png")}
+    assert {"channel-blog", "class-naive", "neuron-distill", "facet-sharp", "restart-facet", "dream"} <= names
+    told = read_metadata(RECORDS / folder / "neuron-distill.png")
+    assert told.get("format", 0) == int(folder.removeprefix("format-"))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_form_is_drawn_again(name, own_cache):
+    """A picture of any form comes out the same from its own record (within what another processor rounds)."""
+    again = draw_again(RECORDS / name)
+    assert again.mean_difference < 3, again.describe()
+    assert again.picture.metadata()["format"] == PICTURE.number
+
+
+@pytest.mark.parametrize("folder", FORMS)
+def test_where_a_unit_is_excited(folder):
+    """An overlay of any form says what it is and how to ask again."""
+    with pytest.raises(
+        ImageError, match=r"ask again with filterscope locate tiny-vgg16 IMAGE block2_conv1:7"
+    ):
+        draw_again(RECORDS / folder / "location.png")
+
+
+@pytest.mark.parametrize("name", ["channel-blog.png", "dream.png", "location.png"])
+def test_a_newer_picture_is_refused_in_words(tmp_path, name):
+    """A PNG of a newer filterscope names the file, both formats and what to do, whatever else it holds."""
+    path = rewritten(f"format-0/{name}", tmp_path, format=7, recipe={"unheard": "of"})
+    with pytest.raises(ImageError) as caught:
+        draw_again(path)
+    assert str(caught.value) == (
+        f"{str(path)!r} was written by a newer filterscope (format 7; this one reads up to {PICTURE.number}): "
+        "upgrade filterscope to read it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "rate", "facets"),
+    [
+        ("neuron-distill", [], 0.05, None),
+        ("accentuated-neuron", [], 0.05, None),
+        ("restart-sharp", ["jitter"], 0.1 / 5, None),
+        ("restart-facet", ["jitter"], 0.1 / 5, None),
+        ("facet-sharp", ["jitter"], 0.1, 3),
+    ],
+)
+def test_what_form_0_held_back(name, kinds, rate, facets):
+    """Form 0 held the recipe that was asked for: read today it is the one that was carried out."""
+    told = read_metadata(RECORDS / "format-0" / f"{name}.png")
+    assert told["recipe"]["transforms"] or name == "neuron"
+    recipe = PICTURE.newest(told, "it")["recipe"]
+    assert [part["kind"] for part in recipe["transforms"]] == kinds
+    assert recipe["optimizer"]["lr"] == rate
+    assert (recipe["facets"] or {}).get("count") == facets
+    assert recipe == read_metadata(RECORDS / "format-1" / f"{name}.png")["recipe"]
+
+
+@pytest.mark.parametrize("target", ["conv:3@5,6", "direction(conv, 3:1)@0,12", "conv:1 + 0.5 * conv:3@1,2"])
+def test_places_in_form_0(target):
+    """Any term with a place holds still; noise stays."""
+    asked = json.loads(get_recipe("maco").model_dump_json())
+    recipe = PICTURE.newest({"target": target, "recipe": asked}, "it")["recipe"]
+    assert [part["kind"] for part in recipe["transforms"]] == ["noise"]
+    for other in ("conv:3", "conv:3@cls", "direction(conv, 3:1)"):
+        assert PICTURE.newest({"target": other, "recipe": asked}, "it")["recipe"] == asked
+
+
+def test_a_restart_of_the_blogs_recipes_in_form_0():
+    """They were drawn again at the same rate."""
+    asked = json.loads(get_recipe("tv").model_dump_json())
+    assert PICTURE.newest({"target": "c:3", "attempt": 2, "recipe": asked}, "it")["recipe"] == asked
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"recipe": None},
+        {"recipe": {}, "attempt": [1]},
+        {
+            "recipe": {"optimizer": 3, "transforms": [4, None], "facets": []},
+            "attempt": 1,
+            "target": "c:3@1,2",
+        },
+        {"recipe": {"optimizer": {"lr": "x"}}, "attempt": 1},
+    ],
+)
+def test_damaged_records_of_form_0(told):
+    """What is damaged goes through the step and is refused by the check that follows."""
+    assert PICTURE.newest(told, "it")["format"] == PICTURE.number
