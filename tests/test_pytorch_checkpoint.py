@@ -234,7 +234,8 @@ def test_safetensors_with_absurd_headers(content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("x.npz", "end in"), ("none.pt", "there is no weights file"), ("", "folder")]
+    ("name", "message"),
+    [("x.npz", "x.npz is an empty file"), ("none.pt", "there is no weights file"), ("", "folder")],
 )
 def test_no_such_file(name, message, tmp_path):
     """A missing file, a folder, another ending."""

@@ -128,7 +128,7 @@ def test_options(file):
         open_network(file, channels=1)
     with pytest.raises(NetworkError, match="has weights of its own"):
         open_network(file, weights="x.pt")
-    with pytest.raises(NetworkError, match="there is no program"):
+    with pytest.raises(NetworkError, match="there is no model file"):
         open_network("missing.pt2")
 
 

@@ -153,7 +153,10 @@ def test_partial_weights_of_a_factory(own, tmp_path):
 @pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.ckpt", "x.th", "x.bin"])
 def test_a_checkpoint_alone_is_no_network(name):
     """Weights without an architecture: what to write instead."""
-    with pytest.raises(NetworkError, match=r"holds weights and no architecture: give NET as file.py:factory"):
+    with pytest.raises(
+        NetworkError,
+        match=r"there is no file 'x.*holds weights and no architecture: give NET as a name .* or as file.py:factory",
+    ):
         open_network(name)
 
 
@@ -230,6 +233,7 @@ def test_live_modules_of_known_libraries():
     ("name", "message"),
     [
         ("torchvision:resnt18", "torchvision has no network 'resnt18'; did you mean 'resnet18'"),
+        ("torchvision:tf_efficientnet_b0", "has no network .*; did you mean 'timm:tf_efficientnet_b0'"),
         ("timm:resnt18", "timm has no network 'resnt18'; did you mean 'resnet18'"),
         ("timm:resnet18.a1_in2k", r"timm's resnet18 has no weights 'a1_in2k'; did you mean 'a1_in1k'"),
     ],

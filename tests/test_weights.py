@@ -334,7 +334,7 @@ def test_numbers_that_are_no_numbers(reopened, tensors, tmp_path):
     ("name", "message"),
     [
         ("missing.safetensors", "there is no weights file '.*missing.safetensors'"),
-        ("folder", "is a folder; a weights file ends in .safetensors, .weights.h5, .h5"),
+        ("folder", "is a folder: name a file in it"),
         ("weights.pth", "'weights.pth': a weights file ends in .safetensors, .weights.h5, .h5"),
         ("weights", "'weights': a weights file ends in"),
     ],

@@ -1,6 +1,14 @@
-"""The names of the networks that open by name; free of torch, so that the command line lists them at once."""
+"""The names of the networks that open by name, and where others are to be had; free of torch, so that the command
+line lists them at once."""
 
 from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 
 EMBEDDED = "tiny-vgg16"
 
@@ -20,3 +28,94 @@ APPLICATION_FUNCTIONS = {
 def network_names() -> list[str]:
     """The networks that open by name."""
     return [EMBEDDED, *(name.lower() for group in APPLICATION_FUNCTIONS.values() for name in group.split())]
+
+
+@cache
+def library_names() -> dict[str, tuple[str, ...]]:
+    """The networks of torchvision and timm, by library: a list that ships, so that neither is imported to answer."""
+    text = (resources.files("filterscope") / "data" / "network-names.json").read_text("utf-8")
+    return {library: tuple(told["names"]) for library, told in json.loads(text).items()}
+
+
+def names_like(name: str, *, most: int = 3) -> list[str]:
+    """What a person who wrote `name` may have meant, each as NET takes it: of all catalogues the same name, however it
+    is spelt, else the nearest; nothing where none is near.
+
+    >>> names_like("resnet18")
+    ['torchvision:resnet18', 'timm:resnet18']
+    >>> names_like("efficientnet_b0")
+    ['efficientnetb0', 'torchvision:efficientnet_b0', 'timm:efficientnet_b0']
+    >>> names_like("google/vit-base-patch16-224")
+    ['timm:vit_base_patch16_224']
+    """
+    known = _by_spelling()
+    wanted, tag = _plain(name)
+    if wanted not in known:
+        wanted, tag = _nearest(wanted, list(known)), ""
+    return [n + tag if n.startswith("timm:") else n for n in known.get(wanted, ())][:most]
+
+
+def _nearest(wanted: str, known: Sequence[str]) -> str:
+    """The shortest name that begins so, else the one most like it, of several the one whose beginning is; or none."""
+    longer = [k for k in known if k.startswith(wanted)] if len(wanted) >= 3 else []
+    if longer:
+        return min(longer, key=len)
+    near = difflib.get_close_matches(wanted, known, n=9, cutoff=0.6)
+
+    def likeness(other: str) -> tuple[float, int, int]:
+        ratio = difflib.SequenceMatcher(None, other, wanted).ratio()
+        return round(ratio, 6), _shared(other, wanted), -known.index(other)
+
+    return max(near, key=likeness, default="")
+
+
+def _shared(one: str, other: str) -> int:
+    """How many letters two words begin with in common."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+def meant(name: str) -> str:
+    """The same as a phrase to put behind a message, or nothing.
+
+    >>> meant("resnet18")
+    "; did you mean 'torchvision:resnet18' or 'timm:resnet18'?"
+    """
+    *others, last = [""] * 2 + [repr(n) for n in names_like(name)]
+    others = [n for n in others if n]
+    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if last else ""
+
+
+def elsewhere(name: str) -> str:
+    """The same phrase for a name that one library does not have and another has, however it is spelt."""
+    return meant(name) if _plain(name)[0] in _by_spelling() else ""
+
+
+@cache
+def _by_spelling() -> dict[str, list[str]]:
+    """All names by what is left of them without signs and case."""
+    found: dict[str, list[str]] = {}
+    for name in network_names():
+        found.setdefault(_letters(name), []).append(name)
+    for library, names in library_names().items():
+        for name in names:
+            found.setdefault(_letters(name), []).append(f"{library}:{name}")
+    return found
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _plain(name: str) -> tuple[str, str]:
+    """A name without what people put before it (`timm/`, `torchvision.models.`, an owner on the hub), and the tag of
+    published weights that stands behind a name of timm's."""
+    if _letters(name) in _by_spelling():
+        return _letters(name), ""
+    bare = re.split(r"[/:]", name.strip().rstrip("/"))[-1]
+    bare = re.sub(r"^(torchvision\.models|keras\.applications|tf\.keras\.applications|models)\.", "", bare)
+    first, dot, tag = bare.partition(".")
+    if dot and _letters(first) in _by_spelling():
+        return _letters(first), f".{tag}"
+    return _letters(bare), ""

@@ -33,6 +33,22 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
             spare.unlink(missing_ok=True)
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file or folder; False also for what none can be called (a name too long, a NUL)."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_dangling(path: str | os.PathLike[str]) -> bool:
+    """Whether it is a link to what is not there."""
+    try:
+        return Path(path).is_symlink() and not is_there(path)
+    except (OSError, ValueError):
+        return False
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with writing(path) as spare:

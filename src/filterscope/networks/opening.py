@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from filterscope.catalog import EMBEDDED, network_names
-from filterscope.errors import ArgumentError, NetworkError, did_you_mean
+from filterscope.catalog import EMBEDDED, meant, network_names
+from filterscope.errors import ArgumentError, NetworkError
 from filterscope.networks import pytorch_sources
 from filterscope.networks.guesses import tell_guesses, without_told
+from filterscope.networks.file_kinds import require_network
 from filterscope.networks.input_spec import InputOptions
 from filterscope.networks.keras_applications import APPLICATIONS
 from filterscope.networks.keras_opening import (
@@ -25,7 +26,6 @@ from filterscope.networks.keras_opening import (
     open_keras_model,
 )
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch_checkpoint import ENDINGS as CHECKPOINTS
 from filterscope.networks.pytorch_export import open_exported
 from filterscope.networks.pytorch_factory import factory_advice, is_factory, open_factory
 from filterscope.networks.torch_state import OPENING, in_our_torch
@@ -125,18 +125,17 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
         return open_factory(name, weights, options)
     if name.rpartition(":")[0].endswith(".py") or name.endswith(".py"):
         raise NetworkError(factory_advice(name))
-    if name.endswith(".pt2"):
-        return open_exported(Path(name), weights, options)
     if name.startswith("torchvision:"):
         return pytorch_sources.open_torchvision(name.removeprefix("torchvision:"), weights, options)
     if name.startswith("timm:"):
         return pytorch_sources.open_timm(name.removeprefix("timm:"), weights, options)
-    if name.endswith(tuple(e for e in CHECKPOINTS if e != ".safetensors")):
-        raise NetworkError(
-            f"{Path(name).name!r} holds weights and no architecture: give NET as file.py:factory, torchvision:NAME or "
-            f"timm:NAME, and the file with --weights"
-        )
-    return None
+    if _keras_name(name) not in network_names():
+        require_network(name)
+    return open_exported(Path(name), weights, options) if name.endswith(".pt2") else None
+
+
+def _keras_name(name: str) -> str:
+    return name.lower().removeprefix("keras:")
 
 
 def _fed_as(net: Network, options: InputOptions) -> Network:
@@ -178,13 +177,12 @@ def _open_keras(source: Any, weights: str | os.PathLike[str] | None) -> Network:
     name = os.fspath(source)
     if name.endswith((".keras", ".h5", ".hdf5")) or os.sep in name:
         return open_keras_file(Path(name), weights)
-    name = name.lower().removeprefix("keras:")
+    name = _keras_name(name)
     if name == EMBEDDED:
         return open_embedded(weights)
     if name in APPLICATIONS:
         return open_application(name, weights)
-    near = did_you_mean(name, network_names())
     raise NetworkError(
-        f"unknown network {name!r}{near} (known: {', '.join(network_names())}, torchvision:NAME, timm:NAME, FILE.keras, "
-        "FILE.h5, FILE.pt2, FILE.py:FACTORY)"
+        f"unknown network {name!r}{meant(name)} (known: {', '.join(network_names())}, torchvision:NAME, timm:NAME, "
+        "FILE.keras, FILE.h5, FILE.pt2, FILE.py:FACTORY)"
     )

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from filterscope.errors import WeightsError, did_you_mean, first_line
 from filterscope.networks.pytorch_copy import is_sound
+from filterscope.networks.file_advice import HOW_TO_SAVE
+from filterscope.networks.file_kinds import CHECKPOINTS, require_weights
 
-ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 # where wrappers keep their tensors, the likeliest first; averaged weights only where there are no others
 _ORDER = (
     "state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "ema", "model_ema",
@@ -37,11 +38,6 @@ _COUNTER = (
 _SHOWN = 4
 # a legal checkpoint is stored as it is: much smaller than what it unpacks to is a bomb
 _UNPACKED = 3
-
-HOW_TO_SAVE = (
-    "where the model loads, save its tensors alone with torch.save(model.state_dict(), 'weights.pt') and give NET as "
-    "file.py:factory with --weights weights.pt"
-)
 
 
 @dataclass(frozen=True)
@@ -83,12 +79,9 @@ def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
 
 def read_tensors(path: Path) -> Any:
     """What a checkpoint file holds: tensors in dictionaries. WeightsError for one that is damaged or unsafe."""
-    if not path.exists():
-        raise WeightsError(f"there is no weights file {str(path)!r}")
-    if path.is_dir():
-        raise WeightsError(f"{str(path)!r} is a folder; a weights file ends in {', '.join(ENDINGS)}")
-    if path.suffix not in ENDINGS:
-        raise WeightsError(f"{path.name!r}: weights of a PyTorch network end in {', '.join(ENDINGS)}")
+    require_weights(path, takes=("safetensors", "checkpoint", "whole-model", "pickle", "pickled-model"))
+    if path.suffix not in CHECKPOINTS:
+        raise WeightsError(f"{path.name!r}: weights of a PyTorch network end in {', '.join(CHECKPOINTS)}")
     return _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
 
 

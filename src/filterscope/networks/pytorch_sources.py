@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
+from filterscope.catalog import elsewhere
 from filterscope.errors import DownloadError, NetworkError, did_you_mean, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
@@ -50,7 +51,7 @@ def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Netw
     known = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
     name = name.lower()
     if name not in known:
-        near = did_you_mean(name, known)
+        near = elsewhere(name) or did_you_mean(name, known)
         raise NetworkError(
             f"torchvision has no network {name!r}{near} (torchvision.models.list_models() lists them)"
         )
@@ -79,7 +80,7 @@ def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
     timm = _import("timm", "timm")
     bare, _, tag = name.partition(".")
     if not timm.is_model(bare):
-        near = did_you_mean(bare, timm.list_models())
+        near = elsewhere(name) or did_you_mean(bare, timm.list_models())
         raise NetworkError(f"timm has no network {bare!r}{near} (timm.list_models() lists them)")
     tags = [n.partition(".")[2] for n in timm.list_models(f"{bare}.*", pretrained=True)]
     if tag and tag not in tags:

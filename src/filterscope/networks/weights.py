@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.errors import WeightsError
+from filterscope.networks.file_kinds import require_weights
 
 log = logging.getLogger("filterscope")
 
@@ -195,10 +196,7 @@ def absurd_size(claimed: int, stored: int) -> bool:
 def open_weights(path: str | Path, slots: Slots) -> WeightTable:
     """The weights in a file (.safetensors, .weights.h5, .h5), compared with what the network wants."""
     path = Path(path)
-    if not path.exists():
-        raise WeightsError(f"there is no weights file {str(path)!r}")
-    if path.is_dir():
-        raise WeightsError(f"{str(path)!r} is a folder; a weights file ends in {', '.join(FORMATS)}")
+    require_weights(path, takes=("safetensors", "hdf5"))
     if path.name.endswith(".safetensors"):
         table = _safetensors(path)
     elif path.name.endswith((".h5", ".hdf5")):
