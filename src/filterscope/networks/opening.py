@@ -14,8 +14,8 @@ import torch
 from filterscope.catalog import EMBEDDED, meant, network_names
 from filterscope.errors import ArgumentError, NetworkError
 from filterscope.networks import pytorch_sources
-from filterscope.networks.guesses import tell_guesses, without_told
 from filterscope.networks.file_kinds import require_network
+from filterscope.networks.guesses import tell_guesses, without_told
 from filterscope.networks.input_spec import InputOptions
 from filterscope.networks.keras_applications import APPLICATIONS
 from filterscope.networks.keras_opening import (

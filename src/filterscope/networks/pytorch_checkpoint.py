@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.errors import WeightsError, did_you_mean, first_line
-from filterscope.networks.pytorch_copy import is_sound
 from filterscope.networks.file_advice import HOW_TO_SAVE
 from filterscope.networks.file_kinds import CHECKPOINTS, require_weights
+from filterscope.networks.pytorch_copy import is_sound
 
 # where wrappers keep their tensors, the likeliest first; averaged weights only where there are no others
 _ORDER = (
