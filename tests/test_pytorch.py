@@ -358,7 +358,7 @@ def test_size_free(model):
         (nn.LazyConv2d(3, 3), "has no shape yet"),
         (nn.Conv2d(3, 3, 3, device="meta"), "holds no numbers"),
         (nn.Bilinear(3, 3, 3), r"several inputs are not supported \(Bilinear.forward takes input1, input2\)"),
-        (nn.Embedding(3, 3), "no square picture"),
+        (nn.Embedding(3, 3), "takes numbers of words or classes"),
     ],
     ids=["nothing", "lazy", "meta", "two inputs", "words"],
 )

@@ -179,7 +179,7 @@ def _as_it_is(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) -
     """The same for a network that is one module, whose parts may know one another by other ways than by name."""
     root = nn.Module()
     for name, module in graph.named_children():
-        root.add_module(name, duplicate(module, lambda t: _tensor(t, dtype, device)))
+        root.add_module(name, duplicate(module, lambda t: _tensor(t, dtype, device, as_it_lies=True)))
     return fx.GraphModule(root, graph.graph)
 
 
@@ -194,9 +194,10 @@ def _copied(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.M
     return twin
 
 
-def _tensor(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers in the network's type, on its device, kernels channels last; indices and counts stay whole numbers."""
+def _tensor(tensor: Tensor, dtype: torch.dtype, device: torch.device, *, as_it_lies: bool = False) -> Tensor:
+    """Numbers in the network's type, on its device, kernels channels last (unless `as_it_lies`: a person's own code may
+    need its maps in their usual order); indices and counts stay whole numbers."""
     if not tensor.is_floating_point():
         return tensor.to(device)
-    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    layout = torch.channels_last if tensor.ndim == 4 and not as_it_lies else torch.preserve_format
     return tensor.to(device, dtype, memory_format=layout)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from filterscope.errors import NetworkError, first_line
+from filterscope.errors import NetworkError
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_attention import open_attention
 from filterscope.networks.pytorch_copy import on_meta, private_copy
 from filterscope.networks.pytorch_graph import read_traced
+from filterscope.networks.pytorch_input import take_input
+from filterscope.networks.pytorch_outputs import tensors_of
+from filterscope.networks.pytorch_single import SingleNetwork
+from filterscope.networks.pytorch_sizes import runs
 from filterscope.networks.pytorch_trace import Traced, UntraceableError, trace
-from filterscope.networks.pytorch_untraced import UntracedNetwork, first_tensor, read_untraced
+from filterscope.networks.pytorch_untraced import UntracedNetwork, read_untraced
 from filterscope.networks.weights import sha256_arrays
-from filterscope.sides import Size, as_size, others_of, pixels_text, sides_of, times
+from filterscope.sides import Size, as_size, pixels_text, sides_of, times
 
 log = logging.getLogger("filterscope")
 
-UNIT_RANGE = InputSpec(high=1.0)  # as torchvision's ToTensor gives pictures: 0 to 1, and nothing else known
-SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 8, 16, 48, 112, 160, 192, 240, 320, 448, 512)
 TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
 
 
@@ -73,56 +75,108 @@ class Origin:
 def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Network:
     """A torch module as a Network; the module itself is read and never changed.
 
-    Raises NetworkError for a module without numbers, or one that no picture of any size goes through.
+    Raises NetworkError for a module without numbers, one that no picture of any size goes through, or one of which no
+    layer is found.
     """
     net = private_copy(module)
     if not any(True for _ in net.parameters()):
         raise NetworkError(
             f"cannot open a {type(module).__name__}: it has no weights that could have learned anything"
         )
-    spec = _input_spec(net, origin, options)
+    taken = take_input(net, origin.name, origin.input, options)
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path)
-    guessed = () if origin.input is not None else ("range",) if spec.fixed else ("range", "size")
+    found, whole = _opened(net, origin, taken.spec, weights, single=taken.single)
+    if not whole and not taken.single:  # pictures may go through one by one
+        singly, _ = _opened(net, origin, taken.spec, weights, single=True)
+        found = max(found, singly, key=lambda n: len({name.partition("#")[0] for name in n.layers}))
+    if not _can_be_drawn(found):
+        raise NetworkError(why_no_layers(net, origin.name))
+    return replace(found, guessed=taken.guessed)
+
+
+def _opened(
+    net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWeights, *, single: bool
+) -> tuple[Network, bool]:
+    """The network as a graph where it can be traced, else run as it is; and whether all of its modules are layers."""
     try:
-        traced = _traced(net, spec)
+        traced = _traced(net, spec, 1 if single else 2)
     except UntraceableError as error:
         log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
-        return replace(_untraced(net, origin, spec, weights), guessed=guessed)
+        heard = _untraced(net, origin, spec, weights, single=single)
+        return heard, any(row.kind not in ("InputLayer", "Output") for row in heard.layers.values())
     found = read_traced(traced, trained=origin.trained, classes=len(origin.classes))
-    return Network(
+    kind = SingleNetwork if single else Network
+    network = kind(
         origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random,
-        vouched=origin.vouched, guessed=guessed,
+        vouched=origin.vouched,
     )  # fmt: skip
+    return network, not found.unheard
 
 
-def _untraced(net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWeights) -> Network:
+def _untraced(
+    net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWeights, *, single: bool
+) -> Network:
     if origin.trained is not None:
         raise NetworkError(
             f"{origin.name}: only some layers have weights, and its forward pass cannot be traced to tell which "
             "layers depend on the others; give a file with all weights"
         )
-    example = _example(spec, 2)
+    example = _example(spec, 1 if single else 2)
     graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
     return UntracedNetwork(
         origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
-        vouched=origin.vouched, net=net, heard=heard,
+        vouched=origin.vouched, net=net, heard=heard, single=single,
     )  # fmt: skip
 
 
-def _traced(net: nn.Module, spec: InputSpec) -> Traced:
+def _can_be_drawn(found: Network) -> bool:
+    """Whether anything but the input is found; of outputs alone, whether a gradient leads back from one."""
+    rows = [row for row in found.layers.values() if row.kind != "InputLayer"]
+    if any(row.kind != "Output" for row in rows):
+        return True
+    picture = _example(found.input, 1).requires_grad_()
+    return any(found.cut([row.output])(picture)[0].requires_grad for row in rows)
+
+
+def why_no_layers(net: nn.Module, name: str) -> str:
+    """Why nothing can be heard in a network that runs."""
+    hidden = [
+        f"{path}.{attribute}".lstrip(".")
+        for path, part in net.named_modules()
+        for attribute, value in vars(part).items()
+        if attribute != "_modules" and isinstance(value, list | tuple | dict) and _modules_in(value)
+    ]
+    children = [f".{n}" for n, m in net.named_children() if any(True for _ in m.parameters())]
+    if hidden:
+        why = f"it keeps modules where torch does not see them ({', '.join(hidden)}: a plain list or dictionary)"
+        what = f"pass one of them, as net.{hidden[0]}[0], or keep them in an nn.ModuleList or nn.ModuleDict"
+    elif children:
+        why = "its forward pass calls none of its parts, as a wrapper that runs a copy of them"
+        what = f"pass the network inside: {', '.join(children[:4])}"
+    else:
+        why = "its forward pass calls no module and gives no tensor that keeps the pictures apart"
+        what = "write its operations as modules, or return tensors with the batch first"
+    return f"{name} runs, and no layer of it can be listened to: {why}; {what}"
+
+
+def _modules_in(value: Any) -> bool:
+    return any(isinstance(v, nn.Module) for v in (value.values() if isinstance(value, dict) else value))
+
+
+def _traced(net: nn.Module, spec: InputSpec, batch: int) -> Traced:
     """The network's graph, tried against the network itself; UntraceableError where they differ."""
     sizes: list[Size] = [spec.size]
     if not spec.fixed:
         meta = on_meta(net)
-        other = next((s for s in _smaller(spec.size) if run_shapes(meta, spec.channels, s)), None)
+        other = next((s for s in _smaller(spec.size) if runs(meta, spec.channels, s)), None)
         sizes = [other] if other else sizes
     pictures = [_example(replace(spec, size=s), 1) for s in sizes]
     expected = [_run(net, picture) for picture in pictures]
     replaced = open_attention(net)
     try:
-        traced = trace(net, (2, spec.channels, *sides_of(spec.size)))
+        traced = trace(net, (batch, spec.channels, *sides_of(spec.size)))
         if traced.chosen and spec.size not in sizes:
             pictures.append(_example(spec, 1))
             expected.append(_run(net, pictures[-1]))
@@ -138,30 +192,34 @@ def _traced(net: nn.Module, spec: InputSpec) -> Traced:
     return traced
 
 
-def _compare(traced: Traced, picture: Tensor, expected: Tensor | None) -> None:
-    if expected is None or traced.output is None:
-        raise UntraceableError("its output is no tensor")
+def _compare(traced: Traced, picture: Tensor, expected: Mapping[str, Tensor]) -> None:
+    if not expected or set(expected) != set(traced.outputs):
+        raise UntraceableError("its output is no tensor, and nothing that holds tensors alone")
     graph = torch.fx.Graph()
-    last = graph.graph_copy(traced.graph, {})
-    copies = {n.name: n for n in graph.nodes}
-    graph.output(copies[traced.output.name] if last is None else last)
+    copies: dict[torch.fx.Node, Any] = {}
+    graph.graph_copy(traced.graph, copies)
+    graph.output(tuple(copies[traced.outputs[place]] for place in expected))
     module = torch.fx.GraphModule(traced.holder, graph)
     try:
         with torch.no_grad():
-            found = module(picture)
+            outs = module(picture)
     except Exception as error:
         raise UntraceableError(f"its graph does not run at {_px(picture)}: {error}") from error
-    scale = float(expected.abs().max()) + 1e-12
-    if found.shape != expected.shape or not torch.allclose(
-        found / scale, expected / scale, rtol=0, atol=TOLERANCE, equal_nan=True
-    ):
-        raise UntraceableError(f"its graph gives other numbers at {_px(picture)}")
+    for found, own in zip(outs, expected.values(), strict=True):
+        if not isinstance(found, Tensor) or found.shape != own.shape or not _close(found, own):
+            raise UntraceableError(f"its graph gives other numbers at {_px(picture)}")
 
 
-def _run(net: nn.Module, picture: Tensor) -> Tensor | None:
+def _close(found: Tensor, own: Tensor) -> bool:
+    if not own.is_floating_point():
+        return torch.equal(found, own)
+    scale = float(own.abs().max()) + 1e-12 if own.numel() else 1.0
+    return torch.allclose(found / scale, own / scale, rtol=0, atol=TOLERANCE, equal_nan=True)
+
+
+def _run(net: nn.Module, picture: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
-        out = first_tensor(net(picture.clone()))
-    return None if out is None else out.clone()
+        return {place: out.clone() for place, out in tensors_of(net(picture.clone())).items()}
 
 
 def _example(spec: InputSpec, batch: int) -> Tensor:
@@ -182,110 +240,3 @@ def _smaller(size: Size) -> Iterator[Size]:
         if min(height, width) + more > 0:
             yield as_size(height + more, width + more)
     yield times(size, 2)
-
-
-# --- how the network wants its pictures ---------------------------------------------------------------------
-
-
-def _input_spec(net: nn.Module, origin: Origin, options: InputOptions) -> InputSpec:
-    known = origin.input or replace(UNIT_RANGE, size=0)
-    channels = options.channels or _first_channels(net) or known.channels
-    spec = known.changed(replace(options, channels=channels))
-    meta = on_meta(net)
-    if not spec.size:
-        spec = replace(spec, size=_find_size(net, meta, channels))
-    elif (error := why_not(net, meta, channels, spec.size)) is not None:
-        raise NetworkError(
-            f"{origin.name} does not run for {channels} x {' x '.join(map(str, sides_of(spec.size)))} pictures: {error}"
-            f"{_works(net, meta, channels)}"
-        )
-    others = others_of(spec.size)
-    fixed = not any(run_shapes(meta, channels, s) for s in others) and not any(
-        why_not(net, meta, channels, s) is None for s in others[1:2]
-    )
-    return replace(spec, fixed=fixed)
-
-
-def _works(net: nn.Module, meta: nn.Module, channels: int) -> str:
-    size = next((s for s in SIZES if run_shapes(meta, channels, s)), None)
-    return f" (it runs at {size} px: --input-size {size})" if size else ""
-
-
-def _first_channels(net: nn.Module) -> int | None:
-    first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
-    return None if first is None else first.in_channels
-
-
-def _find_size(net: nn.Module, meta: nn.Module, channels: int) -> int:
-    """The side of the pictures that the network was made for: as its attributes say, or the first that runs."""
-    told = [
-        getattr(m, n, None) for m in (net, *net.children()) for n in ("img_size", "image_size", "input_size")
-    ]
-    sides = [t[-1] if isinstance(t, list | tuple) and t else t for t in told]
-    hints = [s for s in sides if isinstance(s, int) and not isinstance(s, bool) and 4 <= s <= 2048]
-    sizes = [*hints, *SIZES, *range(4, 513)]
-    found = next((s for s in sizes if run_shapes(meta, channels, s)), None)
-    if found is None:  # what asks for values does not run on shapes alone
-        found = next((s for s in [*hints, *SIZES[:8]] if why_not(net, meta, channels, s) is None), None)
-    if found is None:
-        _refuse_several_inputs(net)
-        raise NetworkError(
-            f"no square picture of {channels} channels goes through this {type(net).__name__}: "
-            f"{why_not(net, meta, channels, 224)} (say --channels and --input-size)"
-        )
-    return 32 if found == SIZES[0] and not hints and _is_small(meta, channels) else found
-
-
-def _refuse_several_inputs(net: nn.Module) -> None:
-    """NetworkError for a forward pass that asks for more than a picture."""
-    asked = [
-        p.name
-        for p in inspect.signature(net.forward).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    if len(asked) > 1:
-        raise NetworkError(
-            f"networks with several inputs are not supported ({type(net).__name__}.forward takes {', '.join(asked)})"
-        )
-
-
-def _is_small(meta: nn.Module, channels: int) -> bool:
-    """Whether a network that takes any size was made for small pictures: its last maps are as large as an eighth
-    of the picture or larger, where ImageNet's networks end at a thirty-second."""
-    sides: list[int] = []
-
-    def note(_: nn.Module, __: object, out: object) -> None:
-        if isinstance(out, Tensor) and out.ndim == 4 and out.shape[-1] > 1:
-            sides.append(out.shape[-1])
-
-    handles = [m.register_forward_hook(note) for m in meta.modules()]
-    try:
-        shape = run_shapes(meta, channels, 224)
-    finally:
-        for handle in handles:
-            handle.remove()
-    first = next((m for m in meta.modules() if isinstance(m, nn.Conv2d)), None)
-    stride = first.stride[0] if first is not None and isinstance(first.stride, tuple) else 2
-    return bool(sides) and min(sides) >= 28 and stride == 1 and shape is not None and len(shape) == 2
-
-
-def run_shapes(meta: nn.Module, channels: int, size: Size) -> tuple[int, ...] | None:
-    """The shape of the network's output for one picture of a size, run on shapes alone; None where it fails."""
-    try:
-        with torch.no_grad():
-            out = first_tensor(meta(torch.empty(1, channels, *sides_of(size), device="meta")))
-    except Exception:  # whatever a person's own forward raises
-        return None
-    return None if out is None else tuple(out.shape)
-
-
-def why_not(net: nn.Module, meta: nn.Module, channels: int, size: Size) -> str | None:
-    """Why pictures of a size do not go through, None where they do."""
-    if run_shapes(meta, channels, size):
-        return None
-    try:
-        with torch.no_grad():
-            net(torch.zeros(1, channels, *sides_of(size)))
-    except Exception as error:
-        return first_line(error)
-    return None

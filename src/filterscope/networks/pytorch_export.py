@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from torch import Tensor, fx, nn
 from filterscope.errors import NetworkError, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch import UNIT_RANGE, TorchWeights
+from filterscope.networks.pytorch import TorchWeights
 from filterscope.networks.pytorch_checkpoint import check_archive
 from filterscope.networks.pytorch_graph import read_traced
+from filterscope.networks.pytorch_input import UNIT_RANGE
 from filterscope.networks.pytorch_program import DTYPES, Program, int_values, read_program, require_small
+from filterscope.networks.pytorch_single import SingleNetwork
 from filterscope.networks.pytorch_trace import INPUT, Call, Traced, without_mutation
 from filterscope.networks.weights import sha256_file
 from filterscope.sides import Size, as_size, others_of, sides_of
@@ -67,33 +69,6 @@ def open_exported(path: Path, weights: Any, options: InputOptions) -> Network:
     return SingleNetwork(*parts, tokens=found.tokens, batch=built.batch)
 
 
-@dataclass(repr=False)
-class SingleNetwork(Network):
-    """A program that runs for one number of pictures alone: each picture goes through by itself."""
-
-    batch: int = 1
-
-    def cut(self, ends: Any) -> fx.GraphModule:
-        root = nn.Module()
-        root.add_module("program", Singly(super().cut(ends), self.batch))
-        graph = fx.Graph()
-        run = graph.call_module("program", (graph.placeholder(INPUT),))
-        graph.output(tuple(graph.call_function(operator.getitem, (run, i)) for i in range(len(ends))))
-        return fx.GraphModule(root, graph)
-
-
-class Singly(nn.Module):
-    """Runs a graph for each picture, as many of it at a time as the graph takes, and keeps the first."""
-
-    def __init__(self, graph: fx.GraphModule, batch: int):
-        super().__init__()
-        self.graph, self.batch = graph, batch
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        each = [self.graph(p[None].expand(self.batch, -1, -1, -1)) for p in pictures]
-        return tuple(torch.cat([values[i][:1] for values in each]) for i in range(len(each[0])))
-
-
 class _Builder:
     """A program as a Traced graph: its tensors under the modules that held them, its operations as nodes."""
 
@@ -113,8 +88,8 @@ class _Builder:
         self.spec = replace(self.spec, fixed=not any(self._runs(s) for s in others))
         self._evaluated(self.batch + 1 if self.any_batch else self.batch)
         without_mutation(self.graph, self.holder)
-        (end,) = [self._value(v) for v in program.graph["outputs"][:1]]
-        self.traced = Traced(self.holder, self.graph, self._calls(), end, False)
+        outputs = self._outputs()
+        self.traced = Traced(self.holder, self.graph, self._calls(), outputs, False)
 
     def _inputs(self) -> tuple[InputSpec, int]:
         spec: InputSpec | None = None
@@ -148,6 +123,14 @@ class _Builder:
             if isinstance(value, tuple):
                 self.nodes[name] = self._attribute(*value)
         return spec, batch
+
+    def _outputs(self) -> dict[str, fx.Node]:
+        """What the program gives, by place, as the layers of its outputs are named."""
+        values = [self._value(v) for v in self.program.graph["outputs"]]
+        nodes = [v for v in values if isinstance(v, fx.Node)]
+        return (
+            {"": nodes[0]} if len(values) == len(nodes) == 1 else {f"[{i}]": n for i, n in enumerate(nodes)}
+        )
 
     def _attribute(self, own: str, kind: str) -> fx.Node:
         if own not in self.program.tensors:

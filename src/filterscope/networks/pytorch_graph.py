@@ -39,6 +39,7 @@ class TorchGraph:
     graph: fx.GraphModule
     layers: dict[str, Layer]
     tokens: dict[str, Layer]
+    unheard: bool  # a module with weights works on pictures, and its values do not stand apart by picture
 
 
 @dataclass
@@ -55,6 +56,10 @@ class _Reader:
         nodes = list(self.traced.graph.nodes)
         self.picture = nodes[0]
         self.batch = self.picture.meta["val"].shape[0]
+        self.seeing = {self.picture}  # what is made of the picture, and not of the network's constants alone
+        for node in nodes[1:]:
+            if not self.seeing.isdisjoint(node.all_input_nodes):
+                self.seeing.add(node)
         self.axes = channel_axes(nodes, self.traced.holder)
         self.reach = reaches(nodes, self.traced.holder, self.axes)
         self.prefix = prefix_of(self.traced.holder.get_submodule("net"))
@@ -66,14 +71,18 @@ class _Reader:
         for call in self.traced.calls:
             self._row(call.name, type(call.module).__name__, call.node, call.module)
             self._heads(call)
-        end = self.traced.output
-        if end is not None and isinstance(end.meta.get("val"), Tensor) and end not in self.made_by:
-            self._row("output", "Output", end, None)
+        for place, end in self.traced.outputs.items():
+            if isinstance(end.meta.get("val"), Tensor) and (place or end not in self.made_by):
+                self._row(f"output{place}", "Output", end, None)
         self._classes()
         self._dependencies()
         holder = self.traced.holder
         self.traced.graph.output(tuple(self._nodes()))
-        return TorchGraph(fx.GraphModule(holder, self.traced.graph), self.layers, self.tokens)
+        weighty = [
+            c for c in self.traced.calls if c.node in self.seeing and any(True for _ in c.module.parameters())
+        ]
+        unheard = any(call.name not in self.layers for call in weighty)
+        return TorchGraph(fx.GraphModule(holder, self.traced.graph), self.layers, self.tokens, unheard)
 
     def _nodes(self) -> Iterator[fx.Node]:
         """All nodes that the table names: the graph keeps them."""
@@ -220,7 +229,7 @@ class _Reader:
 
     def _layout(self, node: fx.Node) -> Layout | None:
         value = node.meta.get("val")
-        if not isinstance(value, Tensor) or node not in self.axes:
+        if not isinstance(value, Tensor) or node not in self.axes or node not in self.seeing:
             return None
         return layout_of(value, self.axes[node], self.batch, len(self.prefix.names))
 

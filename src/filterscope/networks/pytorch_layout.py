@@ -31,6 +31,7 @@ class View(nn.Module):
 
     map: (B, C, H, W). last: (B, H, W, C). tokens: (B, N, C). channels: (B, C, N). sequence: (N, B, C).
     windows: (B * k, N, C) or (B * k, h, w, C), as a map of k rows, one a window. single: (B, 1, C).
+    alone: (C,) or (C, H, W) of the only picture.
     """
 
     def __init__(self, layout: Layout):
@@ -43,6 +44,8 @@ class View(nn.Module):
             return x.permute(0, 3, 1, 2)
         if kind == "single":
             return x[:, 0]
+        if kind == "alone":
+            return x[None]
         if kind == "windows":
             return x.reshape(picture.shape[0], -1, x[0, ..., 0].numel(), x.shape[-1]).permute(0, 3, 1, 2)
         if kind in ("tokens", "sequence", "channels"):
@@ -99,7 +102,11 @@ def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | 
     `prefix` is how many extra tokens the network is known to put in front.
     """
     shape = value.shape
-    if value.ndim < 2 or value.ndim > 4 or not value.is_floating_point() or 0 in shape:
+    if not value.ndim or value.ndim > 4 or not value.is_floating_point() or 0 in shape:
+        return None
+    if batch == 1 and (value.ndim == 1 or (value.ndim == 3 and 1 not in shape[:2])):
+        return Layout("alone")
+    if value.ndim < 2:
         return None
     if shape[0] != batch:
         if value.ndim == 3 and shape[1] == batch:

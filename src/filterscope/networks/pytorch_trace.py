@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from filterscope.errors import first_line
 from filterscope.networks.pytorch_code import own_code
 from filterscope.networks.pytorch_copy import TorchScript, on_meta
+from filterscope.networks.pytorch_outputs import first_tensor, tensors_of
 
 INPUT = "picture"
 
@@ -42,7 +43,7 @@ class Call:
 
 @dataclass
 class Traced:
-    """A graph over `holder` (which holds the network as `net`), its modules' calls in order, its output.
+    """A graph over `holder` (which holds the network as `net`), its modules' calls in order, its outputs by place.
 
     `chosen` says whether a branch was taken on a shape.
     """
@@ -50,8 +51,13 @@ class Traced:
     holder: nn.Module
     graph: fx.Graph
     calls: list[Call]
-    output: fx.Node | None
+    outputs: dict[str, fx.Node]
     chosen: bool
+
+    @property
+    def output(self) -> fx.Node | None:
+        """The first of the outputs."""
+        return next(iter(self.outputs.values()), None)
 
 
 class Holder(nn.Module):
@@ -62,7 +68,7 @@ class Holder(nn.Module):
         self.net = net
 
     def forward(self, picture: Tensor) -> Any:
-        return self.net(picture)
+        return tensors_of(self.net(picture))
 
 
 def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
@@ -75,16 +81,13 @@ def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
         result = tracer.record()
         graph = tracer.graph
         without_mutation(graph, tracer.holder)
+        without_views(graph)
         graph.lint()
     except Exception as error:  # anything that a person's forward may raise on what is no tensor
         raise UntraceableError(first_line(error)) from error
-    if isinstance(result, dict):
-        result = list(result.values())
-    if isinstance(result, list | tuple):
-        result = next((r for r in result if isinstance(r, fx.Node)), None)
-    output = result if isinstance(result, fx.Node) else None
+    outputs = {place: node for place, node in result.items() if isinstance(node, fx.Node)}
     calls = [c for c in tracer.calls if isinstance(c.node.meta.get("val"), Tensor)]
-    return Traced(tracer.holder, graph, calls, output, tracer.chosen)
+    return Traced(tracer.holder, graph, calls, outputs, tracer.chosen)
 
 
 class _Known(fx.Proxy):
@@ -158,7 +161,7 @@ class _Tracer(fx.Tracer):
             return forward(*args, **kwargs)
         result = super().call_module(m, forward, args, kwargs)
         path = self.path_of_module(m)
-        made = next((r for r in result if isinstance(r, fx.Proxy)), None) if _listed(result) else result
+        made = first_tensor(result)
         if isinstance(made, fx.Proxy) and path.startswith("net."):
             path = path.removeprefix("net.")
             self.counts[path] = self.counts.get(path, 0) + 1
@@ -227,6 +230,13 @@ class _Tracer(fx.Tracer):
             return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
+def without_views(graph: fx.Graph) -> None:
+    """`x.view(-1)` becomes `x.reshape(-1)`, the same but for how the numbers may lie: ours lie channels last."""
+    for node in graph.find_nodes(op="call_method", target="view"):
+        if not any(isinstance(arg, torch.dtype) for arg in node.args):
+            node.target = "reshape"
+
+
 def without_mutation(graph: fx.Graph, holder: nn.Module) -> None:
     """Operations in place become new values, so that whoever listens before one hears what was there."""
     order = {node: i for i, node in enumerate(graph.nodes)}
@@ -293,7 +303,3 @@ def _shares(node: fx.Node, other: fx.Node) -> bool:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return False
     return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
-
-
-def _listed(value: Any) -> bool:
-    return isinstance(value, list | tuple)

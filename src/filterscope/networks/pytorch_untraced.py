@@ -6,7 +6,7 @@ Right but slower: nothing is pruned or fused. The forward pass is left as soon a
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from filterscope.networks.cutting import RUN_AT_MOST, Shapes
 from filterscope.networks.network import Layer, Network
 from filterscope.networks.pytorch_copy import on_meta
 from filterscope.networks.pytorch_layout import Layout, Token, View, layout_of, prefix_of
+from filterscope.networks.pytorch_outputs import first_tensor, tensors_of
+from filterscope.networks.pytorch_single import Singly
 from filterscope.networks.pytorch_trace import INPUT
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.sides import Size, sides_of
@@ -30,7 +32,8 @@ CHANNELS_FIRST = (
 @dataclass(frozen=True)
 class Heard:
     """One thing to hear: of the `count`-th call of the module at `path` ("" is the whole network) what goes in
-    or comes out, looked at as `layout` says; `token` takes one token, `softmax` the probabilities."""
+    or comes out, looked at as `layout` says; `token` takes one token, `softmax` the probabilities. `way` is "in" or "out",
+    of the whole network with the place in what it gives: "out.logits"."""
 
     path: str
     count: int
@@ -66,7 +69,7 @@ class Listener(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         with self.turn.lock:
-            raw = hear(self.net, picture, [(h.path, h.count, h.way) for h in self.wanted])
+            raw = hear(self.net, picture.contiguous(), [(h.path, h.count, h.way) for h in self.wanted])
         return tuple(_seen(raw[h.path, h.count, h.way], h, picture) for h in self.wanted)
 
 
@@ -98,11 +101,13 @@ def hear(
         handles.append(module.register_forward_hook(after))
 
     def note(key: tuple[str, int, str], value: Any) -> None:
-        tensor = first_tensor(value)
-        if key in wanted and tensor is not None:
-            found[key] = tensor.clone()
-            if len(found) == len(set(wanted)):
-                raise _HeardAllError
+        path, count, way = key
+        for place, tensor in _places(value, whole=not path and way == "out"):
+            named = (path, count, way + place)
+            if named in wanted:
+                found[named] = tensor.clone()
+        if len(found) == len(set(wanted)):
+            raise _HeardAllError
 
     try:
         for path in dict.fromkeys(path for path, _, _ in wanted):
@@ -116,22 +121,26 @@ def hear(
     return found
 
 
-def first_tensor(value: Any) -> Tensor | None:
-    """The value, or the first tensor in a tuple, list or dictionary of them."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return next((t for t in map(first_tensor, value) if t is not None), None)
-    return value if isinstance(value, Tensor) else None
+def _places(value: Any, *, whole: bool) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a value by place: its first, and of the whole network's output each."""
+    tensors = tensors_of(value)
+    if tensors:
+        yield "", next(iter(tensors.values()))
+    if whole:
+        yield from ((place, tensor) for place, tensor in tensors.items() if place)
 
 
 @dataclass(repr=False)
 class UntracedNetwork(Network):
-    """A Network whose layers are heard through hooks; `heard` says for each name in the table what to hear."""
+    """A Network whose layers are heard through hooks; `heard` says for each name in the table what to hear.
+
+    single: it runs for one picture at a time alone.
+    """
 
     net: nn.Module = field(default_factory=nn.Module)  # the private copy of the module
     heard: dict[str, Heard] = field(default_factory=dict)
     turn: Turn = field(default_factory=Turn, repr=False)
+    single: bool = False
 
     def __post_init__(self) -> None:
         self.shapes = _HeardShapes(self)
@@ -140,7 +149,8 @@ class UntracedNetwork(Network):
         """One run of the network that hears all the ends."""
         names = list(dict.fromkeys(ends))
         root = nn.Module()
-        root.add_module("listener", Listener(self.net, [self.heard[n] for n in names], self.turn))
+        listener = Listener(self.net, [self.heard[n] for n in names], self.turn)
+        root.add_module("listener", Singly(listener, 1) if self.single else listener)
         graph = fx.Graph()
         run = graph.call_module("listener", (graph.placeholder(INPUT),))
         outputs = {n: graph.call_function(_item, (run, i)) for i, n in enumerate(names)}
@@ -186,6 +196,9 @@ def _item(values: tuple[Tensor, ...], index: int) -> Tensor:
     return values[index]
 
 
+Spot = tuple[str, int, str]  # a module's path, which call of it, and where in what it gives
+
+
 @dataclass(frozen=True)
 class _Call:
     out: Tensor
@@ -207,18 +220,18 @@ def read_untraced(
     tokens: dict[str, Layer] = {}
     ending = _class_call(calls, classes)
     axes: dict[torch.Size, int] = {}
-    for (path, count), call in calls.items():
+    for (path, count, way), call in calls.items():
         axis = axes[call.out.shape] = _axis(call, axes)
         layout = layout_of(call.out, axis, len(example), len(prefix.names))
-        name = (path or "output") + (f"#{count}" if count > 1 else "")
-        if layout is None or name in layers or (not path and ending is not None and ending[0]):
+        name = (path or f"output{way.removeprefix('out')}") + (f"#{count}" if count > 1 else "")
+        if layout is None or name in layers or (name == "output" and ending is not None and ending[0]):
             continue
-        heard[name] = Heard(path, count, "out", layout)
+        heard[name] = Heard(path, count, way, layout)
         linear, softmax = name, None
         if type(call.module).__module__ == "torch.nn.modules.activation" and call.into is not None:
             linear = f"{name} before"
             heard[linear] = Heard(path, count, "in", layout)
-        if (path, count) == ending:
+        if (path, count, way) == ending:
             softmax = f"{name} softmax"
             heard[softmax] = replace(heard[name], softmax=True)
         shape = tuple(View(layout)(call.out, example).shape[1:])
@@ -234,17 +247,19 @@ def read_untraced(
     return fx.GraphModule(nn.Module(), graph), layers, tokens, heard
 
 
-def _calls(net: nn.Module, example: Tensor) -> dict[tuple[str, int], _Call]:
-    found: dict[tuple[str, int], _Call] = {}
+def _calls(net: nn.Module, example: Tensor) -> dict[Spot, _Call]:
+    found: dict[Spot, _Call] = {}
     counts: dict[str, int] = {}
     handles = []
 
     def listen(path: str, module: nn.Module) -> None:
         def after(m: nn.Module, args: Any, result: Any) -> None:
             counts[path] = counts.get(path, 0) + 1
-            out = first_tensor(result)
-            if out is not None:
-                found[path, counts[path]] = _Call(out, first_tensor(args), m)
+            tensors = tensors_of(result)
+            if path:
+                tensors = dict(_places(result, whole=False))
+            for place, out in tensors.items():
+                found[path, counts[path], f"out{place}"] = _Call(out, first_tensor(args), m)
 
         handles.append(module.register_forward_hook(after))
 
@@ -259,22 +274,23 @@ def _calls(net: nn.Module, example: Tensor) -> dict[tuple[str, int], _Call]:
     return found
 
 
-def _class_call(calls: dict[tuple[str, int], _Call], classes: int) -> tuple[str, int] | None:
+def _class_call(calls: dict[Spot, _Call], classes: int) -> Spot | None:
     """The call whose outputs are the classes: the matrix product that the network's own output, or its logits, is.
     Of several such where it is none (the mean of two heads) the output itself; the last one where that is
     probabilities; the only one whatever comes behind it."""
-    end = calls.get(("", 1))
-    if end is None or end.out.ndim != 2 or end.out.shape[1] < 2:
+    whole = next((k for k in calls if not k[0]), None)
+    end = calls[whole] if whole else None
+    if whole is None or end is None or end.out.ndim != 2 or end.out.shape[1] < 2:
         return None
     products = [
         k for k, c in calls.items() if isinstance(c.module, nn.Linear) and c.out.shape == end.out.shape
     ]
     if not products:
-        return ("", 1) if end.out.shape[1] == classes else None
+        return whole if end.out.shape[1] == classes else None
     made = [k for k in products if _ends_in(calls[k].out, end.out)]
     sums = end.out.sum(1)
     mixed = len(products) > 1 and not made and not torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-    return ("", 1) if mixed else (made or products)[-1]
+    return whole if mixed else (made or products)[-1]
 
 
 def _ends_in(logits: Tensor, end: Tensor) -> bool:

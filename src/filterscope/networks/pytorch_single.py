@@ -1,0 +1,40 @@
+"""Networks that run for one picture at a time: each goes through by itself."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from filterscope.networks.network import Network
+from filterscope.networks.pytorch_trace import INPUT
+
+
+@dataclass(repr=False)
+class SingleNetwork(Network):
+    """A network that runs for one number of pictures alone: each picture goes through by itself."""
+
+    batch: int = 1
+
+    def cut(self, ends: Any) -> fx.GraphModule:
+        root = nn.Module()
+        root.add_module("program", Singly(super().cut(ends), self.batch))
+        graph = fx.Graph()
+        run = graph.call_module("program", (graph.placeholder(INPUT),))
+        graph.output(tuple(graph.call_function(operator.getitem, (run, i)) for i in range(len(ends))))
+        return fx.GraphModule(root, graph)
+
+
+class Singly(nn.Module):
+    """Runs a graph for each picture, as many of it at a time as the graph takes, and keeps the first."""
+
+    def __init__(self, graph: nn.Module, batch: int):
+        super().__init__()
+        self.graph, self.batch = graph, batch
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        each = [self.graph(p[None].expand(self.batch, -1, -1, -1)) for p in pictures.contiguous()]
+        return tuple(torch.cat([values[i][:1] for values in each]) for i in range(len(each[0])))
