@@ -34,11 +34,11 @@ from typing import Any
 import numpy as np
 
 import result_files
-from filterscope.atlas.plan import Chunk, Plan, PlannedLayer
+from filterscope.atlas.plan import Chunk, Drawn, Plan, PlannedLayer
 from filterscope.atlas.run import ray as ray_run
 from filterscope.atlas.run.paint import sealed
 from filterscope.atlas.run.run import make_atlas
-from filterscope.atlas.run.schedule import Drawn, schedule
+from filterscope.atlas.run.schedule import schedule
 from filterscope.atlas.run.work import Work
 from filterscope.atlas.storage.journal import LayerJournal
 from filterscope.atlas.storage.store import open_store

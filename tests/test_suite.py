@@ -31,7 +31,7 @@ def run_pytest(*arguments: str, **environment: str) -> subprocess.CompletedProce
 @pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)])
 def test_without_a_browser(tmp_path, ci, status):
     """Each test that needs one is named with the reason at the end; in CI it fails."""
-    test = "tests/gallery/test_browser.py::test_narrow"
+    test = "tests/atlas/gallery/test_browser.py::test_narrow"
     done = run_pytest(test, PATH=str(tmp_path), CI=ci)
     assert done.returncode == status, done.stdout
     word = "ERROR" if ci else "SKIPPED"
@@ -42,7 +42,9 @@ def test_without_a_browser(tmp_path, ci, status):
 
 def test_every_skip_is_listed_with_its_reason():
     """One line each at the end, also of those that are skipped at one place for one reason."""
-    done = run_pytest("tests/gallery/test_browser.py", "-k", "themes or narrow or token", PATH="/nowhere")
+    done = run_pytest(
+        "tests/atlas/gallery/test_browser.py", "-k", "themes or narrow or token", PATH="/nowhere"
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
     assert len(lines) == 3, done.stdout
     assert all("apt-get install chromium chromium-driver" in line for line in lines)

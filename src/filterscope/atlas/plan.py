@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from filterscope.errors import ArgumentError
@@ -18,6 +18,7 @@ from filterscope.target import Target
 
 TAKEN = ("_gallery", "atlas.json", "index.html", "index.parquet", "report.json")  # an atlas' own, at its top
 RESERVED = ("drawn", "examples")  # folders of a network that are no layer's
+LOST = "its worker died"  # how the reason of a chunk begins that was given up: the next run tries it again
 PLAIN = "chunk"  # what the journals of a first drawing are called; those of `--retry` are retry-001 and so on
 
 
@@ -68,6 +69,19 @@ class Chunk:
     def targets(self) -> list[Target]:
         """What its pictures are for."""
         return [Target(self.layer, unit) for unit in self.units]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What came of a chunk.
+
+    rows: of each picture, short: what a run tells of it. files: by name, those that are still to be written, its
+    journal last; empty where the worker wrote them itself. seconds: how long it took.
+    """
+
+    rows: list[dict[str, Any]]
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -6,44 +6,40 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filterscope.atlas.gallery.data import LayerPages, NetworkPages, group_units, thinned
 from filterscope.atlas.gallery.pages import render, script, write_assets, write_network
 from filterscope.atlas.gallery.paths import folder_name
 from filterscope.atlas.storage.store import open_store
-from filterscope.comparison.compare import folders
+from filterscope.comparison.pairs import Pair, files_of, folders
 from filterscope.measure.natural import recall
 from filterscope.networks import Network
 from filterscope.pictures import Picture
 
-if TYPE_CHECKING:
-    from filterscope.comparison.compare import Comparison
 
-
-def write_pages(comparison: Comparison, folder: Path) -> None:
+def write_pages(
+    folder: Path, pairs: Sequence[Pair], names: tuple[str, str], networks: tuple[Network, Network]
+) -> None:
     """Write index.html with the pairs, its data, and the pages of both networks."""
     store = open_store(folder)
     write_assets(store, ["compare.js"])
     cards = []
-    for side, place in enumerate(folders(comparison.names)):
-        pictures = [(pair.a, pair.b)[side] for pair in comparison.pairs]
-        network = _network(comparison.networks[side], place, pictures, comparison.names[side])
-        rows = [_row(comparison.networks[side], place, p) for p in pictures]
+    for side, place in enumerate(folders(names)):
+        pictures = [(pair.a, pair.b)[side] for pair in pairs]
+        network = _network(networks[side], place, pictures, names[side])
+        rows = [_row(networks[side], place, p) for p in pictures]
         layers = [
             LayerPages(n, network.info(n), group_units([r for r in rows if r["layer"] == n]))
             for n in network.layers()
         ]
         cards.append(write_network(store, network, layers))
-    pairs = [_pair(report) for report in comparison.report()]
-    for pair, found in zip(pairs, comparison.pairs, strict=True):
-        pair["curves"] = [thinned(found.a.curve), thinned(found.b.curve)]
-    store.write("pairs.js", script("pairs", pairs, list(comparison.names)))
-    page = render("compare.html", root="", names=comparison.names, cards=cards, pairs=pairs)
-    store.write("index.html", page)
+    shown = [_pair(pair, pair.report(files_of(names, pair))) for pair in pairs]
+    store.write("pairs.js", script("pairs", shown, list(names)))
+    store.write("index.html", render("compare.html", root="", names=names, cards=cards, pairs=shown))
 
 
-def _pair(report: dict[str, Any]) -> dict[str, Any]:
+def _pair(pair: Pair, report: dict[str, Any]) -> dict[str, Any]:
     """What the page shows of a pair."""
     layer, _, unit = report["target"].partition(":")
     return {
@@ -60,6 +56,7 @@ def _pair(report: dict[str, Any]) -> dict[str, Any]:
             {k: report[side][k] for k in ("file", "activation", "excitation", "probability", "status")}
             for side in ("a", "b")
         ],
+        "curves": [thinned(pair.a.curve), thinned(pair.b.curve)],
     }
 
 

@@ -17,8 +17,7 @@ from torch import fx
 
 from filterscope.api import draw
 from filterscope.ascent.prepare import choose_device
-from filterscope.atlas.plan import Chunk
-from filterscope.atlas.run.schedule import Drawn
+from filterscope.atlas.plan import Chunk, Drawn
 from filterscope.measure.scores import verdict
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from filterscope.atlas.plan import PLAIN, Chunk
+from filterscope.atlas.plan import PLAIN, Chunk, Drawn
 from filterscope.atlas.run.estimate import Estimate, spoken
-from filterscope.atlas.run.schedule import Drawn
 
 _FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} units [{elapsed}, {rate_fmt}{postfix}]"
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from filterscope.atlas.plan import Chunk
-from filterscope.atlas.run.schedule import Drawn, Outcome
+from filterscope.atlas.plan import Chunk, Drawn
+from filterscope.atlas.run.schedule import Outcome
 from filterscope.atlas.storage.journal import write_files
 from filterscope.atlas.storage.store import open_store
 from filterscope.errors import ArgumentError, WorkError

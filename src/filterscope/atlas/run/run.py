@@ -9,8 +9,6 @@ last its journal, for each layer that is complete its layer.parquet, at the end 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filterscope.atlas.gallery.pages import build_gallery
 from filterscope.atlas.plan import Plan, check_name, folder_names
 from filterscope.atlas.run.estimate import Estimate, measure, spoken
 from filterscope.atlas.run.paint import Painter, failed
@@ -132,7 +131,7 @@ class _Run:
             self.say(self._kept(work))
             raise
         summary = write_index(self.store)[self.folder]
-        _build_gallery(self.store)
+        build_gallery(self.store)
         return {
             **summary,
             "out": self.store.address,
@@ -211,8 +210,3 @@ class _Hands:
     crew: Crew
     trial: Callable[[Any, int], float]
     workers: int
-
-
-def _build_gallery(store: Store) -> None:
-    if importlib.util.find_spec("filterscope.atlas.gallery.pages") is not None:
-        importlib.import_module("filterscope.atlas.gallery.pages").build_gallery(store)

@@ -8,26 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from filterscope.atlas.plan import Chunk
+from filterscope.atlas.plan import LOST, Chunk, Drawn
 
-LOST = "its worker died"  # how the reason of a chunk begins that was given up: the next run tries it again
 DEATHS = 3  # workers that may die over a chunk before its units are given up
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What came of a chunk.
-
-    rows: of each picture, short: what a run tells of it. files: by name, those that are still to be written, its
-    journal last; empty where the worker wrote them itself. seconds: how long it took.
-    """
-
-    rows: list[dict[str, Any]]
-    files: dict[str, bytes] = field(default_factory=dict, repr=False)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from filterscope.atlas.plan import PLAIN, Chunk, PlannedLayer
+from filterscope.atlas.plan import PLAIN, Chunk, Drawn, PlannedLayer
 from filterscope.atlas.run.layer import finish_layer, is_finished
-from filterscope.atlas.run.schedule import Drawn
 from filterscope.atlas.storage.index import PART
 from filterscope.atlas.storage.journal import LayerJournal
 from filterscope.atlas.storage.manifest import planned

@@ -10,8 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from filterscope.atlas.plan import PLAIN, Chunk
-from filterscope.atlas.run.schedule import LOST, Drawn
+from filterscope.atlas.plan import LOST, PLAIN, Chunk, Drawn
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import OutputError
 

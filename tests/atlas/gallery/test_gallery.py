@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.gallery.maker import HOSTILE, rows_of, write_atlas
+from tests.helpers.made_up_atlas import HOSTILE, rows_of, write_atlas
 
 from filterscope.atlas.gallery.data import LayerPages, details, group_units, number, thinned
 from filterscope.atlas.gallery.kept import keep, list_kept

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from tests.gallery.maker import HOSTILE, rows_of, write_atlas
-from tests.gallery.test_viewer import serving
+from tests.helpers.made_up_atlas import HOSTILE, rows_of, write_atlas
+from tests.helpers.viewer_server import serving
 
 from filterscope.atlas.gallery.pages import build_gallery
 from filterscope.comparison.compare import compare

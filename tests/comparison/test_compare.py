@@ -8,15 +8,8 @@ import pytest
 from PIL import Image
 
 from filterscope.cli import main
-from filterscope.comparison.compare import (
-    Comparison,
-    Pair,
-    activations_of,
-    common_targets,
-    compare,
-    network_names,
-    pair_targets,
-)
+from filterscope.comparison.compare import Comparison, activations_of, compare
+from filterscope.comparison.pairs import Pair, common_targets, network_names, pair_targets
 from filterscope.errors import TargetError
 from filterscope.networks import open_network
 from filterscope.pictures import Scores

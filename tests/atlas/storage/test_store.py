@@ -1,25 +1,14 @@
-"""store, index, likeness: whole files at every kind of address, hand-computed cosines, a format that pandas reads."""
+"""store: whole files at every kind of address, whatever its client raises."""
 
 import errno
 import sys
 
 import fsspec
-import numpy as np
-import pandas
 import pytest
 
-from filterscope.atlas.run.layer import most_alike, unit_ranks, unit_scales
 from filterscope.atlas.storage.index import INDEX, read_index, schema, table_of, write_table
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError
-
-
-@pytest.fixture(params=["local", "file", "memory"])
-def store(request, tmp_path):
-    """A store of each kind that a test reaches without a network."""
-    memory = f"memory://{tmp_path.name}-{request.node.name}"
-    address = {"local": str(tmp_path / "a"), "file": f"file://{tmp_path}/b", "memory": memory}[request.param]
-    return open_store(address)
 
 
 def test_store(store):
@@ -251,68 +240,3 @@ def test_a_missing_package_names_the_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ArgumentError, match=r"pip install 'filterscope\[atlas\]'"):
         open_store("x") if package == "fsspec" else schema()
-
-
-# --- the index -----------------------------------------------------------------------------------------------
-
-
-def test_index_survives_parquet(store):
-    """Rows come back as they were, by read_index and by pandas; what a row lacks is null."""
-    row = {
-        "network": "n", "layer": "a/b", "unit": 3, "facet": 0, "status": "ok", "seed": 2**40, "file": "n/a.b/x.png",
-        "curve": [1.0, 2.5], "alike": [{"unit": 1, "likeness": 0.5}],
-        "examples": [{"image": "i.jpg", "file": None, "activation": 2.0, "row": 0.5, "column": None}],
-    }  # fmt: skip
-    write_table(store, INDEX, iter([table_of([row]), table_of([]), table_of([{**row, "unit": 4}])]))
-    table = read_index(store)
-    assert table.column_names == schema().names
-    first = table.to_pylist()[0]
-    assert first == {**dict.fromkeys(schema().names), **row}
-    with store.open(INDEX) as file:
-        frame = pandas.read_parquet(file)
-    assert list(frame.unit) == [3, 4]
-
-
-def test_no_index(tmp_path):
-    """A folder without an atlas, and one whose index is damaged."""
-    with pytest.raises(ArgumentError, match="holds no atlas"):
-        read_index(tmp_path)
-    (tmp_path / INDEX).write_bytes(b"PAR1 no")
-    with pytest.raises(ArgumentError, match="damaged"):
-        read_index(tmp_path)
-
-
-# --- likeness ------------------------------------------------------------------------------------------------
-
-
-def test_likeness_by_hand():
-    """Columns (1,2,3), (2,4,6), (3,2,1), (1,0,1), minus their means: cosines 1, -1 and 0."""
-    responses = np.array([[1, 2, 3, 1], [2, 4, 2, 0], [3, 6, 1, 1]], float)
-    order, likeness = most_alike(responses)
-    assert order.tolist() == [[1, 3, 2], [0, 3, 2], [3, 0, 1], [0, 1, 2]]
-    assert likeness == pytest.approx(np.array([[1, 0, -1], [1, 0, -1], [0, -1, -1], [0, 0, 0]]), abs=1e-12)
-
-
-def test_likeness_of_a_unit_that_never_answers():
-    """A column of one value is like no other, and nothing is NaN."""
-    order, likeness = most_alike(np.array([[5.0, 1, 2], [5, 2, 4], [5, 3, 6]]))
-    assert likeness[0].tolist() == [0, 0]
-    assert order[1].tolist() == [2, 0]
-
-
-def test_likeness_names_ten():
-    """Ten others at most, never the unit itself."""
-    order, likeness = most_alike(np.random.default_rng(0).normal(size=(40, 30)))
-    assert order.shape == likeness.shape == (30, 10)
-    assert not any(unit in row for unit, row in enumerate(order.tolist()))
-    assert (np.diff(likeness, axis=1) <= 0).all()
-
-
-def test_scales_and_ranks_by_hand():
-    """A unit with a natural best is divided by it, one without by its spread, one that never changes by 1."""
-    responses = np.array([[4.0, 1, 7], [2, 3, 7]])
-    scales = unit_scales(responses, np.array([2.0, 0, -1]))
-    assert scales.tolist() == [2, 1, 1]
-    ranks, tops = unit_ranks(responses / scales, [0, 1])
-    assert ranks.tolist() == [2, 2]  # 2, 1, 7 and 1, 3, 7
-    assert tops.tolist() == [2, 2]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from tests.gallery.maker import rows_of, write_atlas
+from tests.helpers.made_up_atlas import rows_of, write_atlas
+from tests.helpers.viewer_server import serving
 
 from filterscope.api import draw
 from filterscope.cli import main
@@ -28,7 +28,7 @@ from filterscope.pictures.png import encode_png, read_metadata
 from filterscope.recipe import get_recipe
 from filterscope.viewer import app as viewer
 from filterscope.viewer import jobs as viewer_jobs
-from filterscope.viewer.app import listen, make_app, server
+from filterscope.viewer.app import listen, make_app
 from filterscope.viewer.guard import is_loopback
 from filterscope.viewer.jobs import open_recorded, read_order
 
@@ -52,23 +52,6 @@ def folder(tmp_path_factory, tiny) -> Path:
     (atlas / ".hidden.png").write_text("secret")
     (atlas / "notes.txt").write_text("secret")
     return atlas
-
-
-@contextlib.contextmanager
-def serving(folder, tiny, **options):
-    """The viewer on a free port, in a thread of its own."""
-    app, studio = make_app(folder, networks={"tiny-vgg16": tiny}, **options)
-    own = listen("127.0.0.1", 0)
-    web = server(app)
-    thread = threading.Thread(target=web.run, kwargs={"sockets": [own]}, daemon=True)
-    thread.start()
-    port = own.getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield SimpleNamespace(client=client, studio=studio, port=port, folder=folder)
-    web.should_exit = True
-    thread.join(10)
-    studio.close()
-    own.close()
 
 
 @pytest.fixture(scope="module")
