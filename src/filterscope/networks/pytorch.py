@@ -21,6 +21,7 @@ from filterscope.networks.pytorch_input import take_input
 from filterscope.networks.pytorch_outputs import tensors_of
 from filterscope.networks.pytorch_single import SingleNetwork
 from filterscope.networks.pytorch_sizes import runs
+from filterscope.networks.pytorch_state import named_tensors
 from filterscope.networks.pytorch_trace import Traced, UntraceableError, trace
 from filterscope.networks.pytorch_untraced import UntracedNetwork, read_untraced
 from filterscope.networks.weights import sha256_arrays
@@ -38,6 +39,9 @@ class TorchWeights:
     label: str
     digest: Callable[[], str]
     path: Path | None = None
+    copies: Mapping[str, Tensor] = field(
+        default_factory=dict, repr=False
+    )  # all of the module's tensors, as they were
     _sha256: str | None = field(default=None, repr=False)
 
     @property
@@ -79,6 +83,7 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     layer is found.
     """
     net = private_copy(module)
+    copies = named_tensors(net)
     if not any(True for _ in net.parameters()):
         raise NetworkError(
             f"cannot open a {type(module).__name__}: it has no weights that could have learned anything"
@@ -86,7 +91,7 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     taken = take_input(net, origin.name, origin.input, options)
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
-    weights = TorchWeights(origin.label, digest, origin.path)
+    weights = TorchWeights(origin.label, digest, origin.path, copies)
     found, whole = _opened(net, origin, taken.spec, weights, single=taken.single)
     if not whole and not taken.single:  # pictures may go through one by one
         singly, _ = _opened(net, origin, taken.spec, weights, single=True)

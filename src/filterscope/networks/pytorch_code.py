@@ -103,7 +103,7 @@ class _Code:
 
     def kind(self, kind: type) -> type:
         """A class whose methods, inherited ones too, are over our globals, and which is derived from `kind`."""
-        if _is_as_it_is(kind.__module__):
+        if is_as_it_is(kind.__module__):
             return kind
         is_part = issubclass(kind, nn.Module)
         if not is_part and any("__init_subclass__" in vars(c) for c in kind.__mro__ if c is not object):
@@ -140,7 +140,7 @@ class _Code:
             return self.function(value)
         if id(value) in _MATH:
             return leaf(value)
-        if isinstance(value, ModuleType) and not _is_as_it_is(value.__name__):
+        if isinstance(value, ModuleType) and not is_as_it_is(value.__name__):
             return _Library(self, value)
         return value
 
@@ -150,7 +150,7 @@ class _Code:
             return self.functions.get(own, own)
         names = (
             own.__globals__
-            if _is_as_it_is(own.__globals__.get("__name__", ""))
+            if is_as_it_is(own.__globals__.get("__name__", ""))
             else self.names(own.__globals__)
         )
         closure = tuple(_stand_in(c, kind, cell) for c in own.__closure__ or ())
@@ -242,11 +242,12 @@ def _is_own(function: FunctionType, seen: set[int]) -> bool:
     if id(function) in seen:
         return False
     seen.add(id(function))
-    if not _is_as_it_is(function.__globals__.get("__name__", "")):
+    if not is_as_it_is(function.__globals__.get("__name__", "")):
         return True
     held = map(_held, function.__closure__ or ())
     return any(isinstance(f, FunctionType) and _is_own(f, seen) for f in held)
 
 
-def _is_as_it_is(module: str) -> bool:
+def is_as_it_is(module: str) -> bool:
+    """Whether code of a Python module of this name is torch's, NumPy's or Python's own, which nobody changes."""
     return module.partition(".")[0] in _AS_IT_IS

@@ -28,6 +28,7 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch import Origin, open_module
 from filterscope.networks.pytorch_checkpoint import load_checkpoint
 from filterscope.networks.pytorch_copy import unwrapped
+from filterscope.networks.pytorch_kept import opened_once
 from filterscope.networks.weights import RANDOM, sha256_file, warn_of_random
 
 log = logging.getLogger("filterscope")
@@ -39,10 +40,17 @@ IMAGENET = InputSpec(high=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def open_live(module: nn.Module, weights: Weights, options: InputOptions) -> Network:
-    """A module that a person holds; weights from a file go into the copy, never into theirs."""
+    """A module that a person holds; weights from a file go into the copy, never into theirs. Opened again as it was,
+    without weights of a file, it is what was made of it before."""
     inner = unwrapped(module)
     spec, classes = known_input(inner)
-    return opened(inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True)
+
+    def open_it() -> Network:
+        return opened(
+            inner, type(inner).__name__, "the model object", weights, options, spec, classes, live=True
+        )
+
+    return open_it() if weights is not None else opened_once(inner, options, open_it)
 
 
 def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Network:
