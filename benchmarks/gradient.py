@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
-from filterscope.ascent.image import start_canvas
+from filterscope.ascent.canvas.parametrizations import start_canvas
+from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.objectives import activation
-from filterscope.ascent.prepare import prepare
 from filterscope.networks import Network, open_network
 from filterscope.recipe import get_recipe
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from filterscope.api import draw
-from filterscope.ascent.batch import batch_size
+from filterscope.ascent.engine.batch import batch_size
+from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.loop import ascend
-from filterscope.ascent.prepare import Prepared, prepare
 from filterscope.measure.scores import Measurer
 from filterscope.networks import Network, open_network
 from filterscope.recipe import Recipe, get_recipe

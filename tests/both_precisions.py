@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from filterscope.ascent import device
+from filterscope.ascent.engine import device
 
 KEY = "filterscope/asked-for-auto"  # in pytest's cache: by test whether it did
 OTHER = {"float32": "bfloat16", "bfloat16": "float32"}

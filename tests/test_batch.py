@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from filterscope.ascent import batch
-from filterscope.ascent.batch import batch_size, choose_batch
+from filterscope.ascent.engine import batch
+from filterscope.ascent.engine.batch import batch_size, choose_batch
 from filterscope.recipe import get_recipe
 from filterscope.target import Target
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from filterscope.ascent import capture
-from filterscope.ascent.capture import EAGER, Captured
+from filterscope.ascent.engine import cuda_graph as capture
+from filterscope.ascent.engine.cuda_graph import EAGER, Captured
 
 
 class OnGpu:
@@ -94,7 +94,7 @@ def test_the_module_itself_is_not_replayed(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_a_gpu(tiny):
     """Replayed steps give the values and gradients that the network gives."""
-    from filterscope.ascent.prepare import prepare
+    from filterscope.ascent.engine.prepare import prepare
     from filterscope.target import Target
 
     prepared = prepare(tiny, [Target("block3_conv1", u) for u in (3, 8)], device=torch.device("cuda"))

@@ -182,7 +182,7 @@ def test_a_picture_is_kept_where_its_animation_fails(tmp_path, photo, monkeypatc
     def fail(*arguments, **more):
         raise OutputError("the encoder broke")
 
-    monkeypatch.setattr("filterscope.dreaming.recording.save_animation", fail)
+    monkeypatch.setattr("filterscope.drawing.recording.save_animation", fail)
     target = {
         "accentuate": ["predictions:0"],
         "dream": ["--target", "predictions:0"],

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 import filterscope as fs
-from filterscope.dreaming.drawing import draw_from
-from filterscope.dreaming.functions import accentuate_goal, dream_goal, dream_recipe, parse_layers
-from filterscope.dreaming.presets import LAYERS, RECIPES, octaves, photograph_recipe
-from filterscope.dreaming.recording import Recorder
-from filterscope.dreaming.zooming import zoom
+from filterscope.drawing.photographs import draw_from
+from filterscope.drawing.recording import Recorder
 from filterscope.errors import ArgumentError, FilterscopeError, RecipeError, TargetError
 from filterscope.objective import Likeness, WholeLayer
+from filterscope.photographs.functions import accentuate_goal, dream_goal, dream_recipe, parse_layers
+from filterscope.photographs.presets import LAYERS, RECIPES, octaves, photograph_recipe
+from filterscope.photographs.zoom import zoom
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.reading import read_photograph
 from filterscope.recipe import Recipe

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from filterscope.ascent import device, fused
-from filterscope.ascent.device import FreedMemory, keep_freed_memory
-from filterscope.ascent.fused import Convolution, MaxPool, OwnConvolution, OwnLinear, has_onednn
+from filterscope.ascent.engine import device
+from filterscope.ascent.engine import onednn as fused
+from filterscope.ascent.engine.device import FreedMemory, keep_freed_memory
+from filterscope.ascent.engine.onednn import Convolution, MaxPool, OwnConvolution, OwnLinear, has_onednn
 
 # kernel, stride, padding, dilation, groups
 SHAPES = [

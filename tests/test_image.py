@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from filterscope.ascent.image import COLOUR, FourierCanvas, PixelCanvas, start_canvas
+from filterscope.ascent.canvas.parametrizations import COLOUR, FourierCanvas, PixelCanvas, start_canvas
 from filterscope.recipe import Fourier, Pixels
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
+from filterscope.ascent.engine.prepare import prepare
+from filterscope.ascent.gradient import VGG16_GRADIENT, repeated
 from filterscope.ascent.loop import _stages, ascend
-from filterscope.ascent.prepare import prepare
-from filterscope.ascent.slopes import VGG16_GRADIENT, repeated
 from filterscope.errors import WorkError
 from filterscope.networks import open_network
 from filterscope.recipe import (

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from filterscope.ascent.fused import Convolution, MaxPool, Own, OwnConvolution, OwnLinear
-from filterscope.ascent.passes import expanded, folded, fused, narrowed
+from filterscope.ascent.engine.onednn import Convolution, MaxPool, Own, OwnConvolution, OwnLinear
+from filterscope.ascent.engine.passes import expanded, folded, fused, narrowed
 
 
 class Block(nn.Module):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from filterscope.ascent.canvas.photograph import Beside, PhotographCanvas, fourier_start, resized
+from filterscope.ascent.engine.prepare import prepare
+from filterscope.ascent.gradient import normalized
 from filterscope.ascent.loop import ascend
-from filterscope.ascent.photograph import Beside, PhotographCanvas, fourier_start, resized
-from filterscope.ascent.prepare import prepare
-from filterscope.ascent.slopes import normalized
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import RecipeError

@@ -9,8 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from filterscope.ascent import prepare as prepare_module
-from filterscope.ascent.prepare import PRECISIONS, choose_device, choose_precision, precision_for, prepare
+from filterscope.ascent.engine import prepare as prepare_module
+from filterscope.ascent.engine.prepare import (
+    PRECISIONS,
+    choose_device,
+    choose_precision,
+    precision_for,
+    prepare,
+)
 from filterscope.errors import ArgumentError
 from filterscope.networks import open_network
 from filterscope.target import Target

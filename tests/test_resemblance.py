@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from filterscope.ascent.resemblance import resemblance
+from filterscope.ascent.likeness import resemblance
 from filterscope.errors import TargetError
 from filterscope.objective import Likeness, parse, roles
 from filterscope.target import Target

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from filterscope.ascent.prepare import prepare
+from filterscope.ascent.engine.prepare import prepare
 from filterscope.measure.scores import Measurer, to_bytes, verdict
 from filterscope.pictures import Scores
 from filterscope.target import Target

@@ -18,12 +18,12 @@ from filterscope.atlas.storage.index import read_index
 from filterscope.atlas.storage.manifest import planned
 from filterscope.atlas.storage.store import open_store
 from filterscope.cli import main
-from filterscope.dreaming import dream, locate
 from filterscope.errors import ArgumentError, RecipeError
 from filterscope.measure.classify import classify
 from filterscope.measure.examples import example_sheet, find_examples
 from filterscope.networks import open_network
 from filterscope.networks.input_spec import InputOptions
+from filterscope.photographs import dream, locate
 from filterscope.recipe import get_recipe
 from filterscope.rerun import draw_again
 from filterscope.sides import as_size, checked_size, sides_of, size_text

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from training.spectrum import measure, ring_means
 
-from filterscope.ascent.image import FourierCanvas, PhaseCanvas, start_canvas
+from filterscope.ascent.canvas.parametrizations import FourierCanvas, PhaseCanvas, start_canvas
+from filterscope.ascent.canvas.spectrum import frequencies, natural_amplitudes, natural_log_rings
 from filterscope.ascent.regularizers import natural_spectrum
-from filterscope.ascent.spectrum import frequencies, natural_amplitudes, natural_log_rings
 from filterscope.recipe import Fourier, Phase
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import both_precisions
-from filterscope.ascent.prepare import choose_precision
+from filterscope.ascent.engine.prepare import choose_precision
 
 HOME = Path(__file__).resolve().parents[1]
 PROCESSOR = torch.device("cpu")

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.loop import ascend
-from filterscope.ascent.prepare import prepare
 from filterscope.ascent.tiles import window_shape, windows
 from filterscope.objective import WholeLayer
 from filterscope.recipe import Optimizer, Pixels, Recipe
@@ -60,7 +60,7 @@ def test_tiled_is_whole(tiny):
 def test_no_seams(tiny):
     """Deep in the network, where windows see less than the layer would: the dream's differences between
     neighbours are as large across all places where borders lay as within the windows."""
-    from filterscope.dreaming.presets import RECIPES
+    from filterscope.photographs.presets import RECIPES
 
     recipe = RECIPES["dream"].changed({"steps": 6, "tile": 64, "stages": [{"scale": 1}]})
     goal = WholeLayer("block3_conv3")

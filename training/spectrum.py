@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from filterscope.ascent.spectrum import COLOUR, frequencies
+from filterscope.ascent.canvas.spectrum import COLOUR, frequencies
 from filterscope.files import writing
 from filterscope.networks.network import InputSpec
 from filterscope.pictures.reading import list_images, load_pixels

@@ -31,8 +31,8 @@ from filterscope.errors import (
 
 if TYPE_CHECKING:
     from filterscope.api import visualize, visualize_filter
-    from filterscope.dreaming import accentuate, caricature, dream, invert, locate
     from filterscope.networks import Network, open_network
+    from filterscope.photographs import accentuate, caricature, dream, invert, locate
     from filterscope.pictures import Picture, Sheet
     from filterscope.recipe import PRESETS, Recipe
 
@@ -43,11 +43,11 @@ _LATER = {
     "Picture": "filterscope.pictures",
     "Recipe": "filterscope.recipe",
     "Sheet": "filterscope.pictures",
-    "accentuate": "filterscope.dreaming.functions",
-    "caricature": "filterscope.dreaming.functions",
-    "dream": "filterscope.dreaming.functions",
-    "invert": "filterscope.dreaming.functions",
-    "locate": "filterscope.dreaming.locating",
+    "accentuate": "filterscope.photographs.functions",
+    "caricature": "filterscope.photographs.functions",
+    "dream": "filterscope.photographs.functions",
+    "invert": "filterscope.photographs.functions",
+    "locate": "filterscope.photographs.locate",
     "open_network": "filterscope.networks",
     "visualize": "filterscope.api",
     "visualize_filter": "filterscope.api",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from filterscope.ascent.batch import choose_batch
-from filterscope.ascent.device import FreedMemory
+from filterscope.ascent.engine.batch import choose_batch
+from filterscope.ascent.engine.device import FreedMemory
+from filterscope.ascent.engine.prepare import choose_device, precision_for, prepare
+from filterscope.ascent.gradient import repeated
 from filterscope.ascent.loop import Ascent, ascend, of_first
 from filterscope.ascent.loop import OnStep as LoopStep
-from filterscope.ascent.prepare import choose_device, precision_for, prepare
-from filterscope.ascent.slopes import repeated
 from filterscope.errors import TargetError, checked_seed
 from filterscope.measure.judge import Judge
 from filterscope.measure.natural import natural_best

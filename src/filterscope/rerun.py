@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 
 from filterscope.api import draw
 from filterscope.catalog import EMBEDDED
-from filterscope.dreaming.drawing import draw_from
+from filterscope.drawing.photographs import draw_from
 from filterscope.errors import ImageError, OutputError, WeightsError
 from filterscope.files import write_text
 from filterscope.formats import PICTURE

@@ -13,11 +13,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from filterscope.ascent.image import Canvas, start_canvas
+from filterscope.ascent.canvas.parametrizations import Canvas, start_canvas
+from filterscope.ascent.canvas.photograph import Beside, photograph_canvas
+from filterscope.ascent.engine.prepare import Prepared
+from filterscope.ascent.gradient import Slopes, normalized, repeated
 from filterscope.ascent.optimizers import make_optimizer, rate_at
-from filterscope.ascent.photograph import Beside, photograph_canvas
-from filterscope.ascent.prepare import Prepared
-from filterscope.ascent.slopes import Slopes, normalized, repeated
 from filterscope.ascent.tiles import window_shape
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError

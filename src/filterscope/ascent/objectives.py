@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from filterscope.ascent.resemblance import resemblance
+from filterscope.ascent.likeness import resemblance
 from filterscope.errors import TargetError
 from filterscope.networks.network import Taps
 from filterscope.objective import Direction, Likeness, Objective, WholeLayer

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from filterscope.ascent.spectrum import frequencies, natural_log_rings
+from filterscope.ascent.canvas.spectrum import frequencies, natural_log_rings
 from filterscope.errors import RecipeError
 from filterscope.recipe import LpNorm, NaturalSpectrum, Regularizer
 

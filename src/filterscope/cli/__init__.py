@@ -10,8 +10,8 @@ import click
 from filterscope._version import __version__
 from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
-from filterscope.cli.dreaming import accentuate, caricature, dream, invert, locate
 from filterscope.cli.looking import classify, examples, kernels, layers, models
+from filterscope.cli.photographs import accentuate, caricature, dream, invert, locate
 from filterscope.cli.viewing import compare, view
 from filterscope.errors import FilterscopeError
 from filterscope.openmp import stop_spinning

@@ -75,7 +75,7 @@ def show(
     kind = animation_kind(film, frames, fps)
     check_writable(out)
     from filterscope.api import draw
-    from filterscope.dreaming.recording import Recorder
+    from filterscope.drawing.recording import Recorder
     from filterscope.networks import open_network
     from filterscope.pictures import Sheet
     from filterscope.rerun import remember_weights

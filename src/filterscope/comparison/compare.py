@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from filterscope.api import draw
-from filterscope.ascent.prepare import choose_device
+from filterscope.ascent.engine.prepare import choose_device
 from filterscope.comparison.pages import write_pages
 from filterscope.comparison.pairs import (
     Pair,

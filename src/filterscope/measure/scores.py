@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.objectives import activation, own_unit
-from filterscope.ascent.prepare import Prepared, prepare
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
 from filterscope.networks.torch_state import in_our_torch

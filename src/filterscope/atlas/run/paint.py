@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from filterscope.api import draw
-from filterscope.ascent.prepare import choose_device
+from filterscope.ascent.engine.prepare import choose_device
 from filterscope.atlas.plan import Chunk, Drawn
 from filterscope.measure.scores import verdict
 from filterscope.networks.network import Network

@@ -276,7 +276,7 @@ def ray_precision(ray: Any) -> str:
 
 
 def _own_precision(gpu: bool) -> str:
-    from filterscope.ascent.prepare import choose_device, choose_precision
+    from filterscope.ascent.engine.prepare import choose_device, choose_precision
 
     return str(choose_precision("auto", choose_device("cuda" if gpu else "cpu"))).removeprefix("torch.")
 

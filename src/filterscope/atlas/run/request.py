@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from filterscope.ascent import device as devices
-from filterscope.ascent.prepare import choose_device, precision_for, why_not_in
+from filterscope.ascent.engine import device as devices
+from filterscope.ascent.engine.prepare import choose_device, precision_for, why_not_in
 from filterscope.atlas.storage.manifest import (
     Manifest,
     add_network,

@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 
 from filterscope._version import __version__
-from filterscope.ascent.batch import batch_size
+from filterscope.ascent.engine.batch import batch_size
 from filterscope.atlas.plan import PlannedLayer, differences, folder_names
 from filterscope.atlas.storage.index import FORMAT, INDEX, network_folders
 from filterscope.atlas.storage.store import Store

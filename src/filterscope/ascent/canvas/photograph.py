@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from filterscope.ascent.image import Canvas, FourierCanvas
+from filterscope.ascent.canvas.parametrizations import Canvas, FourierCanvas
+from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import References
-from filterscope.ascent.prepare import Prepared
 from filterscope.ascent.tiles import Window
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import RecipeError

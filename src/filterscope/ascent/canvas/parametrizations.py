@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from filterscope.ascent.spectrum import COLOUR, frequencies, natural_amplitudes
+from filterscope.ascent.canvas.spectrum import COLOUR, frequencies, natural_amplitudes
 from filterscope.recipe import Fourier, Image, Phase, Pixels
 from filterscope.sides import Sides
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from filterscope.ascent.fused import Convolution, MaxPool, Own, OwnConvolution, OwnLinear, Pair, _pair
+from filterscope.ascent.engine.onednn import Convolution, MaxPool, Own, OwnConvolution, OwnLinear, Pair, _pair
 
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_)

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from filterscope.ascent.canvas.photograph import Beside, resized
+from filterscope.ascent.engine.prepare import Prepared, choose_device, precision_for, prepare
 from filterscope.ascent.loop import ascend
 from filterscope.ascent.objectives import activation, own_unit
-from filterscope.ascent.photograph import Beside, resized
-from filterscope.ascent.prepare import Prepared, choose_device, precision_for, prepare
 from filterscope.ascent.tiles import window_shape, windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import ArgumentError, TargetError, checked_seed

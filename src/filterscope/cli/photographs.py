@@ -84,7 +84,7 @@ def dream(
         raise click.UsageError(
             "--target stands alone: a dream is of layers (with --guide or without) or of a target"
         )
-    from filterscope.dreaming.functions import dream_goal, dream_recipe
+    from filterscope.photographs.functions import dream_goal, dream_recipe
     from filterscope.recipe import parse_settings
 
     recipe = dream_recipe(
@@ -95,8 +95,8 @@ def dream(
     photographs = _photographs(image, guide, quiet=quiet)
     network = _ready(net, weights, out)
     goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
-    from filterscope.dreaming.drawing import draw_from
-    from filterscope.dreaming.recording import Recorder
+    from filterscope.drawing.photographs import draw_from
+    from filterscope.drawing.recording import Recorder
 
     count = frames or (60 if zoom else 0)
     first = photographs["image"].image
@@ -122,7 +122,7 @@ def _zoom(
 ) -> Path:  # fmt: skip
     from tqdm.auto import tqdm
 
-    from filterscope.dreaming.zooming import zoom
+    from filterscope.photographs.zoom import zoom
     from filterscope.pictures.animation import save_animation
 
     frames = zoom(
@@ -151,7 +151,7 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
         net: str, image: Path, layers: tuple[str, ...], drawing: Drawing, frames: int | None, film: str, fps: float,
         weights: str | None, out: Path, as_json: bool, quiet: bool,
     ) -> None:  # fmt: skip
-        from filterscope.dreaming.functions import likeness_goals, named_recipe
+        from filterscope.photographs.functions import likeness_goals, named_recipe
         from filterscope.recipe import get_recipe, parse_settings
 
         recipe = get_recipe(
@@ -171,8 +171,8 @@ def _draw_all(
     network: Network, goals: list[Any], recipe: Any, photographs: dict[str, Photograph], drawing: Drawing,
     name: str, frames: int | None, kind: str, fps: float, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    from filterscope.dreaming.drawing import draw_from
-    from filterscope.dreaming.recording import Recorder
+    from filterscope.drawing.photographs import draw_from
+    from filterscope.drawing.recording import Recorder
     from filterscope.pictures.sheet import Tile, compose, save_image
 
     photograph = photographs["image"]
@@ -254,8 +254,8 @@ def accentuate(
     \b
     filterscope accentuate tiny-vgg16 photo.jpg predictions:goldfish
     """
-    from filterscope.dreaming.functions import accentuate_goal, one_goal
-    from filterscope.dreaming.presets import photograph_recipe
+    from filterscope.photographs.functions import accentuate_goal, one_goal
+    from filterscope.photographs.presets import photograph_recipe
     from filterscope.recipe import get_recipe, parse_settings
 
     recipe = get_recipe(
@@ -269,8 +269,8 @@ def accentuate(
     goal = accentuate_goal(
         network, unit, photographs["image"], keep=keep, keep_layer=keep_layer, device=drawing.device
     )
-    from filterscope.dreaming.drawing import draw_from
-    from filterscope.dreaming.recording import Recorder
+    from filterscope.drawing.photographs import draw_from
+    from filterscope.drawing.recording import Recorder
 
     recorder = Recorder(frames, recipe, first=photographs["image"].image) if frames else None
     with _listening(quiet, recorder) as on_step:
@@ -310,7 +310,7 @@ def locate(
     """
     photograph = _photographs(image, None, quiet=quiet)["image"]
     network = _ready(net, weights, out)
-    from filterscope.dreaming.locating import locate as find
+    from filterscope.photographs.locate import locate as find
 
     found = find(network, photograph, target, size=size, device=device)
     path = found.save(out / f"{photograph.name}-locate-{found.target.stem}.png")

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 
-from filterscope.ascent.capture import Captured
-from filterscope.ascent.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
-from filterscope.ascent.passes import expanded, folded, fused, is_untraced, narrowed
+from filterscope.ascent.engine.cuda_graph import Captured
+from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
+from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, narrowed
 from filterscope.errors import ArgumentError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch_copy import duplicate

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterscope.ascent.canvas.photograph import Beside
+from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import activation, likeness, objective
-from filterscope.ascent.photograph import Beside
-from filterscope.ascent.prepare import Prepared
 from filterscope.ascent.regularizers import penalty
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from filterscope.dreaming.drawing import Photographs, draw_from
+from filterscope.drawing.photographs import Photographs, draw_from
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Picture

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from filterscope._version import __version__
-from filterscope.ascent.photograph import resized
-from filterscope.ascent.prepare import choose_device
+from filterscope.ascent.canvas.photograph import resized
+from filterscope.ascent.engine.prepare import choose_device
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.files import writing
 from filterscope.formats import PICTURE

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from filterscope.ascent.prepare import choose_device, prepare
-from filterscope.dreaming.drawing import draw_from, measured
-from filterscope.dreaming.presets import octaves as octave_stages
-from filterscope.dreaming.presets import photograph_recipe, usual_layers
+from filterscope.ascent.engine.prepare import choose_device, prepare
+from filterscope.drawing.photographs import draw_from, measured
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.networks import Network, open_network
 from filterscope.objective import Likeness, Objective, WholeLayer
+from filterscope.photographs.presets import octaves as octave_stages
+from filterscope.photographs.presets import photograph_recipe, usual_layers
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep, progress_bar

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 
-from filterscope.ascent.prepare import Prepared, prepare
+from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.errors import OutputError
 from filterscope.files import write_text
 from filterscope.networks.network import Network

@@ -3,7 +3,7 @@
 The room is not called `dream`: that is the function, `filterscope.dream`.
 """
 
-from filterscope.dreaming.functions import accentuate, caricature, dream, invert
-from filterscope.dreaming.locating import Location, locate
+from filterscope.photographs.functions import accentuate, caricature, dream, invert
+from filterscope.photographs.locate import Location, locate
 
 __all__ = ["Location", "accentuate", "caricature", "dream", "invert", "locate"]

@@ -1,0 +1,1 @@
+"""What is optimised: a picture's parameters and their way to pixel values."""

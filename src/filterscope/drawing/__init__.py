@@ -1,0 +1,1 @@
+"""From objectives to measured pictures: the one way."""
