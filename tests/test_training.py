@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from training import augment, checkpoint, evaluate, export, files, keras_twin, measure, schedule, train
 from training.architectures import ARCHITECTURES
+from training.card import text
 from training.data import ClassName, Pictures, open_data
 from training.errors import TrainingError
 from training.folding import add_batch_norm, fold, half, read_weights, unfold, write_weights
@@ -646,7 +647,10 @@ def test_shipped_files_belong_together():
         wnids = [wnid for wnid, _ in classes]
         assert len(classes) == count
         assert wnids == sorted(set(wnids))
-    assert str(card["top1_percent"]) in (SHIPPED / "MODEL_CARD.md").read_text()
+    assert (SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8") == text(card)
+    assert card["training"] == json.loads(
+        (ROOT / "training" / "tiny-vgg16.recipe.json").read_text(encoding="utf-8")
+    )
 
 
 def test_shipped_layers_are_those_of_vgg16():

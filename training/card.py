@@ -19,11 +19,11 @@ DATA = {
     "name": "Tiny ImageNet (Stanford CS231n)",
     "pictures": "100,000 for training, 10,000 for validation, 64 x 64 pixels, from ImageNet (ILSVRC 2012)",
     "terms": "ImageNet's terms of access: non-commercial research and education; the pictures belong to "
-    "their photographers. No picture is part of the weights file.",
+    "their photographers. The weights file contains no picture.",
 }
 USE = (
-    "An embedded example for pictures of what a network has learned. Too small and too inaccurate for "
-    "telling what is on a photograph, and never checked for fairness between people or places."
+    "An example network for feature visualization. It is too small and too inaccurate to be used as a "
+    "classifier, and was never checked for fairness between people or places."
 )
 
 
@@ -84,7 +84,7 @@ def text(card: Card) -> str:
 
 ## Measure it
 
-DATA is a folder with Tiny ImageNet, as published or as mosaics (see `training/data.py`).
+DATA is a folder that contains Tiny ImageNet, as published or as mosaics (see `training/data.py`).
 
 ```
 {measured["command"]}
@@ -102,8 +102,8 @@ Terms: {card["data"]["terms"]}
 
 ## Layers
 
-{", ".join(f"`{name}`" for name in card["layers"])}. Convolutions and their ReLU are one layer, as in
-Keras' VGG16; batch norm was there in training and is folded into them.
+{", ".join(f"`{name}`" for name in card["layers"])}. A convolution and its ReLU are one layer, as in
+Keras' VGG16. Training used batch norm, which is folded into the convolutions.
 """
 
 
