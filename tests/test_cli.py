@@ -165,7 +165,8 @@ def test_old_files_stay(tmp_path):
     show("block2_conv1:3", "--out", tmp_path)
     before = (tmp_path / "block2_conv1-0003.png").read_bytes()
     show("block2_conv1:4", "--out", tmp_path)
-    assert files(tmp_path) == ["block2_conv1-0003.png", "block2_conv1-0004.png", "report.json", "sheet.png"]
+    pictures = ["block2_conv1-0003.png", "block2_conv1-0004.png"]
+    assert files(tmp_path) == [*pictures, "report.json", "sheet-1.png", "sheet.png"]
     assert (tmp_path / "block2_conv1-0003.png").read_bytes() == before
 
 

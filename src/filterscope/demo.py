@@ -20,6 +20,7 @@ from filterscope.pictures.page import Section, write_page
 from filterscope.pictures.sheet import Tile, compose, save_image
 from filterscope.progress import progress_bar
 from filterscope.recipe import LADDER, Recipe, get_recipe
+from filterscope.report import update_report
 
 FILTERS = {
     "block1_conv2": "Shallow: colours, edges and fine textures",
@@ -144,6 +145,7 @@ def _classes(demo: _Demo) -> tuple[Image.Image, str]:
     steps, size = CLASS_DRAWING
     pictures = demo.draw(CLASSES, get_recipe("sharp", steps=steps, size=size))
     paths = [p.save(demo.out / f"{p.stem}.png") for p in pictures]
+    update_report(demo.out, [p.report(path.name) for p, path in zip(pictures, paths, strict=True)])
     tiles = [
         Tile(picture.to_pil(), picture.label, f"{guess[0].probability:.1%} {guess[0].name}")
         for picture, guess in zip(pictures, classify(demo.network, paths, top=1), strict=True)

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from filterscope.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -53,6 +58,22 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with writing(path) as spare:
         spare.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """While a file of a folder is read, changed and written again, other programs that would do the same wait. Where
+    the system or the file system has no such locks, nothing waits."""
+    handle = None
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)  # which lets go of it
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:

@@ -34,7 +34,7 @@ class Form:
 
     def stamped(self, data: Data) -> Data:
         """A record with its number in front."""
-        return {KEY: self.number, **data}
+        return {KEY: self.number, **data}  # a record that has its number keeps it
 
     def newest(self, data: Data, where: str) -> Data:
         """A record in today's form; `where` says in a message which one it is."""
@@ -83,3 +83,17 @@ def _recipe_as_carried_out(told: Data) -> Data:
 
 PICTURE = Form(1, {0: _recipe_as_carried_out}, ImageError)
 """What a PNG carries, of a picture and of where one is excited; see `records.PictureRecord`."""
+
+
+# --- folders of pictures ------------------------------------------------------------------------------------
+
+
+def _as_it_is(data: Data) -> Data:
+    """Only the number is new."""
+    return data
+
+
+REPORT_ROW = Form(1, {0: _as_it_is})
+"""A row of report.json: one picture, or a comparison's pair; see `report`."""
+SHEET = Form(1, {})
+"""What a sheet's PNG carries: what it shows; see `pictures.sheet.save_sheet`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from filterscope.cli.options import (
     quiet_option,
     weights_option,
 )
+from filterscope.cli.output import Output
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
@@ -64,16 +64,16 @@ def show(
     filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
     filterscope show tiny-vgg16 block4_conv2:17 --frames 32
     """
-    from filterscope.files import check_writable, write_text
     from filterscope.objective import parse
     from filterscope.progress import progress_bar
+    from filterscope.report import check_folder
 
     if judge_weights is not None and judge is None:
         raise click.UsageError("--judge-weights is of a judge: name it with --judge NET")
     recipe = drawing.get_recipe()
     selections = [parse(text) for text in targets]
     kind = animation_kind(film, frames, fps)
-    check_writable(out)
+    check_folder(out)
     from filterscope.api import draw
     from filterscope.drawing.recording import Recorder
     from filterscope.networks import open_network
@@ -85,19 +85,17 @@ def show(
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
     count = len(wanted) * recipe.facet_count
-    pictures: list[Picture] = []
+    output = Output(out, quiet=quiet)
     recorder = Recorder(frames, recipe) if frames else None
-    began = time.time()
     try:
         with progress_bar(False if quiet else None, also=recorder) as on_step:
             for picture in draw(
                 network, wanted, recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
                 judge=jury, on_step=on_step,
             ):  # fmt: skip
-                pictures.append(picture)
-                picture.save(out / f"{picture.stem}.png")
+                output.save(picture, f"{picture.stem}.png")
                 if recorder is not None:
-                    shown, number = recorder, len(pictures) - 1
+                    shown, number = recorder, len(output.rows) - 1
                     if picture.attempt:  # what was recorded is the climb that failed
                         shown, number = Recorder(frames or 0, picture.recipe), 0
                         again = draw(
@@ -109,25 +107,13 @@ def show(
                     path = out / f"{picture.stem}.{kind}"
                     shown.save(number, path, finished=picture.to_pil(), curve=True, fps=fps)
     finally:
-        # Ctrl-C may fall between a picture and its file: what counts is whether the file is there
-        pictures = [p for p in pictures if _written(out / f"{p.stem}.png", since=began)]
-        reports = [p.report(f"{p.stem}.png") for p in pictures]
-        if pictures:
-            Sheet(pictures).save(out / "sheet.png")
-            write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
-        if len(pictures) < count and pictures:
-            click.echo(
-                f"filterscope: {len(pictures)} of {count} pictures were finished and are kept in {out}",
-                err=True,
-            )
+        output.finish(of=count)
+        if output.pictures:
+            output.sheet("sheet.png", Sheet(output.pictures).to_pil)
     if as_json:
-        click.echo(json.dumps(reports, indent=1))
+        click.echo(json.dumps(output.report(), indent=1))
     elif not quiet:
-        _summary(pictures, out, kind if frames else None)
-
-
-def _written(path: Path, *, since: float) -> bool:
-    return path.is_file() and path.stat().st_mtime >= since - 2  # file systems round times
+        _summary(output.pictures, out, kind if frames else None)
 
 
 def _targets(network: Network, selections: list, seed: int) -> list[Objective]:  # type: ignore[type-arg]
@@ -190,6 +176,7 @@ def rerun(
 
     if out is not None:
         check_writable(out)
+    from filterscope.report import update_report
     from filterscope.rerun import draw_again
 
     with progress_bar(False if quiet else None) as on_step:
@@ -199,8 +186,9 @@ def rerun(
     path = out / f"{picture.stem}.png" if out else None
     if path and path.resolve() == picture.resolve():
         path = path.with_suffix(".rerun.png")  # never over what it was drawn from
-    if path:
+    if path and out:
         again.picture.save(path)
+        update_report(out, [again.picture.report(path.name)])
     if as_json:
         click.echo(json.dumps({**again.summary(), "file": str(path) if path else None}, indent=1))
     elif not quiet:
@@ -233,9 +221,9 @@ def ladder(
     \b
     filterscope ladder tiny-vgg16 predictions:goldfish,monarch,lion,pizza
     """
-    from filterscope.files import check_writable, write_text
     from filterscope.objective import parse
     from filterscope.progress import progress_bar
+    from filterscope.report import check_folder
 
     selections = [parse(text) for text in targets]
     from filterscope.ladder import draw_ladder
@@ -243,26 +231,28 @@ def ladder(
 
     columns = [*LADDER, drawing.recipe] if drawing.recipe else LADDER
     recipes = [drawing.get_recipe(name) for name in columns]
-    check_writable(out)
+    check_folder(out)
     from filterscope.networks import open_network
-    from filterscope.pictures.sheet import save_image
     from filterscope.rerun import remember_weights
 
     network = open_network(net, weights=weights)
     remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
-    with progress_bar(False if quiet else None) as on_step:
-        result = draw_ladder(
-            network, wanted, recipes, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
-            on_step=on_step, on_picture=lambda p: p.save(out / p.recipe.name / f"{p.stem}.png"),
-        )  # fmt: skip
-    save_image(result.to_pil(), out / "ladder.png")
-    reports = [p.report(f"{p.recipe.name}/{p.stem}.png") for row in result.rows for p in row]
-    write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
+    output = Output(out, quiet=quiet)
+    try:
+        with progress_bar(False if quiet else None) as on_step:
+            result = draw_ladder(
+                network, wanted, recipes, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
+                on_step=on_step, on_picture=lambda p: output.save(p, f"{p.recipe.name}/{p.stem}.png"),
+            )  # fmt: skip
+        output.order(f"{p.recipe.name}/{p.stem}.png" for row in result.rows for p in row)
+    finally:
+        output.finish(of=len(wanted) * len(recipes))
+    output.sheet("ladder.png", result.to_pil)
     if as_json:
-        click.echo(json.dumps(reports, indent=1))
+        click.echo(json.dumps(output.report(), indent=1))
     elif not quiet:
-        click.echo(f"{len(reports)} pictures in {out}: ladder.png, report.json")
+        click.echo(f"{len(output.rows)} pictures in {out}: ladder.png, report.json")
 
 
 @click.command()

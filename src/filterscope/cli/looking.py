@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from filterscope.cli.options import PixelSize, json_option, out_option, quiet_option, weights_option
+from filterscope.cli.output import say_kept
 from filterscope.sides import Size
 
 if TYPE_CHECKING:
@@ -126,14 +127,15 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     check_writable(out)
     from filterscope.networks import open_network
     from filterscope.pictures.kernels import kernel_sheet, kernel_weights
-    from filterscope.pictures.sheet import save_image
+    from filterscope.pictures.sheet import save_sheet
 
     network = open_network(net, weights=weights)
     units = [t.unit for t in network.targets(selection)]
     if selection.units is None and kernel_weights(network, selection.layer).shape[1] == 3:
         units = list(range(network.layer(selection.layer).units))
     path = out / f"{selection.layer.replace('/', '.')}-kernels.png"
-    save_image(kernel_sheet(network, selection.layer, units), path)
+    shown = [f"kernel {network.weights.sha256} {selection.layer}:{unit}" for unit in units]
+    say_kept(save_sheet(kernel_sheet(network, selection.layer, units), path, shown), quiet)
     if as_json:
         click.echo(json.dumps({"file": str(path), "layer": selection.layer, "units": units}))
     elif not quiet:
@@ -243,7 +245,7 @@ def examples(
         check_writable(out)
     from filterscope.measure.examples import example_sheet, find_examples, unit_rows
     from filterscope.networks import open_network
-    from filterscope.pictures.sheet import save_image
+    from filterscope.pictures.sheet import save_sheet
 
     network = open_network(net, weights=weights)
     found = find_examples(
@@ -254,10 +256,10 @@ def examples(
     if out is not None:
         for name in dict.fromkeys(t.layer for t in targets):
             units = [t.unit for t in targets if t.layer == name]
-            save_image(
-                example_sheet(network, found[name], units, images),
-                out / f"{name.replace('/', '.')}-examples.png",
-            )
+            path = out / f"{name.replace('/', '.')}-examples.png"
+            whose = f"{network.weights.sha256} {found[name].digest}"
+            shown = [f"examples {whose} {name}:{unit}" for unit in units]
+            say_kept(save_sheet(example_sheet(network, found[name], units, images), path, shown), quiet)
     if as_json:
         chosen = {(t.layer, t.unit) for text in layer if ":" in text for t in network.targets(text)}
         rows = [

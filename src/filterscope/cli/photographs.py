@@ -23,6 +23,7 @@ from filterscope.cli.options import (
     quiet_option,
     weights_option,
 )
+from filterscope.cli.output import Output
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
@@ -105,15 +106,28 @@ def dream(
     with _listening(quiet, recorder) as on_step:
         picture = draw_from(network, goal, recipe, photographs, **how, on_step=on_step)
     stem = f"{photographs['image'].name}-dream-{_words(picture)}"
-    written = [(picture.save(out / f"{stem}.png"), picture)]
+    output = Output(out, quiet=quiet)
     moving: Path | None = None
-    if recorder is not None:
-        moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
-    elif zoom:
-        moving = _zoom(
-            network, picture, photographs, how, count, zoom_factor, out / f"{stem}-zoom.{kind}", fps, quiet
-        )
-    _told(written, out, as_json=as_json, quiet=quiet, moving=moving)
+    try:
+        _save(output, picture, stem)
+        if recorder is not None:
+            moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
+        elif zoom:
+            moving = _zoom(
+                network,
+                picture,
+                photographs,
+                how,
+                count,
+                zoom_factor,
+                out / f"{stem}-zoom.{kind}",
+                fps,
+                quiet,
+            )
+        _moves(output, moving)
+    finally:
+        output.finish(of=1)
+    _told(output, as_json=as_json, moving=moving)
 
 
 def _zoom(
@@ -173,27 +187,33 @@ def _draw_all(
 ) -> None:  # fmt: skip
     from filterscope.drawing.photographs import draw_from
     from filterscope.drawing.recording import Recorder
-    from filterscope.pictures.sheet import Tile, compose, save_image
+    from filterscope.pictures.sheet import Tile, compose
 
     photograph = photographs["image"]
-    written: list[tuple[Path, Picture]] = []
+    output = Output(out, quiet=quiet)
     moving: Path | None = None
-    for goal in goals:
-        recorder = Recorder(frames, recipe) if frames else None
-        with _listening(quiet, recorder) as on_step:
-            picture = draw_from(
-                network, goal, recipe, photographs, seed=drawing.seed, precision=drawing.precision,
-                device=drawing.device, on_step=on_step,
-            )  # fmt: skip
-        stem = f"{photograph.name}-{name}-{_words(picture)}"
-        written.append((picture.save(out / f"{stem}.png"), picture))
-        if recorder is not None:
-            moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
-    if len(written) > 1:
+    try:
+        for goal in goals:
+            recorder = Recorder(frames, recipe) if frames else None
+            with _listening(quiet, recorder) as on_step:
+                picture = draw_from(
+                    network, goal, recipe, photographs, seed=drawing.seed, precision=drawing.precision,
+                    device=drawing.device, on_step=on_step,
+                )  # fmt: skip
+            stem = f"{photograph.name}-{name}-{_words(picture)}"
+            _save(output, picture, stem)
+            if recorder is not None:
+                moving = recorder.save(
+                    0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps
+                )
+                _moves(output, moving)
+    finally:
+        output.finish(of=len(goals))
+    if len(output.pictures) > 1:
         tiles = [Tile(photograph.image, "photograph")]
-        tiles += [Tile(p.to_pil(), p.target.layers[0], _caption(p)) for _, p in written]
-        save_image(compose(tiles), out / "sheet.png")
-    _told(written, out, as_json=as_json, quiet=quiet, moving=moving)
+        tiles += [Tile(p.to_pil(), p.target.layers[0], _caption(p)) for p in output.pictures]
+        output.sheet("sheet.png", lambda: compose(tiles))
+    _told(output, as_json=as_json, moving=moving)
 
 
 def _caption(picture: Picture) -> str:
@@ -279,11 +299,16 @@ def accentuate(
             device=drawing.device, on_step=on_step,
         )  # fmt: skip
     stem = f"{photographs['image'].name}-accentuate-{unit.stem}"
-    written = [(picture.save(out / f"{stem}.png"), picture)]
+    output = Output(out, quiet=quiet)
     moving = None
-    if recorder is not None:
-        moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
-    _told(written, out, as_json=as_json, quiet=quiet, moving=moving)
+    try:
+        _save(output, picture, stem)
+        if recorder is not None:
+            moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
+            _moves(output, moving)
+    finally:
+        output.finish(of=1)
+    _told(output, as_json=as_json, moving=moving)
 
 
 @click.command()
@@ -309,7 +334,7 @@ def locate(
     filterscope locate tiny-vgg16 photo.jpg block4_conv2:17
     """
     photograph = _photographs(image, None, quiet=quiet)["image"]
-    network = _ready(net, weights, out)
+    network = _ready(net, weights, out, reports=False)
     from filterscope.photographs.locate import locate as find
 
     found = find(network, photograph, target, size=size, device=device)
@@ -343,12 +368,14 @@ def _photographs(image: Path, guide: Path | None, *, quiet: bool) -> dict[str, P
     return found
 
 
-def _ready(net: str, weights: str | None, out: Path) -> Network:
+def _ready(net: str, weights: str | None, out: Path, *, reports: bool = True) -> Network:
+    """The network, opened once the folder is known to take what will be written: a report too, unless told."""
     from filterscope.files import check_writable
     from filterscope.networks import open_network
+    from filterscope.report import check_folder
     from filterscope.rerun import remember_weights
 
-    check_writable(out)
+    (check_folder if reports else check_writable)(out)
     network = open_network(net, weights=weights)
     remember_weights(network)
     return network
@@ -368,29 +395,31 @@ def _words(picture: Picture) -> str:
     return words.replace("/", ".") if len(words) <= 80 else picture.target.stem
 
 
-def _told(
-    written: list[tuple[Path, Picture]], out: Path, *, as_json: bool, quiet: bool, moving: Path | None
-) -> None:
-    """Write report.json and say what was drawn."""
-    from filterscope.files import write_text
+def _save(output: Output, picture: Picture, stem: str) -> None:
+    """Write a picture of a photograph; its row names the photograph and what its activation was."""
+    whose = picture.photographs["image"]["file"]
+    output.save(picture, f"{stem}.png", photograph=whose, start=picture.scores.start)
 
-    reports = [
-        {**p.report(path.name), "photograph": p.photographs["image"]["file"], "start": p.scores.start}
-        for path, p in written
-    ]
+
+def _moves(output: Output, moving: Path | None) -> None:
+    """Note the animation in the row of the picture it ends with."""
     if moving is not None:
-        reports[-1]["animation"] = moving.name
-    write_text(out / "report.json", json.dumps(reports, indent=1) + "\n")
+        output.rows[-1]["animation"] = moving.name
+
+
+def _told(output: Output, *, as_json: bool, moving: Path | None) -> None:
+    """Say what was drawn."""
     if as_json:
-        click.echo(json.dumps(reports, indent=1))
-    elif not quiet:
-        for path, picture in written:
+        click.echo(json.dumps(output.report(), indent=1))
+    elif not output.quiet:
+        for file, picture in zip(output.files, output.pictures, strict=True):
+            path = output.folder / file
             if _is_match(picture):
                 click.echo(f"{path}: {picture.target}  error {-picture.scores.activation:.4g}")
                 continue
             start = "" if picture.scores.start is None else f" (the photograph's {picture.scores.start:.4g})"
             click.echo(f"{path}: {picture.target}  activation {picture.scores.activation:.4g}{start}")
-        if len(written) > 1:
-            click.echo(str(out / "sheet.png"))
+        if len(output.pictures) > 1:
+            click.echo(str(output.folder / "sheet.png"))
         if moving is not None:
             click.echo(str(moving))

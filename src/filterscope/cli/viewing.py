@@ -59,6 +59,7 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
 @click.option("--weights-a", metavar="FILE", help="Weights of NET_A.")
 @click.option("--weights-b", metavar="FILE", help="Weights of NET_B.")
 @input_options("net_a", "net_b", its="the input of both networks")
+@click.option("--overwrite", is_flag=True, help="Replace the pages of another comparison that are in DIR.")
 @out_option
 @json_option
 @quiet_option
@@ -70,6 +71,7 @@ def compare(
     weights: tuple[str, ...],
     weights_a: str | None,
     weights_b: str | None,
+    overwrite: bool,
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -92,21 +94,22 @@ def compare(
         Selection.parse(text)
     first, second = _both_weights(weights, weights_a, weights_b)
     check_writable(out)
-    from filterscope.comparison.compare import check_out
+    from filterscope.comparison.compare import check_out, planned_files
     from filterscope.comparison.compare import compare as compare_networks
     from filterscope.networks import open_network
     from filterscope.rerun import remember_weights
 
-    check_out(out)
+    check_out(out, overwrite=overwrite)
     networks = open_network(net_a, weights=first), open_network(net_b, weights=second)
     for network in networks:
         remember_weights(network)
+    check_out(out, planned_files(*networks, targets, seed=drawing.seed), overwrite=overwrite)
     with progress_bar(False if quiet else None) as on_step:
         found = compare_networks(
             *networks, targets, recipe=recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
             on_step=on_step,
         )  # fmt: skip
-    page = found.save(out)
+    page = found.save(out, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(found.report(), indent=1))
     elif not quiet:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -33,15 +32,15 @@ from filterscope.comparison.pairs import (
     pair_targets,
 )
 from filterscope.errors import ArgumentError, checked_seed
-from filterscope.files import write_text
 from filterscope.measure.scores import Measurer
 from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
-from filterscope.pictures.sheet import Tile, compose, save_image
+from filterscope.pictures.sheet import Tile, compose, save_sheet
 from filterscope.pictures.shown import Shown
 from filterscope.progress import OnStep, Step
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
+from filterscope.report import add_to_report, pictures_of, read_report, stamped
 
 SHOWN = 64  # pairs on the sheet
 TOGETHER = 8  # pictures measured at once
@@ -70,16 +69,22 @@ class Comparison(Shown):
 
     def report(self) -> list[dict[str, Any]]:
         """The pairs for machines, most changed first."""
-        return [pair.report(files_of(self.names, pair)) for pair in self.pairs]
+        return stamped(pair.report(files_of(self.names, pair.a.target, pair.b.target)) for pair in self.pairs)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write pictures, compare.png, report.json and the pages, whose first is index.html, into a folder."""
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write pictures, compare.png, report.json and the pages, whose first is index.html, into a folder.
+
+        ArgumentError where it holds pages that would be lost (see `check_out`), unless told to overwrite them.
+        """
         folder = Path(path)
-        for pair in self.pairs:
-            for picture, file in zip((pair.a, pair.b), files_of(self.names, pair), strict=True):
+        files = [files_of(self.names, pair.a.target, pair.b.target) for pair in self.pairs]
+        shown = [file for both in files for file in both]
+        check_out(folder, shown, overwrite=overwrite)
+        for pair, both in zip(self.pairs, files, strict=True):
+            for picture, file in zip((pair.a, pair.b), both, strict=True):
                 picture.save(folder / file)
-        save_image(self.to_pil(), folder / "compare.png")
-        write_text(folder / "report.json", json.dumps(self.report(), indent=1) + "\n")
+        save_sheet(self.to_pil(), folder / "compare.png", shown)
+        add_to_report(folder, self.report())
         write_pages(folder, self.pairs, self.names, self.networks)
         return folder / "index.html"
 
@@ -157,12 +162,33 @@ def _by_weights(a: Network, b: Network) -> bool:
     )
 
 
-def check_out(folder: Path) -> None:
-    """ArgumentError where a comparison would overwrite the pages of an atlas."""
+def check_out(folder: Path, files: Sequence[str] = (), *, overwrite: bool = False) -> None:
+    """ArgumentError where the pages of a comparison with these pictures would replace others: an atlas' and, unless they
+    may be overwritten, those of a comparison with other pictures or of something else. Also where a foreign report.json
+    is in the way."""
     if (folder / "atlas.json").exists():
         raise ArgumentError(
             f"{folder} holds an atlas; a comparison's pages would replace its own: take another folder"
         )
+    pairs = [row for row in read_report(folder) if len(pictures_of(row)) == 2]
+    if overwrite or not (folder / "index.html").exists():
+        return
+    found = None
+    if not (folder / "pairs.js").exists():
+        found = "an index.html that is no comparison's"
+    elif files and (left := [p for p in pairs if not {one["file"] for one in pictures_of(p)} <= {*files}]):
+        found = f"a comparison with pairs that this one has not ({left[0].get('target')} is one)"
+    if found:
+        raise ArgumentError(
+            f"{folder} holds {found}, whose pages would be replaced: take another folder (--out), or say "
+            "--overwrite (pictures and their rows in report.json stay either way)"
+        )
+
+
+def planned_files(a: Network, b: Network, texts: Sequence[str] = (), *, seed: int = 0) -> list[str]:
+    """The pictures that `compare` will draw and `Comparison.save` write, as paths in the folder."""
+    wanted = pair_targets(a, b, list(texts) or common_targets(a, b, seed=seed), seed=seed)
+    return [file for pair in wanted for file in files_of(network_names(a, b), *pair)]
 
 
 def _tiles(pair: Pair) -> list[Tile]:

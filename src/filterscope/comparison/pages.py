@@ -34,7 +34,7 @@ def write_pages(
             for n in network.layers()
         ]
         cards.append(write_network(store, network, layers))
-    shown = [_pair(pair, pair.report(files_of(names, pair))) for pair in pairs]
+    shown = [_pair(pair, pair.report(files_of(names, pair.a.target, pair.b.target))) for pair in pairs]
     store.write("pairs.js", script("pairs", shown, list(names)))
     store.write("index.html", render("compare.html", root="", names=names, cards=cards, pairs=shown))
 

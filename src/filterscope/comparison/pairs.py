@@ -30,6 +30,7 @@ from PIL import Image
 from filterscope.atlas.gallery.paths import folder_name
 from filterscope.errors import TargetError
 from filterscope.networks import Network
+from filterscope.objective import Objective
 from filterscope.pictures import Picture
 from filterscope.target import Selection, Target
 
@@ -163,12 +164,12 @@ def fit_to(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(picture).reshape(shape)
 
 
-def files_of(names: tuple[str, str], pair: Pair) -> tuple[str, str]:
-    """Where the two pictures lie in a comparison's folder."""
+def files_of(names: tuple[str, str], a: Objective, b: Objective) -> tuple[str, str]:
+    """Where the two pictures of a pair's targets lie in a comparison's folder."""
     first, second = folders(names)
     return (
-        f"{first}/{folder_name(pair.a.target.layers[0])}/{pair.a.stem}.png",
-        f"{second}/{folder_name(pair.b.target.layers[0])}/{pair.b.stem}.png",
+        f"{first}/{folder_name(a.layers[0])}/{a.stem}.png",
+        f"{second}/{folder_name(b.layers[0])}/{b.stem}.png",
     )
 
 

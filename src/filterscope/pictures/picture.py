@@ -167,5 +167,9 @@ class Picture(Shown):
         if place.is_dir() or not place.suffix:
             place = place / f"{self.stem}.png"
         with writing(place) as spare:
-            spare.write_bytes(encode_png(self.to_pil(), self.metadata()))
+            spare.write_bytes(self.encoded())
         return place
+
+    def encoded(self) -> bytes:
+        """The bytes of the PNG with the recipe inside; the same picture gives the same."""
+        return encode_png(self.to_pil(), self.metadata())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import math
 import os
 import re
@@ -9,17 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from filterscope.errors import ArgumentError
-from filterscope.files import writing
+from filterscope.errors import ArgumentError, OutputError
+from filterscope.files import held, writing
+from filterscope.formats import SHEET
 from filterscope.pictures.picture import Picture
+from filterscope.pictures.png import opened
 from filterscope.pictures.shown import Shown
+from filterscope.report import update_report
 from filterscope.target import Target
 
 GAP = 6
 APART = 18  # more between groups of columns
 BACKGROUND = (255, 255, 255)
+SHEET_CHUNK = "filterscope sheet"  # another than a picture's: a sheet is no picture that was drawn
 SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
 WIDEST = 4096  # ...but where the whole sheet would be wider than this
 # name, place and facet, verdict: see Picture.label
@@ -105,19 +112,64 @@ class Sheet(Sequence[Picture], Shown):
         return compose(tiles, columns=self.columns)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the grid as a PNG; a folder gets `sheet.png` and every picture besides."""
+        """Write the grid as a PNG; a folder gets `sheet.png` and every picture besides. A sheet of other pictures that is
+        there stays, as `sheet-1.png`; where the folder has a report.json, it is told of the pictures."""
         place = Path(path)
         if place.is_dir() or not place.suffix:
-            for picture in self.pictures:
-                picture.save(place / f"{picture.stem}.png")
+            names = [f"{picture.stem}.png" for picture in self.pictures]
+            for picture, name in zip(self.pictures, names, strict=True):
+                picture.save(place / name)
+            rows = [picture.report(name) for picture, name in zip(self.pictures, names, strict=True)]
+            update_report(place, rows)
             place = place / "sheet.png"
-        save_image(self.to_pil(), place)
+            save_sheet(self.to_pil(), place, names)
+        else:
+            save_image(self.to_pil(), place)
         return place
 
 
 def layer_of(picture: Picture) -> str:
     """The layer of a unit, for a caption; nothing for other targets, whose labels name their layers."""
     return picture.target.layer if isinstance(picture.target, Target) else ""
+
+
+def save_sheet(image: Image.Image, path: str | os.PathLike[str], shown: Sequence[str]) -> Path | None:
+    """Write a sheet as a PNG that carries what it shows: its pictures' files in its folder, say.
+
+    A sheet at that place that shows something else as well, or of which nobody knows what it shows, stays beside it
+    under a name with a number, which is returned.
+    """
+    place = Path(path)
+    info = PngImagePlugin.PngInfo()
+    info.add_text(SHEET_CHUNK, json.dumps(SHEET.stamped({"shows": list(shown)})))
+    moved = None
+    with held(place.parent):
+        if place.exists() and not _shown_on(place) <= {*shown}:
+            moved = _free_name(place)
+            try:
+                place.rename(moved)
+            except OSError as error:
+                raise OutputError(f"cannot write {moved}: {error.strerror or error}") from error
+        with writing(place) as spare:
+            image.save(spare, "PNG", pnginfo=info)
+    return moved
+
+
+def _free_name(place: Path) -> Path:
+    """The place with the first number behind its name that no file has."""
+    numbered = (place.with_stem(f"{place.stem}-{number}") for number in itertools.count(1))
+    return next(path for path in numbered if not path.exists())
+
+
+def _shown_on(path: Path) -> set[str]:
+    """What a sheet shows, as it says itself; of any other file its own path, which no sheet shows."""
+    with (
+        contextlib.suppress(ArgumentError, ValueError, KeyError, TypeError, RecursionError),
+        opened(path) as image,
+    ):
+        told = SHEET.newest(json.loads(getattr(image, "text", {})[SHEET_CHUNK]), str(path))
+        return {str(one) for one in told["shows"]}
+    return {str(path.absolute())}
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
