@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from filterscope.ascent.engine.prepare import prepare
-from filterscope.measure.scores import Measurer, to_bytes, verdict
+from filterscope.measure import scores
+from filterscope.measure.scores import Measurer, Measurers, to_bytes, verdict
 from filterscope.pictures import Scores
 from filterscope.target import Target
 
@@ -155,6 +156,33 @@ def test_a_class_needs_no_natural_images_to_be_compared(small, images):
     units = small.part("predictions")(torch.from_numpy(images).permute(0, 3, 1, 2).float()).output.argmax(1)
     top = int(units[0])
     targets = [Target("predictions", top), Target("predictions", (int(units[1]) + 1) % 5)]
-    found = Measurer.of(small, targets, [None, None], device=torch.device("cpu"))
+    found = Measurers(small, torch.device("cpu")).of(targets)
     assert [score.top_unit for score in found.scores(images, images)] == [True, False]
     assert measurer(small, "conv2", [1, 4]).scores(images, images)[0].top_unit is None
+
+
+def test_prepared_once_a_layer(tiny, images, monkeypatch):
+    """Batches of one layer share a measuring network and what is known of its units; the scores stay the same."""
+    prepared, recalled = [], []
+    real = scores.prepare, scores.recall
+    monkeypatch.setattr(scores, "prepare", lambda *a, **k: prepared.append(k) or real[0](*a, **k))
+    monkeypatch.setattr(scores, "recall", lambda *a, **k: recalled.append(a) or real[1](*a, **k))
+    shared = Measurers(tiny, torch.device("cpu"))
+    for units in ((0, 1), (2, 3), (1, 2)):
+        targets = [Target("block1_conv1", unit) for unit in units]
+        alone = Measurers(tiny, torch.device("cpu")).of(targets).scores(images, images)
+        prepared.clear()
+        assert shared.of(targets).scores(images, images) == alone
+        assert all(score.excitation is not None for score in alone)
+        assert len(prepared) == (units == (0, 1))
+    assert len(recalled) == 1 + 3
+
+
+def test_measured_by_what_is_given(tiny, images):
+    """What an atlas was begun with takes the place of what is known of the network, also where that is nothing."""
+    targets = [Target("block1_conv1", unit) for unit in (0, 1)]
+    best = np.full(32, 2.0, np.float32)
+    found = Measurers(tiny, torch.device("cpu"), {"block1_conv1": best}).of(targets).scores(images, images)
+    assert [score.excitation for score in found] == [score.activation / 2 for score in found]
+    none = Measurers(tiny, torch.device("cpu"), {}).of(targets).scores(images, images)
+    assert [score.excitation for score in none] == [None, None]

@@ -20,8 +20,7 @@ from filterscope.ascent.loop import Ascent, ascend, of_first
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.errors import TargetError, checked_seed
 from filterscope.measure.judge import Judge
-from filterscope.measure.natural import natural_best
-from filterscope.measure.scores import Measurer, to_bytes, verdict
+from filterscope.measure.scores import Measurers, to_bytes, verdict
 from filterscope.networks import Network, open_network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, has_place, may_be_dead
@@ -127,6 +126,7 @@ def draw(
     device: str = "auto",
     batch: int | None = None,
     judge: Network | None = None,
+    measurers: Measurers | None = None,
     attempt: int | None = None,
     facet: int | None = None,
     on_step: OnStep | None = None,
@@ -134,7 +134,8 @@ def draw(
 ) -> Iterator[Picture]:
     """Pictures of the targets as they are finished, in order, with all their facets; a few are drawn at a time.
 
-    judge: another network, whose opinion of each picture is kept with it. attempt: the restart whose noise to
+    judge: another network, whose opinion of each picture is kept with it. measurers: what pictures are measured with,
+    kept by whoever draws a layer in several calls. attempt: the restart whose noise to
     draw from, with the recipe as it stands, as a picture's record has both; None begins with the first noise and goes on
     from there where that fails. facet: the one of a unit's pictures to draw, where the recipe has no others beside it, as
     a restart's has not. on_step is told of each step but those of restarts: of these on_restart is.
@@ -142,6 +143,7 @@ def draw(
     seed = checked_seed(seed)
     jury = None if judge is None else Judge(judge)
     place = choose_device(device)
+    measurers = measurers or Measurers(net, place)
     sizes = {t.layers: _checked_size(net, t, recipe) for t in targets}
     facets = range(recipe.facet_count) if facet is None else (facet,)
     total, done, freed = len(targets) * len(facets) * recipe.steps, 0, FreedMemory()
@@ -163,7 +165,8 @@ def draw(
                 listener(Step(so_far, total, first, mean, step, activations, image, restart))
 
         smallest = largest_of(map(net.smallest_size, chunk[0].layers)) if len(recipe.stages) > 1 else 1
-        climb = _Climb(net, recipe, sizes[chunk[0].layers], smallest, seed, dtype, place, attempt is not None)
+        size, as_it_stands = sizes[chunk[0].layers], attempt is not None
+        climb = _Climb(net, recipe, size, smallest, seed, dtype, place, measurers, as_it_stands)
         pictures = _draw_chunk(climb, drawn, attempt, report)
         yield from pictures if jury is None else jury.judged(net, list(pictures))
         done += len(drawn) * recipe.steps
@@ -217,6 +220,7 @@ class _Climb:
     seed: int
     dtype: torch.dtype
     device: torch.device
+    measurers: Measurers
     as_it_stands: bool = False  # the recipe is of a record, and what a restart changes is in it
 
     def __call__(
@@ -255,9 +259,9 @@ class _Climb:
         ascent = self(drawn, attempt, on_step)
         targets = [target for target, _ in drawn]
         # asked only now that the layer's weights are there: their hash must not fetch a file of its own
-        natural = natural_best(self.net, targets)
+        measurer = self.measurers.of(targets)
         images, starts = to_bytes(ascent.pixels, self.recipe.output), to_bytes(ascent.start, "values")
-        scores = Measurer.of(self.net, targets, natural, device=self.device).scores(images, starts)
+        scores = measurer.scores(images, starts)
         return [
             _Try(
                 image,
@@ -273,7 +277,7 @@ class _Climb:
                 images,
                 ascent.curves,
                 scores,
-                natural,
+                measurer.natural_best,
                 map(may_be_dead, targets),
                 ascent.carried_out,
                 strict=True,

@@ -32,7 +32,7 @@ from filterscope.comparison.pairs import (
     pair_targets,
 )
 from filterscope.errors import ArgumentError, checked_seed
-from filterscope.measure.scores import Measurer
+from filterscope.measure.scores import Measurers
 from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
@@ -140,7 +140,9 @@ def activations_of(
     network: Network, own: Sequence[Picture], others: Sequence[Picture], *, device: str = "auto"
 ) -> list[float]:
     """The activation of each own picture's unit for the other's picture, brought to the own one's size."""
-    place = choose_device(device)
+    measurers = Measurers(
+        network, choose_device(device), best={}
+    )  # activations alone: nothing to divide them by
     found: list[float] = []
     for _, same in groupby(
         zip(own, others, strict=True), key=lambda p: (p[0].target.layers, p[0].image.shape)
@@ -150,7 +152,7 @@ def activations_of(
             some = rows[begin : begin + TOGETHER]
             goals = [mine.target for mine, _ in some]
             images = np.stack([fit_to(other.image, mine.image.shape) for mine, other in some])
-            measurer = Measurer.of(network, goals, [None] * len(goals), device=place)
+            measurer = measurers.of(goals)
             found += measurer.activations(measurer.taps(images))
     return found
 

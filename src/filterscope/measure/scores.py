@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.objectives import activation, own_unit
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
-from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status
 from filterscope.target import Target
@@ -47,26 +46,6 @@ class Measurer:
     layer_best: Tensor | None = None
     layer_peak: Tensor | None = None
 
-    @classmethod
-    def of(
-        cls,
-        net: Network,
-        targets: Sequence[Objective],
-        natural: Sequence[float | None],
-        *,
-        device: torch.device,
-    ) -> Measurer:
-        """For targets of a network; every unit of a layer is looked at where natural activations are known."""
-        known = None
-        if any(best is not None for best in natural) and len(targets[0].layers) == 1:
-            known = recall(net, targets[0].layers[0])
-        prepared = prepare(net, targets, device=device, softmax=True, narrow=known is None)
-        if known is None:
-            return cls(prepared, targets, natural)
-        best, peak = (torch.from_numpy(values).to(device) for values in (known.best, known.peak))
-        return cls(prepared, targets, natural, best, peak)
-
-    @in_our_torch
     def taps(self, images: np.ndarray) -> dict[str, Taps]:
         """What the network says of 8-bit pictures (B, H, W, C)."""
         pixels = torch.from_numpy(images).to(self.prepared.device).permute(0, 3, 1, 2).float()
@@ -123,6 +102,51 @@ class Measurer:
             Scores(value, value / best if best is not None and best > 0 else None, probability, begin, top)
             for value, best, probability, top, begin in rows
         ]
+
+
+class Measurers:
+    """Makes the Measurer of each batch of objectives of a network. What a layer's natural activations are is read once;
+    where they are known the measuring network is prepared once too, whole, for one layer at a time.
+
+    best: by layer every unit's largest natural activation, (units,), instead of what is known of the network.
+    """
+
+    def __init__(self, network: Network, device: torch.device, best: Mapping[str, np.ndarray] | None = None):
+        self._network, self._device, self._given = network, device, best
+        self._known: dict[str, tuple[Tensor, Tensor | None] | None] = {}
+        self._whole: tuple[str, Prepared] | None = None
+
+    def of(self, targets: Sequence[Objective]) -> Measurer:
+        """The measurer of objectives that listen to the same layers."""
+        layer = targets[0].layers[0]
+        known = self._best(layer) if len(targets[0].layers) == 1 else None
+        natural = [None if known is None else _natural_best(goal, *known) for goal in targets]
+        if known is None or all(best is None for best in natural):
+            return Measurer(
+                prepare(self._network, targets, device=self._device, softmax=True), targets, natural
+            )
+        if self._whole is None or self._whole[0] != layer:
+            whole = prepare(self._network, targets, device=self._device, softmax=True, narrow=False)
+            whole.units = None  # other targets stand elsewhere
+            self._whole = layer, whole
+        return Measurer(self._whole[1], targets, natural, *known)
+
+    def _best(self, layer: str) -> tuple[Tensor, Tensor | None] | None:
+        """Every unit's largest natural activation, and its largest at any place; None where they are not known."""
+        if layer not in self._known:
+            natural = recall(self._network, layer) if self._given is None else None
+            best = natural.best if natural is not None else (self._given or {}).get(layer)
+            on = self._device
+            peak = None if natural is None else torch.tensor(natural.peak, device=on)
+            self._known[layer] = None if best is None else (torch.tensor(best, device=on), peak)
+        return self._known[layer]
+
+
+def _natural_best(goal: Objective, best: Tensor, peak: Tensor | None) -> float | None:
+    """Of a channel the largest mean over space, of a neuron the largest value at any place; of anything else nothing
+    is known."""
+    values = peak if isinstance(goal, Target) and goal.at else best
+    return float(values[goal.unit]) if isinstance(goal, Target) and values is not None else None
 
 
 def _units_of(values: Tensor, goal: Target) -> Tensor:

@@ -18,9 +18,8 @@ from torch import fx
 from filterscope.api import draw
 from filterscope.ascent.engine.prepare import choose_device
 from filterscope.atlas.plan import Chunk, Drawn
-from filterscope.measure.scores import verdict
+from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
-from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures import Picture
 from filterscope.pictures.png import encode_png
 from filterscope.recipe import Recipe
@@ -40,6 +39,9 @@ class Painter:
     device: str = "auto"
     best: Mapping[str, np.ndarray] | None = None
     _probe: tuple[str, fx.GraphModule] | None = None
+
+    def __post_init__(self) -> None:
+        self._measurers = Measurers(self.network, choose_device(self.device), self.best or {})
 
     def paint(self, chunk: Chunk) -> Drawn:
         """The chunk's rows and files; where it fails each unit is tried alone, and a row says which failed."""
@@ -71,7 +73,7 @@ class Painter:
             list(
                 draw(
                     self.network, chunk.targets, recipe, precision=self.precision, device=self.device,
-                    attempt=0,  # so short a climb is no failure
+                    attempt=0, measurers=self._measurers,  # so short a climb is no failure
                 )
             )  # fmt: skip
         return time.perf_counter() - begun
@@ -81,10 +83,9 @@ class Painter:
         pictures = list(
             draw(
                 self.network, chunk.targets, self.recipe, seed=chunk.seed, precision=self.precision,
-                device=self.device, batch=len(chunk.units) * facets,
+                device=self.device, batch=len(chunk.units) * facets, measurers=self._measurers,
             )
         )  # fmt: skip
-        pictures = [self._scored(picture) for picture in pictures]
         responses = self._responses(chunk.layer, np.stack([p.image for p in pictures]))
         rows, files = [], {}
         for picture, response in zip(pictures, responses, strict=True):
@@ -94,15 +95,6 @@ class Painter:
             rows.append(_row(picture, file, len(data), response))
         return rows, files
 
-    def _scored(self, picture: Picture) -> Picture:
-        target = target_of(picture)
-        known = None if self.best is None else self.best.get(target.layer)
-        best = None if known is None else float(known[target.unit])
-        excitation = picture.scores.activation / best if best is not None and best > 0 else None
-        scores = replace(picture.scores, excitation=excitation)
-        return replace(picture, scores=scores, status=verdict(scores, picture.curve, best))
-
-    @in_our_torch
     def _responses(self, layer: str, images: np.ndarray) -> np.ndarray:
         """The activations of all units of the layer for saved pictures, uint8 (B, H, W, C) to (B, units)."""
         device = choose_device(self.device)
