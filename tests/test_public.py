@@ -19,6 +19,7 @@ NAMES = [
     "ImageError",
     "Network",
     "NetworkError",
+    "OutOfMemoryError",
     "OutputError",
     "Picture",
     "QueueFullError",

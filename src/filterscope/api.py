@@ -18,7 +18,7 @@ from filterscope.ascent.engine.prepare import choose_device, precision_for, prep
 from filterscope.ascent.gradient import repeated
 from filterscope.ascent.loop import Ascent, ascend, of_first
 from filterscope.ascent.loop import OnStep as LoopStep
-from filterscope.errors import TargetError, checked_seed
+from filterscope.errors import TargetError, checked_seed, memory_told
 from filterscope.measure.judge import Judge
 from filterscope.measure.scores import Measurers, to_bytes, verdict
 from filterscope.networks import Network, open_network
@@ -173,6 +173,7 @@ def draw(
         freed.hand_back()
 
 
+@memory_told()
 def _chunks(
     net: Network,
     targets: Sequence[Objective],
@@ -252,6 +253,7 @@ class _Climb:
         recipe = self.recipe.carried_out_for(goal, 0 if self.as_it_stands else attempt)
         return recipe.model_copy(update={"size": self.size})
 
+    @memory_told()
     def tries(
         self, drawn: Sequence[tuple[Objective, int]], attempt: int, on_step: LoopStep | None = None
     ) -> list[_Try]:

@@ -9,6 +9,7 @@ FilterscopeError                    anything below; str(error) is the message a 
 │   └── ImageError                  a file that is no picture, or no picture of ours
 └── WorkError        (exit 1)       it was asked rightly and failed while it was done
     ├── DownloadError               weights that could not be fetched
+    ├── OutOfMemoryError            pictures or a network that do not fit into memory
     ├── OutputError                 a file that could not be written
     │   └── DamagedError            a file of an atlas that holds something else than it should
     └── QueueFullError              more drawings wait in the viewer than it takes
@@ -19,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import SupportsIndex
 
 SEEDS = (
@@ -67,6 +68,10 @@ class DownloadError(WorkError):
     """Weights that could not be downloaded."""
 
 
+class OutOfMemoryError(WorkError):
+    """What was drawn does not fit into memory."""
+
+
 class OutputError(WorkError):
     """A file that could not be written."""
 
@@ -106,6 +111,42 @@ def shortened(value: object, most: int = 80) -> str:
     except (ValueError, RecursionError):  # numbers of more than 4,300 digits; what lies too deep
         text = f"a {type(value).__name__}"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+# what torch, its libraries and the C++ below them say where memory is out; torch.OutOfMemoryError is a RuntimeError too
+_NO_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed", "bad_alloc",
+    "storage size calculation overflowed", "invalid buffer size",
+)  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is out, in any of the ways that Python, NumPy and torch have."""
+    if isinstance(error, MemoryError | OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
+
+
+def out_of_memory(error: BaseException) -> OutOfMemoryError:
+    """The same error with what to do about it."""
+    if isinstance(error, OutOfMemoryError):
+        return error
+    said = "" if isinstance(error, MemoryError) and not str(error) else f" ({first_line(error)})"
+    return OutOfMemoryError(
+        f"memory is out{said}: draw smaller pictures (--size) or with --precision bfloat16, which takes half of it (in "
+        "Python size=, precision=); what was finished is kept"
+    )
+
+
+@contextlib.contextmanager
+def memory_told() -> Iterator[None]:
+    """Raise OutOfMemoryError, which says what to do, for what runs out of memory inside."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error) from error
 
 
 def first_line(error: BaseException) -> str:

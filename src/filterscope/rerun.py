@@ -192,7 +192,7 @@ def _find_photograph(
     own = Path(entry.file).name if entry.file else None
     beside = [place / own for place in (picture.parent, picture.parent.parent, Path())] if own else []
     for place in ([Path(_known()[sha256])] if sha256 in _known() else []) + beside:
-        if place.is_file() and sha256_file(place) == sha256:
+        if _is(place, sha256):
             return read_photograph(place)
     raise ImageError(
         f"the picture was drawn from the photograph {own or 'of an image object'!r} (sha256 {sha256}), which is not "
@@ -210,7 +210,7 @@ def find_weights(told: dict[str, Any], picture: Path) -> Path | None:
         return Path(RANDOM)
     name = Path(str(name)).name
     for place in (_known().get(str(sha256)), picture.parent / name, Path(name)):
-        if place and Path(place).is_file() and sha256_file(Path(place)) == sha256:
+        if place and _is(Path(place), sha256):
             return Path(place)
     if told.get("network") == EMBEDDED:
         return None
@@ -226,6 +226,14 @@ def _register() -> Path:
 def _known() -> dict[str, str]:
     try:
         found = json.loads(_register().read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+
+
+def _is(place: Path, sha256: str | None) -> bool:
+    """Whether a file is there, can be read and has that hash."""
+    try:
+        return place.is_file() and sha256_file(place) == sha256
+    except (OSError, ValueError):
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -10,10 +9,10 @@ import click
 from filterscope._version import __version__
 from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
+from filterscope.cli.failures import exit_status, print_whatever
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.cli.photographs import accentuate, caricature, dream, invert, locate
 from filterscope.cli.viewing import compare, view
-from filterscope.errors import FilterscopeError
 from filterscope.openmp import stop_spinning
 
 
@@ -43,22 +42,11 @@ for command in (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 done, 1 the work failed, 2 wrong arguments, 130 interrupted."""
+    """Run the command line: 0 done, 1 the work failed, 2 wrong arguments, 130 interrupted.
+
+    Whatever goes wrong is said in one line, where it came from under --verbose alone.
+    """
     stop_spinning()
-    try:
-        cli.main(args=None if argv is None else list(argv), prog_name="filterscope", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("filterscope: interrupted", err=True)
-        return 130
-    except FilterscopeError as error:
-        click.echo(f"filterscope: {error}", err=True)
-        return error.exit_status
-    except BrokenPipeError:  # the reader of our output, `head` say, has gone
-        sys.stderr.close()
-        return 1
-    return 0
+    print_whatever()
+    args = None if argv is None else list(argv)
+    return exit_status(lambda: cli.main(args=args, prog_name="filterscope", standalone_mode=False))

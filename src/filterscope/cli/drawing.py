@@ -19,6 +19,7 @@ from filterscope.cli.options import (
     json_option,
     out_option,
     quiet_option,
+    verbose_option,
     weights_option,
 )
 from filterscope.cli.output import Output
@@ -260,6 +261,7 @@ def ladder(
     "--out", metavar="DIR", type=click.Path(path_type=Path), default=Path("filterscope-demo"), show_default=True,
     help="Folder to write to.",
 )  # fmt: skip
+@verbose_option
 @quiet_option
 def demo(out: Path, quiet: bool) -> None:
     """Draw a tour of the embedded network on one page, offline, within about a minute."""

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from filterscope.cli.options import PixelSize, json_option, out_option, quiet_option, weights_option
+from filterscope.cli.options import (
+    PixelSize,
+    json_option,
+    out_option,
+    quiet_option,
+    verbose_option,
+    weights_option,
+)
 from filterscope.cli.output import say_kept
 from filterscope.sides import Size
 
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@verbose_option
 @json_option
 @quiet_option
 def models(as_json: bool, quiet: bool) -> None:

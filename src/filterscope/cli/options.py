@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,22 +43,30 @@ class PixelSize(click.ParamType[Size]):
             self.fail(str(error), param, ctx)
 
 
+class _Echo(logging.Handler):
+    """Prints what filterscope's modules log to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"filterscope: {record.getMessage()}", err=True)
+
+
+_LOG = logging.getLogger("filterscope")
+
+
 def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
-    """Print what filterscope's modules log, from INFO on, to standard error."""
-    import logging
+    """Print what filterscope's modules log, from INFO on."""
+    _LOG.handlers = [_Echo()] if on else []
+    _LOG.setLevel(logging.INFO if on else logging.NOTSET)
 
-    class Echo(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            click.echo(f"filterscope: {record.getMessage()}", err=True)
 
-    logger = logging.getLogger("filterscope")
-    logger.handlers = [Echo()] if on else []
-    logger.setLevel(logging.INFO if on else logging.NOTSET)
+def is_verbose() -> bool:
+    """Whether the command that runs was given --verbose."""
+    return any(isinstance(handler, _Echo) for handler in _LOG.handlers)
 
 
 verbose_option = click.option(
     "--verbose", "-v", is_flag=True, expose_value=False, callback=_tell,
-    help="Say how NET was opened and prepared, and what ran slower than it might.",
+    help="Say how NET was opened and prepared, what ran slower than it might, and where an error came from.",
 )  # fmt: skip
 
 

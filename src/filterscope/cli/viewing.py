@@ -14,6 +14,7 @@ from filterscope.cli.options import (
     json_option,
     out_option,
     quiet_option,
+    verbose_option,
 )
 
 
@@ -24,6 +25,7 @@ from filterscope.cli.options import (
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one."
 )
 @click.option("--token", help="What drawing needs [made anew where --host reaches beyond this machine].")
+@verbose_option
 @quiet_option
 def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> None:
     """Serve an atlas in the browser and draw units on demand, until Ctrl-C.

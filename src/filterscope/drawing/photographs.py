@@ -15,7 +15,7 @@ from filterscope.ascent.loop import ascend
 from filterscope.ascent.objectives import activation, own_unit
 from filterscope.ascent.tiles import window_shape, windows
 from filterscope.ascent.transforms import Transforms
-from filterscope.errors import ArgumentError, TargetError, checked_seed
+from filterscope.errors import ArgumentError, TargetError, checked_seed, memory_told
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import to_bytes, verdict
 from filterscope.networks.network import Network
@@ -33,6 +33,7 @@ Photographs: TypeAlias = Mapping[str, Photograph]
 
 
 @in_our_torch
+@memory_told()
 def draw_from(
     net: Network,
     goal: Objective,

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -223,8 +224,11 @@ def images_digest(images: Sequence[Path]) -> str:
     """Identifies a set of image files by names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in images:
-        stat = path.stat()
-        digest.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = path.stat()
+        except OSError:  # a link to nothing: no picture, which is said when it is read
+            continue
+        digest.update(os.fsencode(path) + f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
 from filterscope.networks.cutting import RUN_AT_MOST, Shapes
 from filterscope.networks.network import Layer, Network
 from filterscope.networks.pytorch_copy import on_meta
@@ -115,6 +116,14 @@ def hear(
         net(picture)
     except _HeardAllError:
         pass
+    except FilterscopeError:
+        raise
+    except Exception as error:  # whatever a person's own code raises, at a size that it does not take say
+        if is_out_of_memory(error):
+            raise
+        raise NetworkError(
+            f"the forward pass of {type(net).__name__} failed: {type(error).__name__}: {first_line(error)}"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

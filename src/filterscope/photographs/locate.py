@@ -16,7 +16,7 @@ from torch import Tensor
 from filterscope._version import __version__
 from filterscope.ascent.canvas.photograph import resized
 from filterscope.ascent.engine.prepare import choose_device
-from filterscope.errors import ArgumentError, TargetError
+from filterscope.errors import ArgumentError, TargetError, memory_told
 from filterscope.files import writing
 from filterscope.formats import PICTURE
 from filterscope.networks import Network, open_network
@@ -126,6 +126,7 @@ class Location(Shown):
 
 
 @in_our_torch
+@memory_told()
 def locate(
     network: Any, image: Any, target: str | Objective, *, size: Size | None = None, device: str = "auto"
 ) -> Location:

@@ -21,7 +21,6 @@ from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
 from filterscope.pictures.png import read_image
-from filterscope.pictures.reading import list_images
 from filterscope.sides import Size, sides_of, times
 
 FILE = "natural.npz"
@@ -92,10 +91,13 @@ def keep_natural(
     shape: of the layer's output for a natural image, (units, height, width) or (units,). size: of the network's input, whose
     proportions the thumbnails have.
     """
-    names = np.array(found.images)[found.top]
+    # tables and pages are UTF-8, which names of files need not be
+    told = [name.encode("utf-8", "backslashreplace").decode() for name in found.images]
+    names = np.array(told)[found.top]
     files = np.full(found.top.shape, "", dtype="U32")
     if images is not None:
-        _thumbnails(store, network, list_images(images), found.top, times(size, SIDE / max(sides_of(size))))
+        read = [images / name for name in found.images]  # those of the folder that could be read, by number
+        _thumbnails(store, network, read, found.top, times(size, SIDE / max(sides_of(size))))
         files = np.vectorize(thumbnail, otypes=["U32"])(found.top)
     arrays = {
         "mean": found.mean, "p99": found.p99, "best": found.best, "names": names, "values": found.top_values,

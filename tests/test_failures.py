@@ -1,0 +1,248 @@
+"""cli/failures.py: what goes wrong is one line, with where it came from under --verbose; what was finished stays."""
+
+import json
+import operator
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import filterscope as fs
+from filterscope import api, errors
+from filterscope.atlas.run.run import make_atlas
+from filterscope.cli import cli, main
+from filterscope.measure.examples import find_examples
+from filterscope.pictures.reading import list_images
+from filterscope.rerun import _register, draw_again
+
+QUICK = ["--recipe", "sharp", "--steps", "2", "--size", "32"]
+SHOW = ["show", "tiny-vgg16", "block1_conv1:1", *QUICK]
+
+
+def allocate(*_, **__):
+    return torch.empty(10**15)
+
+
+def say(error: BaseException):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+OUT = [
+    (say(MemoryError()), "memory is out: draw"),
+    (lambda *_, **__: np.zeros(10**15), "memory is out (Unable to allocate"),
+    (allocate, "DefaultCPUAllocator: can't allocate memory"),
+    (say(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), "CUDA out of memory"),
+    (say(RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you")), "not enough memory"),
+    (say(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")), "ALLOC_FAILED"),
+    (say(RuntimeError("std::bad_alloc")), "bad_alloc"),
+]
+
+
+@pytest.mark.parametrize(("fail", "said"), OUT)
+def test_out_of_memory(monkeypatch, tmp_path, capsys, fail, said):
+    """However it is said: what to change, and that what was finished stays."""
+    monkeypatch.setattr(api, "ascend", fail)
+    assert main([*SHOW, "--out", str(tmp_path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert all(word in lines[0] for word in ("--size", "--precision bfloat16", "what was finished is kept"))
+
+
+def test_out_of_memory_in_python(monkeypatch, tiny):
+    """An error of ours, that has torch's as its cause."""
+    monkeypatch.setattr(api, "ascend", allocate)
+    with pytest.raises(fs.OutOfMemoryError, match="size=, precision=") as error:
+        fs.visualize(tiny, "block1_conv1:1", steps=2, size=32, progress=False)
+    assert isinstance(error.value.__cause__, RuntimeError)
+    photo = Image.new("RGB", (40, 40))
+    monkeypatch.setattr("filterscope.drawing.photographs.ascend", allocate)
+    monkeypatch.setattr("filterscope.photographs.locate.choose_device", allocate)
+    with pytest.raises(fs.OutOfMemoryError):
+        fs.dream(tiny, photo, layers="block1_conv1", steps=2, progress=False)
+    with pytest.raises(fs.OutOfMemoryError):
+        fs.locate(tiny, photo, "block1_conv1:1")
+
+
+def test_other_runtime_errors_are_not_memory(monkeypatch, tiny):
+    """They stay what they are in Python."""
+    monkeypatch.setattr(api, "ascend", say(RuntimeError("sizes do not match")))
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        fs.visualize(tiny, "block1_conv1:1", steps=2, size=32, progress=False)
+
+
+def test_finished_pictures_stay(monkeypatch, tmp_path, capsys):
+    """Memory that runs out at the second layer leaves the first one's picture, sheet and report."""
+    ascend, calls = api.ascend, []
+
+    def second(*arguments, **settings):
+        calls.append(1)
+        return ascend(*arguments, **settings) if len(calls) == 1 else allocate()
+
+    monkeypatch.setattr(api, "ascend", second)
+    assert (
+        main(["show", "tiny-vgg16", "block1_conv1:1", "block2_conv1:1", *QUICK, "--out", str(tmp_path)]) == 1
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {"block1_conv1-0001.png", "sheet.png", "report.json"}
+    assert "1 of 2 pictures were finished and are kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_internal_error(monkeypatch, tmp_path, capsys, verbose):
+    """A mistake of ours: its type and message, and how to see the rest."""
+    monkeypatch.setattr(api, "choose_batch", operator.index)  # TypeError, in a line of api.py
+    assert main([*SHOW, "--out", str(tmp_path), *["--verbose"] * verbose]) == 1
+    said = capsys.readouterr().err
+    assert "filterscope: internal error: TypeError: " in said
+    assert ("Traceback" in said and "api.py" in said) == verbose
+    assert "--verbose" in said.splitlines()[-1]
+
+
+def test_error_of_the_system(monkeypatch, tmp_path, capsys):
+    """What the operating system says, and of which file."""
+    monkeypatch.setattr("filterscope.files.tempfile.NamedTemporaryFile", lambda **_: None)
+    monkeypatch.setattr(api, "choose_batch", say(PermissionError(13, "Permission denied", "/some/place")))
+    assert main([*SHOW, "--out", str(tmp_path)]) == 1
+    assert "filterscope: " in capsys.readouterr().err
+
+
+OWN = """
+from torch import nn
+
+SEEN = [0]
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x):
+        x = self.a(x)
+        if x.device.type != "meta":
+            SEEN[0] += 1
+            if SEEN[0] > 40:
+                {fails}
+        if x.sum() > 1e30:  # so that no graph holds it
+            return x
+        return self.b(x.relu())
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("raise KeyError('my own trouble')", "KeyError: my own trouble"),
+        ("raise ValueError('first line\\nsecond line')", "ValueError: first line"),
+        ("raise Exception", "Exception: Exception"),
+        ("assert False, 'never'", "AssertionError: never"),
+        ("x.view(-1, 7, 11)", "RuntimeError: shape"),
+        ("import sys; sys.exit(3)", "net.py, line 16: SystemExit: 3"),
+    ],
+)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_own_forward_pass(tmp_path, capsys, fails, said, verbose):
+    """What a person's own code raises while it draws: one line with type and message, the whole under --verbose."""
+    (tmp_path / "net.py").write_text(OWN.replace("{fails}", fails))
+    more = ["--steps", "60", "--size", "32", "--out", str(tmp_path / "out"), *["-v"] * verbose]
+    assert main(["show", f"{tmp_path}/net.py:Net", "b:1", *more]) in (1, 2)
+    told = capsys.readouterr().err
+    assert said in told.splitlines()[-1]
+    assert ("Traceback" in told) == verbose
+    assert ("net.py" in told and "in forward" in told) == verbose or not verbose
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_takes_verbose(name):
+    """--verbose, and -v for short."""
+    options = {o for parameter in cli.commands[name].params for o in parameter.opts}
+    assert {"--verbose", "-v"} <= options
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two pictures, a link to nothing, a folder of a picture's name, a pipe and a name that is no UTF-8."""
+    place = tmp_path / "images"
+    place.mkdir()
+    for name, colour in (("a.png", (9, 99, 200)), ("b.png", (200, 99, 0))):
+        Image.new("RGB", (64, 64), colour).save(place / name)
+    (place / "gone.png").symlink_to(place / "nothing")
+    (place / "loop.png").symlink_to(place / "loop.png")
+    (place / "folder.png").mkdir()
+    os.mkfifo(place / "pipe.png")
+    Image.new("RGB", (64, 64)).save(os.fsdecode(os.fsencode(place) + b"/\xff.png"))
+    return place
+
+
+def test_what_is_no_picture_among_images(tiny, folder, capsys):
+    """It is left out with a line of its own; the others are used."""
+    assert len(list_images(folder)) == 7
+    skipped = []
+    found = find_examples(tiny, ["block1_conv1"], folder, on_skip=lambda path, _: skipped.append(path.name))
+    assert sorted(skipped) == ["folder.png", "gone.png", "loop.png", "pipe.png"]
+    assert len(found["block1_conv1"].images) == 3
+    assert main(["examples", "tiny-vgg16", "block1_conv1:1", "--images", str(folder), "--fresh"]) == 0
+    assert "gone.png" in capsys.readouterr().err
+    assert main(["examples", "tiny-vgg16", "*", "--images", str(folder), "--json"]) == 0
+    assert "\\udcff.png" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:left out:UserWarning")
+def test_what_is_no_picture_among_an_atlas_images(tiny, folder, tmp_path):
+    """Likewise for an atlas."""
+    how = {"layers": ["block1_conv1"], "recipe": fs.Recipe(name="x", steps=1, size=32), "progress": False}
+    assert make_atlas(tiny, tmp_path / "atlas", images=folder, **how)["failed"] == 0
+    shown = sorted((tmp_path / "atlas" / "tiny-vgg16" / "examples").glob("*.jpg"))
+    colours = [np.asarray(Image.open(p)).mean((0, 1)).round(-1).astype(int).tolist() for p in shown]
+    assert colours == [[10, 100, 200], [200, 100, 0], [0, 0, 0]]  # of those that could be read, by number
+
+
+@pytest.mark.parametrize(
+    "register",
+    ['{"SHA": 3}', '{"SHA": null}', '{"SHA": ["x"]}', '{"SHA": "x\\u0000y"}', f'{{"SHA": "{"x" * 5000}"}}', "[" * 100_000,
+     '{"SHA": ' + "[" * 100_000, "[]", "3", "", "\xff", '{"SHA": "/"}', '{"SHA": "' + "\\ud800" + '"}'],
+)  # fmt: skip
+def test_damaged_register(tiny, tmp_path, register, capsys):
+    """Where weights and photographs lie is only remembered: what is damaged there counts as not known."""
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (40, 40), (9, 99, 200)).save(photo)
+    dreamt = fs.dream(tiny, photo, layers="block1_conv1", steps=1, octaves=1, progress=False)
+    path = dreamt.save(tmp_path / "out" / "dreamt.png")
+    place = _register()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    sha256 = dreamt.photographs["image"]["sha256"]
+    place.write_bytes(register.replace("SHA", sha256).encode("latin-1"))
+    assert draw_again(path).largest_difference == 0  # found in the folder above
+    photo.unlink()
+    with pytest.raises(errors.ImageError, match="which is not here; say where it is with --image FILE"):
+        draw_again(path)
+    assert main(["rerun", str(path)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_register_that_is_damaged_is_written_anew(tiny_file, tmp_path):
+    """And then holds what is known again."""
+    place = _register()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text('{"x": 3, "y": ' + "[" * 100_000)
+    assert (
+        main(
+            [
+                "show",
+                "tiny-vgg16",
+                "block1_conv1:1",
+                "--weights",
+                str(tiny_file),
+                *QUICK,
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
+    assert str(tiny_file) in json.dumps(json.loads(place.read_text()))
