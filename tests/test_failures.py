@@ -3,6 +3,7 @@
 import json
 import operator
 import os
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_out_of_memory_in_python(monkeypatch, tiny):
     assert isinstance(error.value.__cause__, RuntimeError)
     photo = Image.new("RGB", (40, 40))
     monkeypatch.setattr("filterscope.drawing.photographs.ascend", allocate)
-    monkeypatch.setattr("filterscope.photographs.locate.choose_device", allocate)
+    monkeypatch.setattr(import_module("filterscope.photographs.locate"), "choose_device", allocate)
     with pytest.raises(fs.OutOfMemoryError):
         fs.dream(tiny, photo, layers="block1_conv1", steps=2, progress=False)
     with pytest.raises(fs.OutOfMemoryError):
