@@ -21,31 +21,33 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     metavar="DIR",
     default="atlas",
     show_default=True,
-    help="Folder, or any fsspec address: s3://bucket/atlas, gs://..., memory://...",
+    help="Folder or fsspec address: s3://bucket/atlas, gs://..., memory://...",
 )
-@click.option("--layers", metavar="L,...", help="Layers to draw [all that have units worth a picture].")
+@click.option("--layers", metavar="L,...", help="Layers to draw [all with units worth a picture].")
 @click.option(
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Folder of natural images, searched through: for excitations and for each unit's best nine.",
+    help="Folder of natural images, with its subfolders, for excitations and each unit's best nine.",
 )
 @click.option(
     "--name",
     metavar="NAME",
-    help="Folder of this network in DIR: letters, digits, . _ + - [the network's name].",
+    help="Folder for this network in DIR: letters, digits, . _ + - [the network's name].",
 )
-@click.option("--retry", is_flag=True, help="Draw failed and dead units again, the dead from other noise.")
+@click.option("--retry", is_flag=True, help="Draw failed and dead units again; dead ones from other noise.")
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Draw all anew where what is there was drawn otherwise, instead of refusing.",
+    help="Draw everything again if the existing atlas was drawn differently, instead of refusing.",
 )
 @click.option(
     "--on", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where to draw."
 )
-@click.option("--address", metavar="ADDRESS", help="Of a Ray cluster [one of its own on this machine].")
-@click.option("--workers", type=click.IntRange(min=1), help="How many workers on Ray [as many as fit].")
+@click.option("--address", metavar="ADDRESS", help="Address of a Ray cluster [a new one on this machine].")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Number of Ray workers [as many as fit]."
+)
 @drawing_options()
 @weights_option
 @json_option
@@ -57,8 +59,8 @@ def atlas(
 ) -> None:  # fmt: skip
     """Draw every unit of every layer into a folder that opens in a browser.
 
-    Cut short at any moment it goes on where it stopped when the same command is given again. Where recipe,
-    seed or weights are others than those of the pictures that are there, it says so and changes nothing.
+    The same command resumes a run that was interrupted. If recipe, seed, precision, weights or images differ from those of
+    the existing atlas, it lists the differences and changes nothing.
 
     \b
     filterscope atlas tiny-vgg16 --out out/atlas --layers block1_conv1,block1_conv2

@@ -37,28 +37,37 @@ image_argument = click.argument("image", type=PATH)
 @click.command()
 @click.argument("net")
 @image_argument
-@click.option("--layers", metavar="L[=WEIGHT],...", help="Layers to excite [the recipe's own].")
-@click.option("--target", metavar="TARGET", help="One unit, class or sum to excite instead of layers.")
 @click.option(
-    "--guide", type=PATH, metavar="IMAGE", help="Dream towards what the layers see in this picture."
+    "--layers", metavar="L[=WEIGHT],...", help="Layers whose activations to increase [the recipe's own]."
+)
+@click.option("--target", metavar="TARGET", help="A unit, class or sum to draw for, instead of layers.")
+@click.option(
+    "--guide", type=PATH, metavar="IMAGE", help="A second picture whose features the dream increases."
 )
 @drawing_options(recipe="dream", recipes="dream, dreamy or bad-trip.")
 @click.option(
-    "--octaves", type=click.IntRange(1, 20), help="Sizes, each 1.4 times the one before [the recipe's own]."
+    "--octaves",
+    type=click.IntRange(1, 20),
+    metavar="N",
+    help="Number of sizes, each 1.4 times the previous one [the recipe's own].",
 )
-@click.option("--strength", type=Finite(min=0, min_open=True), help="Pixel values a step [the recipe's own].")
+@click.option(
+    "--strength",
+    type=Finite(min=0, min_open=True),
+    help="Change of the pixel values per step [the recipe's own].",
+)
 @frames_option
 @click.option(
     "--zoom",
     is_flag=True,
-    help="The animation is an endless zoom into the dream; of 60 frames without --frames.",
+    help="Animate an endless zoom into the dream, of 60 frames without --frames.",
 )
 @click.option(
     "--zoom-factor",
     type=Finite(1, 2, min_open=True),
     default=1.04,
     show_default=True,
-    help="How far each frame of --zoom steps into the one before.",
+    help="Magnification per frame of --zoom.",
 )
 @format_option
 @fps_option
@@ -71,9 +80,9 @@ def dream(
     octaves: int | None, strength: float | None, frames: int | None, zoom: bool, zoom_factor: float, film: str,
     fps: float, weights: str | None, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Deep Dream: a photograph that ever more shows what a network sees in it.
+    """Deep Dream: increase a network's activations on a photograph.
 
-    The picture has the photograph's aspect and, unless --size gives its longer side, its size.
+    The result has the photograph's size and aspect ratio. --size sets its longer side.
 
     \b
     filterscope dream tiny-vgg16 photo.jpg
@@ -147,7 +156,7 @@ def _zoom(
 
 
 def _likeness(name: str, summary: str, example: str) -> click.Command:
-    """`invert` and `caricature`: pictures, from noise, of which layers say what they say of the photograph."""
+    """`invert` and `caricature`: pictures, from noise, with the photograph's activations."""
 
     @click.command(name, help=f"{summary}\n\n\b\n{example}")
     @click.argument("net")
@@ -231,14 +240,14 @@ def _is_match(picture: Picture) -> bool:
 
 invert = _likeness(
     "invert",
-    "Draw what a layer keeps of a photograph: from noise, a picture of which it says the same.\n\n"
-    "Several layers give a sheet, the photograph first; under each its error, the squared distance of what the "
-    "layer says of both over the photograph's own square.",
+    "Draw what a layer preserves of a photograph: an image, from noise, with the same activations.\n\n"
+    "Several layers give a sheet with the photograph first. The error under each is the squared distance of the two "
+    "activations, divided by the photograph's squared activation.",
     "filterscope invert tiny-vgg16 photo.jpg block1_conv2 block3_conv3 block5_conv3",
 )
 caricature = _likeness(
     "caricature",
-    "Draw what a layer notices in a photograph, exaggerated: of the picture it says the same, and louder.",
+    "Exaggerate a layer's features of a photograph: an image with the same activations, but larger.",
     "filterscope caricature tiny-vgg16 photo.jpg block4_conv2",
 )
 
@@ -252,10 +261,12 @@ caricature = _likeness(
     type=Finite(min=0),
     default=1.0,
     show_default=True,
-    help="How much nearness to the photograph weighs against the unit.",
+    help="Weight of the similarity to the photograph, relative to the unit.",
 )
 @click.option(
-    "--keep-layer", metavar="LAYER", help="The layer by which it is kept near [a third of the way]."
+    "--keep-layer",
+    metavar="LAYER",
+    help="Layer at which the similarity is measured [a third of the way to the unit].",
 )
 @drawing_options(recipe="accentuate", recipes="accentuate, or one of `show`.")
 @frames_option
@@ -269,7 +280,7 @@ def accentuate(
     net: str, image: Path, target: str, keep: float, keep_layer: str | None, drawing: Drawing, frames: int | None,
     film: str, fps: float, weights: str | None, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Show which feature of a photograph a unit sees: change it so that it excites the unit more, and stays near.
+    """Bring out the feature that a unit detects in a photograph, and keep the rest similar.
 
     \b
     filterscope accentuate tiny-vgg16 photo.jpg predictions:goldfish
@@ -315,7 +326,11 @@ def accentuate(
 @click.argument("net")
 @image_argument
 @click.argument("target")
-@click.option("--size", type=click.IntRange(min=1), help="Shorter side that the network looks at [its own].")
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    help="Shorter side of the photograph as the network's input [its own].",
+)
 @device_option
 @weights_option
 @out_option
@@ -325,9 +340,9 @@ def locate(
     net: str, image: Path, target: str, size: int | None, device: str, weights: str | None, out: Path,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Show where in a photograph a unit is excited: an overlay, with a ring at the peak.
+    """Show where in a photograph a unit is excited: an overlay with a ring at the peak.
 
-    Of a channel its activation map; of a class gradient times activation at the last map before it.
+    For a channel it is the activation map. For a class it is gradient times activation, at the last map before the class.
 
     \b
     filterscope locate tiny-vgg16 photo.jpg predictions:goldfish
@@ -350,7 +365,7 @@ def locate(
 
 
 def _photographs(image: Path, guide: Path | None, *, quiet: bool) -> dict[str, Photograph]:
-    """The pictures named, read; what a person should know of the reading is said."""
+    """The named pictures, read; notes on the reading are printed."""
     for path in (image, guide):
         if path is not None and not path.is_file():
             raise click.UsageError(f"there is no picture {str(path)!r}")
