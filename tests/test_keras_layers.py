@@ -452,16 +452,54 @@ OPERATIONS = [
     lambda x: keras.ops.matmul(x, keras.ops.transpose(x, (0, 1, 3, 2))),
     lambda x: keras.ops.split(x, 2, axis=-1)[1],
     lambda x: keras.ops.add(*keras.ops.split(x, 2, axis=-1)),
+    lambda x: keras.ops.celu(x, alpha=2.0),
+    lambda x: keras.ops.elu(x, 0.3),
+    lambda x: keras.ops.hard_shrink(x, 0.2),
+    lambda x: keras.ops.soft_shrink(x, 0.2),
+    lambda x: keras.ops.threshold(x, 0.2, -1.0),
+    lambda x: keras.ops.where(x > 0.2, x, 0.1),
+    lambda x: keras.ops.where(keras.ops.logical_and(x > -0.2, x <= 0.7), 2.0 * x, x / 3),
+    lambda x: (x > 0.1) * 0.5 + (x < 0) * x,
+    lambda x: keras.ops.cast(x > 0, "float32") * x,
+    lambda x: keras.ops.stack([x[..., 2], x[..., 0]], axis=-1),
+    lambda x: keras.ops.stack([x, -x], axis=1)[:, 1],
+    lambda x: keras.ops.std(x, axis=(1, 2), keepdims=True) + x,
+    lambda x: keras.ops.prod(x, axis=-1, keepdims=True),
+    lambda x: keras.ops.sum(x, axis=(1, 2)),
+    lambda x: keras.ops.logsumexp(x, axis=-1),
+    lambda x: keras.ops.log_softmax(x),
+    lambda x: keras.ops.normalize(x, axis=-1),
+    lambda x: keras.ops.repeat(x, 2, axis=1),
+    lambda x: keras.ops.tile(x, (1, 2, 1, 1)),
+    lambda x: keras.ops.roll(x, 2, axis=2),
+    lambda x: keras.ops.flip(x, axis=1),
+    lambda x: keras.ops.swapaxes(x, 1, 2) + 1,
+    lambda x: keras.ops.moveaxis(x, 1, 3),
+    lambda x: keras.ops.pad(x, [[0, 0], [1, 1], [2, 2], [0, 0]], "reflect"),
+    lambda x: keras.ops.broadcast_to(keras.ops.mean(x, axis=1, keepdims=True), (2, 7, 7, 4)),
+    lambda x: keras.ops.unstack(x, axis=-1)[1],
+    lambda x: keras.ops.max_pool(x, 2, 2),
+    lambda x: keras.ops.average_pool(x, 3, 1, padding="same"),
+    lambda x: keras.ops.image.resize(x, (11, 5)),
+    lambda x: keras.ops.image.resize(x, (11, 5), interpolation="nearest"),
+    lambda x: keras.ops.log1p(keras.ops.abs(x)) + keras.ops.sin(x) - keras.ops.reciprocal(x + 9),
+    lambda x: keras.ops.mod(x, 0.3) + keras.ops.sign(x) + keras.ops.expm1(x),
+    lambda x: 2.0**x,
+    lambda x: keras.ops.hypot(x, -x),
+    lambda x: keras.ops.squeeze(keras.ops.expand_dims(x, (1, 3)), (1, 3)),
 ]
 
 
+@pytest.mark.parametrize("kind", ["live", "keras", "h5"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_operations(operation):
-    """Bare operations, as functional models record them."""
+def test_operations(operation, kind, tmp_path):
+    """Bare operations, as functional models record them; in a `.h5` file nothing but their config says what they are."""
     entry = keras.Input((9, 9, 3))
     x = layers.Conv2D(4, 3, name="conv")(layers.Rescaling(1 / 100, offset=-1)(entry))
     model = fill(keras.Model(entry, layers.Activation("tanh", name="end")(operation(x))))
-    net = open_network(model)
+    if kind != "live":
+        model.save(tmp_path / f"model.{kind}")
+    net = open_network(model if kind == "live" else tmp_path / f"model.{kind}")
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 9, 9, 3)).astype(np.float32)
     found = torch_outputs(net, net.input.preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2)))["end"]
     wanted = keras.ops.convert_to_numpy(model(pixels))
@@ -476,6 +514,11 @@ def test_operations(operation):
         (lambda x: keras.ops.mean(x, axis=0, keepdims=True), "Mean.*mixes the pictures of a batch"),
         (lambda x: keras.ops.cumsum(x, axis=1), "layer 'cumsum.*Cumsum.*has no torch counterpart"),
         (lambda x: x[:1, :], "GetItem.*takes pictures out of the batch"),
+        (lambda x: keras.ops.flip(x), "Flip.*mixes the pictures of a batch"),
+        (lambda x: keras.ops.roll(x, 1), "Roll.*mixes the pictures of a batch"),
+        (lambda x: keras.ops.cast(x, "int32"), "Cast.*a cast to int32 is not supported"),
+        (lambda x: keras.ops.max(x, axis=1, initial=3.0), "Max.*initial is not supported"),
+        (lambda x: keras.ops.image.resize(x, (4, 4), antialias=True), "Resize.*antialias is not supported"),
     ],
 )
 def test_operations_refused(operation, message):

@@ -66,7 +66,8 @@ def test_lambda_layer(tmp_path):
     for name in ("x.keras", "x.h5"):
         model.save(tmp_path / name)
         with pytest.raises(
-            NetworkError, match="layer 'twice' is a Lambda: it holds code, and code of a model is never run"
+            NetworkError,
+            match="layer 'twice' is a Lambda: it holds code, and code of a model file is never run",
         ):
             open_network(tmp_path / name)
     with pytest.raises(NetworkError, match="'twice' is a Lambda"):
@@ -77,7 +78,7 @@ def test_lambda_as_an_activation(tmp_path):
     """The same inside another layer."""
     code = {"class_name": "__lambda__", "config": {"value": "4wAAAAA=", "defaults": None, "closure": None}}
     path = model_file(tmp_path / "x.keras", layer("Conv2D", **CONV, activation=code))
-    with pytest.raises(NetworkError, match=r"layer 'odd' \(Conv2D\) has a lambda for its activation"):
+    with pytest.raises(NetworkError, match=r"layer 'odd' \(Conv2D\): it has a lambda for its activation"):
         open_network(path)
 
 
@@ -111,7 +112,7 @@ def test_classes_of_their_own(tmp_path, module, registered):
     """A class that is not Keras' own is refused, also where it is called as one of Keras' is."""
     entry = {**layer("Conv2D", **CONV), "module": module, "registered_name": registered}
     with pytest.raises(
-        NetworkError, match=r"layer 'odd' is of a class of its own.*its code would have to be run"
+        NetworkError, match=r"layer 'odd' is of a class of its own.*code of a model file is never run"
     ):
         open_network(model_file(tmp_path / "x.keras", entry))
 

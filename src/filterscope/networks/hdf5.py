@@ -103,7 +103,7 @@ def _keras3(file: Any, slots: Slots) -> list[Keys]:
     for place, (name, keys) in stored.items():
         label = name if name is not None else place
         order = {s: i for i, s in enumerate(_inner_places(slots[label][1]))} if label in slots else {}
-        by_name[label] = sorted(keys, key=lambda k: order.get(k[len(place) + 1 :], len(order)))
+        by_name[label] = sorted(keys, key=lambda k: order.get(_inside(k, place), len(order)))
     places = {_folder(tensors[0].store): layer for layer, (_, tensors) in slots.items() if tensors}
     by_place: Keys = {}
     for place in stored:
@@ -111,7 +111,7 @@ def _keras3(file: Any, slots: Slots) -> list[Keys]:
         if layer is None:
             by_place[folders[place] or place] = stored[place][1]
             continue
-        inside = {k[len(place) + 1 :]: k for k in stored[place][1]}
+        inside = {_inside(k, place): k for k in stored[place][1]}
         wanted = [p for p in _inner_places(slots[layer][1]) if p in inside]
         by_place[layer] = [inside.pop(p) for p in wanted] + list(inside.values())
     if not named:
@@ -149,6 +149,11 @@ def _tensors(file: Any, folder: str, depth: int) -> Iterator[str]:
     for name in members:
         if name != "vars" and hasattr(members[name], "keys"):
             yield from _tensors(file, f"{folder}/{name}", depth + 1)
+
+
+def _inside(key: str, place: str) -> str:
+    """Where in its layer's folder a tensor lies; Keras 2 calls `query_dense` `_query_dense`, as its attribute is."""
+    return key[len(place) + 1 :].removeprefix("_")
 
 
 def _folder(store: str) -> str:

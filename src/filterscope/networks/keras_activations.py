@@ -11,13 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
+from filterscope.networks.keras_config import OWN_CODE, is_of_keras
 from filterscope.networks.keras_parts import (
     Built,
     Config,
     Elementwise,
+    Settings,
     Shape,
     axes_of,
     meta,
+    require_all_read,
 )
 from filterscope.networks.weights import Slot
 
@@ -65,23 +68,67 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+# Keras 2.12 wrote its own functions as it wrote a person's; these are the ones that it had
+_OLD = {
+    *(
+        "elu",
+        "exponential",
+        "gelu",
+        "hard_sigmoid",
+        "linear",
+        "mish",
+        "relu",
+        "selu",
+        "sigmoid",
+        "softmax",
+        "softplus",
+    ),
+    *("softsign", "swish", "tanh"),
+}
+
+
 def activation_of(config: Config) -> nn.Module | None:
     """The layer's own activation as a module, None for linear; NetworkError for one not known.
 
-    Keras writes a name, a serialised function (whose config is its name), or a serialised layer.
+    Keras writes a name, a serialised function (whose config is its name), or a serialised layer. A live model's own
+    function is a module already.
     """
     value = config.get("activation")
-    if isinstance(value, dict) and value.get("class_name") in LAYERS:
-        return LAYERS[value["class_name"]](value.get("config") or {}, (1, 1, 1)).module
-    name = value.get("config", value) if isinstance(value, dict) else value
-    if isinstance(name, dict) and isinstance(value, dict):
-        name = value.get("class_name")
-    if name in (None, "linear"):
+    if isinstance(value, nn.Module):
+        return value
+    if isinstance(value, dict | list):
+        return _serialised(value)
+    if value in (None, "linear"):
         return None
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        allowed = ", ".join(sorted(ACTIVATIONS))
-        raise NetworkError(f"activation {name!r} has no counterpart here; known are linear, {allowed}")
-    return ACTIVATIONS[name]()
+    if not isinstance(value, str) or value not in ACTIVATIONS:
+        raise _unknown(value)
+    return ACTIVATIONS[value]()
+
+
+def _serialised(value: Any) -> nn.Module | None:
+    kind = value.get("class_name") if isinstance(value, dict) else None
+    inner = value.get("config") if isinstance(value, dict) else None
+    if kind is None or kind == "__lambda__":  # marshalled code, with its defaults and closure
+        raise NetworkError(f"it has a lambda for its activation, and {OWN_CODE}")
+    if kind == "function":
+        if is_of_keras(value) and inner in _OLD and value.get("registered_name") in (None, "function", inner):
+            return activation_of({"activation": inner})
+        raise _unknown(inner)
+    if kind not in LAYERS or not is_of_keras(value):
+        raise _unknown(value.get("registered_name") or kind)
+    settings = Settings(inner or {})
+    built = LAYERS[kind](settings, (1, 1, 1))
+    if built.slots:
+        raise NetworkError(f"its activation is a {kind}, which has weights; a layer of its own opens")
+    require_all_read(kind, settings)
+    return None if isinstance(built.module, nn.Identity) else built.module
+
+
+def _unknown(name: Any) -> NetworkError:
+    allowed = ", ".join(sorted(ACTIVATIONS))
+    return NetworkError(
+        f"activation {name!r} has no counterpart here, and {OWN_CODE}. Known are linear, {allowed}"
+    )
 
 
 def _activation(config: Config, shape: Shape) -> Built:

@@ -16,6 +16,11 @@ from filterscope.errors import NetworkError
 Config = dict[str, Any]
 MODELS = ("Functional", "Model", "Sequential")
 DEEPEST = 16  # models within models
+OPERATIONS = "keras.src.ops."  # the modules of Keras 3's bare operations
+OWN_CODE = (
+    "code of a model file is never run. Where you trust it, open it in Python with Keras on torch (KERAS_BACKEND=torch) and "
+    "pass the model object, or give NET as file.py:factory"
+)
 
 # what older Keras versions, and TensorFlow's Keras, call the same classes
 _ALIASES = {
@@ -79,7 +84,7 @@ class Call:
     @property
     def is_operation(self) -> bool:
         """Whether the node is a bare operation, as `x + 3` leaves in a functional model, and no layer."""
-        return self.module.startswith("keras.src.ops.") or self.kind in ("TFOpLambda", "SlicingOpLambda")
+        return self.module.startswith(OPERATIONS) or self.kind in ("TFOpLambda", "SlicingOpLambda")
 
 
 @dataclass(frozen=True)
@@ -127,19 +132,37 @@ def _entry(entry: Config, owner: str) -> Call:
     if isinstance(config, list):  # Sequential before Keras 2.2.3: its config is the list of its layers
         config = {"name": name, "layers": config}
     registered = str(entry.get("registered_name") or "")
-    package = registered.partition(">")[0] if ">" in registered else "keras"
-    known = not module or module.partition(".")[0] in ("keras", "tf_keras", "tensorflow", "builtins")
-    if not known or package.lower().partition(".")[0] not in ("keras", "builtins"):
+    if not is_of_keras(entry) or ">" in kind:
         raise NetworkError(
-            f"layer {owner + name!r} is of a class of its own, {registered or f'{module}.{kind}'!r}: its code would "
-            "have to be run, which is never done; only Keras' own layers open"
+            f"layer {owner + name!r} is of a class of its own, {registered or f'{module}.{kind}'.lstrip('.')!r}: {OWN_CODE}"
         )
-    if module.startswith("keras.src.ops."):
-        return Call(name, kind, config, module=module)
+    if module.startswith(OPERATIONS) or _is_old_operation(entry):
+        return Call(name, kind, config, module=module or OPERATIONS)
     kind = _ALIASES.get(kind) or _ALIASES.get(_VERSION.sub("", kind)) or kind
     bare = _VERSION.sub("", kind)
     kind = bare if bare in ("BatchNormalization", "Normalization", "LayerNormalization") else kind
     return Call(name, "Functional" if kind == "Model" else kind, config, module=module)
+
+
+def is_of_keras(entry: Config) -> bool:
+    """Whether a serialised object names a class or function of Keras' own, as far as what is written tells."""
+    module, registered = str(entry.get("module") or ""), str(entry.get("registered_name") or "")
+    package = registered.partition(">")[0] if ">" in registered else "keras"
+    known = not module or module.partition(".")[0] in ("keras", "tf_keras", "tensorflow", "builtins")
+    return known and package.lower().partition(".")[0] in ("keras", "builtins")
+
+
+def _is_old_operation(entry: Config) -> bool:
+    """Whether an entry of a `.h5` that Keras 3 wrote is a bare operation: there `Add` is the layer or `x + 1`, and what
+    tells them apart is what every layer's config holds."""
+    config = entry["config"]
+    nodes = entry.get("inbound_nodes") or ()
+    return (
+        not entry.get("module")
+        and any(isinstance(node, dict) for node in nodes)
+        and isinstance(config, dict)
+        and not {"trainable", "layers", "batch_shape", "batch_input_shape"} & set(config)
+    )
 
 
 def _sequential(entries: list[Call], shape: Any) -> Description:
@@ -198,7 +221,12 @@ def _legacy_arguments(node: Any) -> tuple[list[Any], Config]:
     refs: list[Any] = []
     kwargs: Config = {}
     for row in rows:
-        refs.append(Ref(str(row[0]), int(row[1]), int(row[2])) if isinstance(row[0], str) else _value(row))
+        if row[0] == "_CONSTANT_VALUE":  # a number before an operation: `1 - x`
+            refs.append(row[2])
+        else:
+            refs.append(
+                Ref(str(row[0]), int(row[1]), int(row[2])) if isinstance(row[0], str) else _value(row)
+            )
         if len(row) > 3 and isinstance(row[3], dict):
             kwargs.update({k: _legacy_value(v) for k, v in row[3].items()})
     return (refs if len(refs) == 1 else [refs]), kwargs

@@ -17,6 +17,7 @@ from typing import Any
 from torch import fx, nn
 
 from filterscope.errors import NetworkError, first_line
+from filterscope.networks.keras_checks import require_buildable, require_own_settings
 from filterscope.networks.keras_config import (
     DEEPEST,
     MODELS,
@@ -28,7 +29,7 @@ from filterscope.networks.keras_config import (
 )
 from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
 from filterscope.networks.keras_operations import operation
-from filterscope.networks.keras_parts import Shape
+from filterscope.networks.keras_parts import Settings, Shape, require_all_read
 from filterscope.networks.keras_sizes import OTHER, require_sane, shapes_after, shapes_elsewhere
 from filterscope.networks.keras_table import Row, Value, layer_table, token_table
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
@@ -137,9 +138,9 @@ class Reader:
 
     def _layer(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
         row = self._row_name(name)
-        _require_plain(call, name, len(inputs))
+        require_buildable(call, name, len(inputs))
         try:
-            built = _build(call, [v.shape for v in inputs])
+            built, settings = _build(call, [v.shape for v in inputs])
             for parameter in built.module.parameters():
                 require_sane(name, tuple(parameter.shape), "a tensor of weights")
             first = self.rows.get(name)
@@ -149,6 +150,9 @@ class Reader:
                 built = replace(built, module=first.built.module)
             built = replace(built, slots=tuple(_stored(s, i, store) for i, s in enumerate(built.slots)))
             values = self._add(row, name if built.slots else row, built, inputs)
+            if not call.module:
+                require_own_settings(call.kind, settings)
+            require_all_read(call.kind, settings)
         except NetworkError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
         except KeyError as error:
@@ -263,42 +267,18 @@ def _pick(values: list[Value], position: int, name: str) -> Value:
     return values[position]
 
 
-def _require_plain(call: Call, name: str, count: int) -> None:
-    """NetworkError for a class that is not known, or that needs what is never done."""
-    if call.kind == "Lambda":
-        raise NetworkError(f"layer {name!r} is a Lambda: it holds code, and code of a model is never run")
-    activation = call.config.get("activation")
-    if isinstance(activation, dict) and activation.get("class_name") == "__lambda__":
-        raise NetworkError(
-            f"layer {name!r} ({call.kind}) has a lambda for its activation: it holds code, which is never run"
-        )
-    policy = call.config.get("dtype")
-    if isinstance(policy, dict):
-        policy = policy.get("config", {}).get("mode") or policy.get("config", {}).get("name")
-    if call.config.get("quantization_config") or (
-        isinstance(policy, str) and any(kind in policy for kind in ("int8", "int4", "float8", "gptq", "awq"))
-    ):
-        raise NetworkError(f"layer {name!r} ({call.kind}) is quantized ({policy}), which is not supported")
-    if call.kwargs.get("training") is True and call.kind == "BatchNormalization":
-        raise NetworkError(
-            f"layer {name!r} ({call.kind}) is called with training=True, which is not supported"
-        )
-    if call.is_operation:
-        return
-    if call.kind not in BUILDERS and call.kind not in JOINERS:
-        raise NetworkError(f"layer {name!r} is a {call.kind}, which has no torch counterpart here yet")
-    if call.kind in BUILDERS and count != 1:
-        raise NetworkError(f"layer {name!r} ({call.kind}) takes {count} inputs; it needs one")
-
-
-def _build(call: Call, shapes: list[Shape]) -> Built:
+def _build(call: Call, shapes: list[Shape]) -> tuple[Built, Settings]:
+    """The layer as torch runs it, and its settings, which note what is read of them."""
     if call.is_operation:
         return operation(call, shapes)
     if call.kind in JOINERS:
         if not shapes:
             raise NetworkError("it has no inputs")
-        return JOINERS[call.kind]({**call.config, "call_arguments": call.kwargs}, shapes)
-    return BUILDERS[call.kind](call.config, shapes[0])
+        settings = Settings({**call.config, "call_arguments": call.kwargs})
+        settings.get("call_arguments")
+        return JOINERS[call.kind](settings, shapes), settings
+    settings = Settings(call.config)
+    return BUILDERS[call.kind](settings, shapes[0]), settings
 
 
 def _seen(built: Built, inputs: Sequence[Value]) -> tuple[Any, Any]:

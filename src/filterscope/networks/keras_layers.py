@@ -45,7 +45,8 @@ def _conv(count: int) -> Builder:
             sides(config.get(k, 1), count) for k in ("kernel_size", "strides", "dilation_rate")
         )
         groups, filters, bias = int(config.get("groups", 1)), int(config["filters"]), config["use_bias"]
-        if config["padding"] == "causal":
+        if config["padding"] == "causal" and count == 1:
+            require_channels_last(config)
             pad: nn.Module | None = keras_shapes.Pad([(kernel[0] - 1) * dilation[0], 0])
             padding: tuple[int, ...] = (0,)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -180,9 +181,10 @@ def standardizing(mean: Tensor, variance: Tensor, invert: bool = False) -> Affin
 
 def _normalization(config: Config, shape: Shape) -> Built:
     mean, variance, invert = config.get("mean"), config.get("variance"), bool(config.get("invert"))
-    if mean is not None and variance is not None:
+    last = config.get("axis", -1) is not None and axes_of(config, shape) == (len(shape),)
+    if mean is not None and variance is not None and (last or np.size(mean) == np.size(variance) == 1):
         return Built(standardizing(_per_channel(mean, shape[0]), _per_channel(variance, shape[0]), invert))
-    if config.get("axis", -1) is None or axes_of(config, shape) != (len(shape),):
+    if not last:
         raise NetworkError(f"axis {config.get('axis')!r} is not supported; only the last is")
     slots: Wanted = {
         "mean": ((shape[0],), "mean", ()),

@@ -1,27 +1,24 @@
 """Bare operations of a functional Keras model (`x + 3`, `keras.ops.relu(x)`, `x[:, 0]`), as torch modules.
 
-A table by the operation's class. Each function takes the operation's config and then the call's arguments, its
-tensors in Keras' order; what is not in the table is refused by name.
+What each computes stands in `keras_functions.py`, by the operation's class; what is not there is refused by name.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
 from filterscope.networks.keras_activations import ACTIVATIONS
 from filterscope.networks.keras_config import Call, Constant, Ref
-from filterscope.networks.keras_parts import Built, Config, Shape, keras_order, own_order
-
-Function = Callable[..., Any]
+from filterscope.networks.keras_functions import FAR, POINTWISE
+from filterscope.networks.keras_parts import Built, Config, Settings, Shape, keras_order, own_order
+from filterscope.networks.keras_shapes import BUILDERS
 
 
 @dataclass(frozen=True)
@@ -31,16 +28,28 @@ class _Held:
     name: str
 
 
-class Operation(nn.Module):
-    """A function with a call's arguments; its tensors come in our order, and go through Keras'."""
+@dataclass(frozen=True)
+class _Given:
+    """In a call's arguments: an input of the module."""
 
-    def __init__(self, function: Function, args: Any, kwargs: Config):
+    position: int
+
+
+class Operation(nn.Module):
+    """A function with a call's arguments; its tensors come in our order, and go through Keras'.
+
+    `refs` are the tensors that go in, in the order of the module's inputs.
+    """
+
+    def __init__(self, function: Callable[..., Any], args: Sequence[Any], refs: Sequence[Ref]):
         super().__init__()
         self.function = function
-        self.args, self.kwargs = self._hold(args), self._hold(kwargs)
+        self.args = self._hold(list(args), list(refs))
 
-    def _hold(self, value: Any) -> Any:
+    def _hold(self, value: Any, refs: list[Ref]) -> Any:
         """The arguments with their arrays as buffers, which go where the network goes."""
+        if isinstance(value, Ref):
+            return _Given(refs.index(value))
         if isinstance(value, Constant):
             array = torch.as_tensor(value.value)
             held = _Held(f"constant_{len(self._buffers)}")
@@ -48,257 +57,175 @@ class Operation(nn.Module):
                 held.name, array.float() if array.is_floating_point() else array, persistent=False
             )
             return held
-        if isinstance(value, dict):
-            return {k: self._hold(v) for k, v in value.items()}
-        return [self._hold(v) for v in value] if isinstance(value, list | tuple) else value
+        return [self._hold(v, refs) for v in value] if isinstance(value, list | tuple) else value
 
-    def _filled(self, value: Any, tensors: Iterator[Tensor]) -> Any:
-        if isinstance(value, Ref):
-            return next(tensors)
+    def _filled(self, value: Any, tensors: Sequence[Tensor]) -> Any:
+        if isinstance(value, _Given):
+            return tensors[value.position]
         if isinstance(value, _Held):
             return self.get_buffer(value.name)
-        if isinstance(value, dict):
-            return {k: self._filled(v, tensors) for k, v in value.items()}
         return [self._filled(v, tensors) for v in value] if isinstance(value, list) else value
 
     def forward(self, *inputs: Tensor) -> Any:
-        tensors = iter([keras_order(x) for x in inputs])
-        args, kwargs = self._filled(self.args, tensors), self._filled(self.kwargs, tensors)
-        result = self.function(*args, **kwargs)
+        tensors = [keras_order(x) for x in inputs]
+        result = self.function(*self._filled(self.args, tensors))
         return own_order(result) if isinstance(result, Tensor) else tuple(own_order(r) for r in result)
 
 
-def _pair(function: Callable[[Any, Any], Any]) -> Function:
-    def apply(config: Config, x1: Any, x2: Any = None, **kwargs: Any) -> Any:
-        other = kwargs.get("y", kwargs.get("x2", x2))
-        like = x1 if isinstance(x1, Tensor) else other
-        return function(_as_tensor(x1, like), _as_tensor(other, like))
-
-    return apply
+def _plain(name: str) -> Callable[[Config], nn.Module]:
+    return lambda config: ACTIVATIONS[name]()
 
 
-def _as_tensor(value: Any, like: Tensor) -> Any:
-    if isinstance(value, Tensor) or like is None:
-        return value
-    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
-
-
-def _one(function: Callable[[Tensor], Tensor]) -> Function:
-    return lambda config, x, **kwargs: function(x)
-
-
-def _axis(config: Config, kwargs: Config, default: Any = None) -> Any:
-    value = kwargs.get("axis", config.get("axis", default))
-    return tuple(int(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def _reduced(function: Callable[..., Tensor]) -> Function:
-    def apply(config: Config, x: Tensor, **kwargs: Any) -> Tensor:
-        axis = _axis(config, kwargs)
-        axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
-        if any(a % x.ndim == 0 for a in axes):
-            raise NetworkError("it mixes the pictures of a batch")
-        return function(x, axes, keepdim=bool(kwargs.get("keepdims", config.get("keepdims", False))))
-
-    return apply
-
-
-def _reshape(config: Config, x: Tensor, newshape: Any = None, **kwargs: Any) -> Tensor:
-    shape = newshape or kwargs.get("shape") or config.get("newshape") or config["shape"]
-    return x.reshape(x.shape[0], *[-1 if s is None else int(s) for s in shape[1:]])
-
-
-def _transpose(config: Config, x: Tensor, **kwargs: Any) -> Tensor:
-    axes = kwargs.get("axes") or kwargs.get("perm") or config.get("axes") or range(x.ndim)[::-1]
-    if axes[0] != 0:
-        raise NetworkError("it mixes the pictures of a batch")
-    return x.permute(*axes)
-
-
-def _concatenate(config: Config, xs: Sequence[Tensor], axis: Any = None, **kwargs: Any) -> Tensor:
-    axis = int(_axis(config, {} if axis is None else {"axis": axis}, -1))
-    batch = max(len(x) for x in xs)  # an array that the model holds stands once for all pictures
-    return torch.cat([x.expand(batch, *x.shape[1:]) for x in xs], axis)
-
-
-def _split(config: Config, x: Tensor, *args: Any, **kwargs: Any) -> Sequence[Tensor]:
-    parts, axis = config.get("indices_or_sections"), int(config.get("axis", 0))
-    if isinstance(parts, int):
-        return x.tensor_split(parts, axis)
-    return x.tensor_split([int(p) for p in parts or ()], axis)
-
-
-def _item(config: Config, x: Tensor, key: Any, **kwargs: Any) -> Tensor:
-    keys = key if isinstance(key, list | tuple) else [key]
-    if keys[0] not in (slice(None), ...):
-        raise NetworkError("it takes pictures out of the batch")
-    if not all(k is None or k is ... or isinstance(k, int | slice) for k in keys):
-        raise NetworkError(f"the index {key!r} is not supported")
-    back = [i for i, k in enumerate(keys) if isinstance(k, slice) and (k.step or 1) < 0]
-    if not back:
-        return x[tuple(keys)]
-    if any(keys[i] != slice(None, None, -1) for i in back) or any(
-        k is None or isinstance(k, int) for k in keys
-    ):
-        raise NetworkError(f"the index {key!r} is not supported")
-    behind = len(keys) - 1 - keys.index(...) if ... in keys else 0  # indices that count from the last axis
-    axes = [i - len(keys) if ... in keys and len(keys) - i <= behind else i for i in back]
-    return x.flip(axes)[tuple(slice(None) if i in back else k for i, k in enumerate(keys))]
-
-
-def _softmax(config: Config, x: Tensor, **kwargs: Any) -> Tensor:
-    return F.softmax(x, int(_axis(config, kwargs, -1)))
-
-
-def _clip(config: Config, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    given = [*args, *(config.get(k, kwargs.get(k)) for k in ("x_min", "x_max")[len(args) :])]
-    return x.clamp(given[0], given[1])
-
-
-def _pad(config: Config, x: Tensor, **kwargs: Any) -> Tensor:
-    pads = [int(v) for row in reversed(config["pad_width"]) for v in row]
-    return F.pad(x, pads, str(config.get("mode", "constant")))
-
-
-def _einsum(config: Config, *operands: Tensor, **kwargs: Any) -> Tensor:
-    return torch.einsum(str(config["subscripts"]), *operands)
-
-
-def _matmul(config: Config, x1: Tensor, x2: Tensor, transpose_b: bool = False, **kwargs: Any) -> Tensor:
-    return x1 @ (x2.transpose(-1, -2) if transpose_b else x2)
-
-
-_ACTING = {
-    "Celu": "celu",
-    "Elu": "elu",
-    "Gelu": "gelu",
-    "HardSigmoid": "hard_sigmoid",
-    "HardSilu": "hard_silu",
-    "HardTanh": "hard_tanh",
-    "LeakyRelu": "leaky_relu",
-    "LogSigmoid": "log_sigmoid",
-    "Mish": "mish",
-    "Relu": "relu",
-    "Relu6": "relu6",
-    "Selu": "selu",
-    "Sigmoid": "sigmoid",
-    "Silu": "silu",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Tanh": "tanh",
+_ACTING: dict[str, Callable[[Config], nn.Module]] = {
+    "Celu": lambda config: nn.CELU(float(config.get("alpha", 1.0))),
+    "Elu": lambda config: nn.ELU(float(config.get("alpha", 1.0))),
+    "Gelu": lambda config: nn.GELU("tanh" if config.get("approximate", True) else "none"),
+    "HardShrink": lambda config: nn.Hardshrink(float(config.get("threshold", 0.5))),
+    "HardSigmoid": _plain("hard_sigmoid"),
+    "HardSilu": _plain("hard_silu"),
+    "HardTanh": _plain("hard_tanh"),
+    "LeakyRelu": lambda config: nn.LeakyReLU(float(config.get("negative_slope", 0.2))),
+    "LogSigmoid": _plain("log_sigmoid"),
+    "Mish": _plain("mish"),
+    "Relu": _plain("relu"),
+    "Relu6": _plain("relu6"),
+    "Selu": _plain("selu"),
+    "Sigmoid": _plain("sigmoid"),
+    "Silu": _plain("silu"),
+    "SoftShrink": lambda config: nn.Softshrink(float(config.get("threshold", 0.5))),
+    "Softplus": _plain("softplus"),
+    "Softsign": _plain("softsign"),
+    "SparsePlus": _plain("sparse_plus"),
+    "Tanh": _plain("tanh"),
+    "TanhShrink": _plain("tanh_shrink"),
 }
-
-
-def _acting(kind: str, config: Config) -> nn.Module:
-    if kind == "LeakyRelu":
-        return nn.LeakyReLU(float(config.get("negative_slope", 0.2)))
-    if kind == "Elu":
-        return nn.ELU(float(config.get("alpha", 1.0)))
-    if kind == "Gelu":
-        return nn.GELU("tanh" if config.get("approximate", True) else "none")
-    return ACTIVATIONS[_ACTING[kind]]()
-
-
-_POINTWISE: dict[str, Function] = {
-    "Absolute": _one(torch.abs),
-    "Abs": _one(torch.abs),
-    "Add": _pair(operator.add),
-    "Cast": _one(lambda x: x),
-    "Clip": _clip,
-    "Divide": _pair(operator.truediv),
-    "Exp": _one(torch.exp),
-    "Log": _one(torch.log),
-    "Maximum": _pair(torch.maximum),
-    "Minimum": _pair(torch.minimum),
-    "Multiply": _pair(operator.mul),
-    "Negative": _one(torch.neg),
-    "Power": _pair(torch.pow),
-    "Rsqrt": _one(torch.rsqrt),
-    "Sqrt": _one(torch.sqrt),
-    "Square": _one(torch.square),
-    "Subtract": _pair(operator.sub),
-    "TrueDivide": _pair(operator.truediv),
-}
-_FAR: dict[str, Function] = {
-    "Concatenate": _concatenate,
-    "Einsum": _einsum,
-    "ExpandDims": lambda config, x, **kwargs: x.unsqueeze(int(_axis(config, kwargs))),
-    "GetItem": _item,
-    "Matmul": _matmul,
-    "Max": _reduced(torch.amax),
-    "Mean": _reduced(torch.mean),
-    "Min": _reduced(torch.amin),
-    "Pad": _pad,
-    "Reshape": _reshape,
-    "Softmax": _softmax,
-    "Split": _split,
-    "Squeeze": lambda config, x, **kwargs: x.squeeze(_axis(config, kwargs)),
-    "Sum": _reduced(torch.sum),
-    "Transpose": _transpose,
-    "Var": _reduced(partial(torch.var, correction=0)),
-}
+# operations that are layers without weights
+_AS_LAYERS = {"AveragePool": "AveragePooling", "MaxPool": "MaxPooling"}
 
 # TensorFlow operations as functional models of Keras 2 record them (class TFOpLambda, config["function"])
 _TENSORFLOW = {
     "__operators__.add": "Add",
     "__operators__.getitem": "GetItem",
+    "add": "Add",
     "cast": "Cast",
     "clip_by_value": "Clip",
+    "compat.v1.squeeze": "Squeeze",
     "compat.v1.transpose": "Transpose",
     "concat": "Concatenate",
+    "exp": "Exp",
     "expand_dims": "ExpandDims",
+    "identity": "Copy",
     "linalg.matmul": "Matmul",
-    "math.abs": "Abs",
-    "math.add": "Add",
-    "math.divide": "Divide",
-    "math.exp": "Exp",
-    "math.maximum": "Maximum",
-    "math.minimum": "Minimum",
-    "math.multiply": "Multiply",
-    "math.negative": "Negative",
+    "math.greater": "Greater",
+    "math.greater_equal": "GreaterEqual",
+    "math.less": "Less",
+    "math.less_equal": "LessEqual",
+    "math.log1p": "Log1p",
+    "math.pow": "Power",
     "math.reduce_max": "Max",
     "math.reduce_mean": "Mean",
+    "math.reduce_min": "Min",
+    "math.reduce_std": "Std",
     "math.reduce_sum": "Sum",
-    "math.sigmoid": "Sigmoid",
-    "math.sqrt": "Sqrt",
-    "math.square": "Square",
-    "math.subtract": "Subtract",
-    "math.tanh": "Tanh",
+    "math.reduce_variance": "Var",
     "math.truediv": "Divide",
-    "nn.elu": "Elu",
-    "nn.gelu": "Gelu",
-    "nn.relu": "Relu",
-    "nn.relu6": "Relu6",
-    "nn.sigmoid": "Sigmoid",
-    "nn.silu": "Silu",
+    "nn.bias_add": "BiasAdd",
+    "nn.leaky_relu": "LeakyRelu",
     "nn.softmax": "Softmax",
+    "pad": "Pad",
+    "repeat": "Repeat",
     "reshape": "Reshape",
+    "reverse": "Flip",
+    "split": "Split",
     "squeeze": "Squeeze",
+    "stack": "Stack",
+    "stop_gradient": "StopGradient",
+    "subtract": "Subtract",
+    "tile": "Tile",
     "transpose": "Transpose",
+    "unstack": "Unstack",
+    "where": "Where",
+    **{
+        f"{room}.{name}": name.capitalize()
+        for room, names in {
+            "math": "abs add cos divide erf exp log maximum minimum multiply negative reciprocal rsqrt sigmoid sign sin "
+            "softplus softsign sqrt square subtract tanh",
+            "nn": "elu relu relu6 selu sigmoid silu softplus softsign tanh",
+        }.items()
+        for name in names.split()
+    },
 }
+# what TensorFlow calls settings that Keras' operations have too
+_RENAMED = {
+    "alpha": "negative_slope",
+    "clip_value_max": "x_max",
+    "clip_value_min": "x_min",
+    "multiples": "repeats",
+    "num_or_size_splits": "indices_or_sections",
+    "paddings": "pad_width",
+    "perm": "axes",
+    "shape": "newshape",
+}
+_GELU = "nn.gelu"  # exact unless told otherwise, where Keras' is not
+
+# arguments that a call may name, in the order in which functions take them
+_ARGUMENTS = (
+    *("condition", "xs", "values", "operands", "x1", "a", "x", "inputs", "input", "images", "input_tensor"),
+    *("features", "logits", "tensor", "x2", "b", "y", "bias", "key"),
+)
 
 
-def operation(call: Call, shapes: Sequence[Shape]) -> Built:
-    """The torch module for a bare operation; NetworkError for one not known."""
-    kind, kwargs = call.kind, dict(call.kwargs)
+def operation(call: Call, shapes: Sequence[Shape]) -> tuple[Built, Settings]:
+    """The torch module for a bare operation, and its settings, which note what is read of them; NetworkError for an
+    operation not known."""
+    kind, config = call.kind, call.config
+    named = {k: v for k, v in call.kwargs.items() if k != "name"}
     if kind == "SlicingOpLambda":
-        return _old_slice(call)
+        return _old_slice(call), Settings({})
     if kind == "TFOpLambda":
-        function = str(call.config.get("function"))
-        kind = _TENSORFLOW.get(function, function)
-        kwargs.pop("name", None)
-    if kind in _ACTING and len(shapes) == 1:
-        return Built(_acting(kind, call.config), acts=True)
-    if kind == "Softmax" and len(shapes) == 1 and call.config.get("axis", -1) in (-1, len(shapes[0])):
-        return Built(nn.Softmax(1), acts=True)
-    rule = _POINTWISE.get(kind) or _FAR.get(kind)
+        kind, named = _of_tensorflow(str(config.get("function")), named)
+        config = {}
+    args = list(call.args) + [named.pop(k) for k in _ARGUMENTS if k in named]
+    settings = Settings({**config, **named})
+    if kind in _ACTING and len(shapes) == len(args) == 1:
+        return Built(_ACTING[kind](settings), acts=True), settings
+    if kind == "Softmax" and len(shapes) == 1 and settings.get("axis", -1) in (-1, len(shapes[0])):
+        return Built(nn.Softmax(1), acts=True), settings
+    if kind in _AS_LAYERS and len(shapes) == 1:
+        return BUILDERS[f"{_AS_LAYERS[kind]}{len(shapes[0]) - 1}D"](settings, shapes[0]), settings
+    if kind == "Resize" and len(shapes) == 1:
+        settings["height"], settings["width"] = settings["size"]
+        settings.setdefault("interpolation", "bilinear")
+        return BUILDERS["Resizing"](settings, shapes[0]), settings
+    rule = POINTWISE.get(kind) or FAR.get(kind)
     if rule is None:
         raise NetworkError("the operation has no torch counterpart here")
-    module = Operation(partial(rule, call.config), list(call.args), kwargs)
-    return Built(module, window=(1, 1) if kind in _POINTWISE else None)
+    module = Operation(partial(rule, settings), args, call.refs)
+    return Built(module, window=(1, 1) if kind in POINTWISE else None), settings
+
+
+def _of_tensorflow(function: str, named: Config) -> tuple[str, Config]:
+    """(the operation's class in Keras 3, what the call names as Keras 3 calls it)."""
+    kind = "Gelu" if function == _GELU else _TENSORFLOW.get(function, function)
+    renamed = {k if kind == "Elu" else _RENAMED.get(k, k): v for k, v in named.items()}
+    if kind == "Gelu":
+        renamed.setdefault("approximate", False)
+    if kind == "Split" and not isinstance(renamed.get("indices_or_sections"), int):
+        raise NetworkError("tf.split into parts of different sizes is not supported")
+    return kind, renamed
 
 
 def _old_slice(call: Call) -> Built:
     rows = call.kwargs.get("slice_spec") or ()
-    key = [slice(r.get("start"), r.get("stop"), r.get("step")) if isinstance(r, dict) else r for r in rows]
-    return Built(Operation(partial(_item, {}), [call.args[0], key], {}), window=None)
+    key = [_old_index(row) for row in rows]
+    return Built(Operation(partial(FAR["GetItem"], {}), [call.args[0], key], call.refs), window=None)
+
+
+def _old_index(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row
+    if row.get("class_name") == "__ellipsis__":
+        return ...
+    if not {"start", "stop", "step"} >= set(row):
+        raise NetworkError(f"the index {row!r} is not supported")
+    return slice(row.get("start"), row.get("stop"), row.get("step"))

@@ -6,6 +6,7 @@ its (B, T, C) is (B, C, T). Where Keras' order shows in the numbers, a module go
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,24 @@ from filterscope.errors import NetworkError
 from filterscope.networks.weights import Slot
 
 Config = dict[str, Any]
+# settings that say nothing of what a trained layer computes
+_HARMLESS = re.compile(
+    r"name|trainable|dtype|seed|\w*(initializer|regularizer|constraint)|batch_(input_)?shape|input_(dtype|dim|length)"
+)
+_OF_TRAINING: dict[str, tuple[str, ...]] = {
+    "BatchNormalization": (
+        "momentum",
+        "synchronized",
+        "fused",
+        "virtual_batch_size",
+        "renorm_clipping",
+        "renorm_momentum",
+    ),
+    "MultiHeadAttention": (
+        *("dropout", "flash_attention", "softmax_robust_masking", "query_shape", "key_shape", "value_shape"),
+    ),
+    "LayerScale": ("init_values", "projection_dim"),
+}
 FARTHEST = 2**16  # pixels that a kernel may reach
 Shape = tuple[int, ...]
 
@@ -39,6 +58,48 @@ class Built:
     pools: bool = False
     acts: bool = False
     joins: bool = False
+
+
+class Settings(dict[str, Any]):
+    """A layer's config that notes which of its settings are read: one that nothing reads was not built."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.read: set[str] = set()
+        self.absent: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self._note(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._note(key)
+        return super().get(key, default)
+
+    def _note(self, key: str) -> None:
+        (self.read if key in self else self.absent).add(key)
+
+    def unread(self) -> dict[str, Any]:
+        """The settings that nothing read and that are not off."""
+        return {k: v for k, v in self.items() if k not in self.read and _is_on(v)}
+
+
+def _is_on(value: Any) -> bool:
+    return not (value is None or value is False or (isinstance(value, list | tuple | dict) and not value))
+
+
+def require_all_read(kind: str, settings: Settings) -> None:
+    """NetworkError for a setting that is on and that the layer was built without."""
+    harmless = _OF_TRAINING.get(kind, ())
+    for key, value in settings.unread().items():
+        if not _HARMLESS.fullmatch(key) and key not in harmless:
+            raise NetworkError(f"it has the setting {key}={short(value)}, which filterscope does not build")
+
+
+def short(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    text = repr(getattr(value, "value", value))
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 Builder = Callable[[Config, Shape], Built]

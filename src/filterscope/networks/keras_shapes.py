@@ -173,7 +173,8 @@ def _permute(config: Config, shape: Shape) -> Built:
 
 
 def _repeat(config: Config, shape: Shape) -> Built:
-    return Built(InKerasOrder(lambda x: x[:, None].expand(-1, int(config["n"]), -1)))
+    count = int(config["n"])
+    return Built(InKerasOrder(lambda x: x[:, None].expand(-1, count, -1)))
 
 
 _MODES = {"nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic"}
@@ -217,6 +218,8 @@ def _resizing(config: Config, shape: Shape) -> Built:
     for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         if config.get(option):
             raise NetworkError(f"{option} is not supported")
+    for option in ("fill_mode", "fill_value"):  # of what is padded
+        config.get(option)
     return Built(Elementwise(partial(resize, size=size, mode=mode)), window=None)
 
 
@@ -234,6 +237,8 @@ def _center_crop(config: Config, shape: Shape) -> Built:
 
 
 def _as_it_is(config: Config, shape: Shape) -> Built:
+    for setting in config:  # of training alone
+        config.get(setting)
     return Built(nn.Identity(), pools=True)
 
 
