@@ -66,15 +66,16 @@ def test_measured_once(tiny, measured, own_cache):
 @pytest.mark.parametrize(
     "kept", ["", "[]", "{", "[" * 100_000, '{"x": "y"}', '{"KEY": true}', '{"KEY": -4}', '{"KEY": 1e9}']
 )
-def test_damaged_cache(tiny, measured, kept):
+@pytest.mark.parametrize("form", ["HERE", '{"format": 1, "counts": HERE}', '{"format": 1, "HERE": 3}'])
+def test_damaged_cache(tiny, measured, kept, form):
     """A damaged cache is measured over, never trusted."""
     choose(tiny)
-    place = batch._kept_in()
-    (key,) = json.loads(place.read_text())
-    place.write_text(kept.replace("KEY", key))
+    place = batch._BATCHES.path
+    (key,) = json.loads(place.read_text())["counts"]
+    place.write_text(form.replace("HERE", kept.replace("KEY", key)))
     assert choose(tiny) == 16
     assert len(measured[1]) == 6
-    assert json.loads(place.read_text())[key] == 16
+    assert json.loads(place.read_text())["counts"][key] == 16
 
 
 def test_few_pictures_measure_nothing(tiny, measured, own_cache):

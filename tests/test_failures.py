@@ -17,7 +17,7 @@ from filterscope.atlas.run.run import make_atlas
 from filterscope.cli import cli, main
 from filterscope.measure.examples import find_examples
 from filterscope.pictures.reading import list_images
-from filterscope.rerun import _register, draw_again
+from filterscope.rerun import _REGISTER, draw_again
 
 QUICK = ["--recipe", "sharp", "--steps", "2", "--size", "32"]
 SHOW = ["show", "tiny-vgg16", "block1_conv1:1", *QUICK]
@@ -214,7 +214,7 @@ def test_damaged_register(tiny, tmp_path, register, capsys):
     Image.new("RGB", (40, 40), (9, 99, 200)).save(photo)
     dreamt = fs.dream(tiny, photo, layers="block1_conv1", steps=1, octaves=1, progress=False)
     path = dreamt.save(tmp_path / "out" / "dreamt.png")
-    place = _register()
+    place = _REGISTER.path
     place.parent.mkdir(parents=True, exist_ok=True)
     sha256 = dreamt.photographs["image"]["sha256"]
     place.write_bytes(register.replace("SHA", sha256).encode("latin-1"))
@@ -228,7 +228,7 @@ def test_damaged_register(tiny, tmp_path, register, capsys):
 
 def test_a_register_that_is_damaged_is_written_anew(tiny_file, tmp_path):
     """And then holds what is known again."""
-    place = _register()
+    place = _REGISTER.path
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text('{"x": 3, "y": ' + "[" * 100_000)
     assert (

@@ -1,17 +1,29 @@
 """formats.py: every form of a record is read, newer ones are refused in words, what is written carries its number."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.made_up_atlas import rows_of, write_atlas
 
-from filterscope.errors import ArgumentError, ImageError
-from filterscope.formats import PICTURE, Form
+from filterscope import cache
+from filterscope.atlas.gallery.data import Index, read_networks
+from filterscope.atlas.storage.index import network_folders
+from filterscope.atlas.storage.manifest import read_manifest
+from filterscope.atlas.storage.store import open_store
+from filterscope.cache import Cache
+from filterscope.errors import ArgumentError, DamagedError, ImageError
+from filterscope.formats import NATURAL, PICTURE, REGISTER, Form
+from filterscope.measure import natural
 from filterscope.pictures.png import CHUNK, encode_png, read_metadata
 from filterscope.recipe import get_recipe
 from filterscope.rerun import draw_again
 
+WEIGHTS = Cache("weights.json", REGISTER, "files")
 RECORDS = Path(__file__).parent / "records"
 """A PNG of each kind in each form, drawn by the code of its time: never to be drawn anew, never to be removed."""
 FORMS = [f"format-{number}" for number in range(PICTURE.number + 1)]
@@ -156,3 +168,132 @@ def test_a_restart_of_the_blogs_recipes_in_form_0():
 def test_damaged_records_of_form_0(told):
     """What is damaged goes through the step and is refused by the check that follows."""
     assert PICTURE.newest(told, "it")["format"] == PICTURE.number
+
+
+# --- caches and atlases -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def register(own_cache) -> Path:
+    """Where the cache of weights lies."""
+    place = own_cache / "filterscope" / "weights.json"
+    place.parent.mkdir(parents=True)
+    return place
+
+
+def test_a_register_of_form_0(register):
+    """The table alone, as it was: read, and numbered once something is added."""
+    register.write_text(json.dumps({"ab": "/somewhere/a.safetensors"}))
+    assert WEIGHTS.read() == {"ab": "/somewhere/a.safetensors"}
+    WEIGHTS.add("cd", "/somewhere/b.safetensors")
+    told = json.loads(register.read_text())
+    assert told == {
+        "format": 1, "files": {"ab": "/somewhere/a.safetensors", "cd": "/somewhere/b.safetensors"},
+    }  # fmt: skip
+    assert WEIGHTS.read() == told["files"]
+
+
+def test_a_newer_register(register, caplog, monkeypatch):
+    """It is left as it is, is not used, and that is said once."""
+    monkeypatch.setattr(cache, "_said", set())
+    register.write_text('{"format": 8, "places": []}')
+    before = register.read_bytes()
+    assert WEIGHTS.read() == {}
+    WEIGHTS.add("cd", "/somewhere/b.safetensors")
+    assert WEIGHTS.read() == {}
+    assert register.read_bytes() == before
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == (
+        f"{register} was written by a newer filterscope (format 8; this one reads up to 1): "
+        "upgrade filterscope to read it; it is left as it is and not used"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "3", '{"format": "x"}', '{"format": 1}', '{"format": 1, "files": 3}', "[" * 10**5]
+)
+def test_a_damaged_register(register, content):
+    """It is begun anew."""
+    register.write_text(content)
+    assert WEIGHTS.read() == {}
+    WEIGHTS.add("cd", "/b")
+    assert WEIGHTS.read() == {"cd": "/b"}
+
+
+def test_programs_that_remember_at_once(register):
+    """None forgets what the other has put in."""
+    code = (
+        "import sys; from filterscope.cache import Cache; from filterscope.formats import REGISTER\n"
+        "c = Cache('weights.json', REGISTER, 'files')\n"
+        "for i in range(30): c.add(f'{sys.argv[1]}{i}', 'x')"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len(WEIGHTS.read()) == 60
+
+
+def as_form(small, number: int | None) -> Path:
+    """The cached natural activations of a layer, with the number of another form, as that form had it."""
+    place = natural._cached(small, "conv1")
+    with np.load(place) as file:
+        arrays = {name: file[name] for name in file.files}
+    told = json.loads(str(arrays.pop("meta")))
+    assert told.pop("format") == NATURAL.number
+    key = "form" if number is not None and number <= 2 else "format"
+    told |= {} if number is None else {key: number}
+    np.savez(place, meta=np.array(json.dumps(told)), **arrays)
+    return place
+
+
+@pytest.fixture
+def remembered(small, tmp_path) -> dict:
+    """Natural activations of a layer in the cache, of three pictures."""
+    for i in range(3):
+        Image.new("RGB", (16, 16), (80 * i, 9, 9)).save(tmp_path / f"{i}.png")
+    images = sorted(tmp_path.glob("*.png"))
+    found = natural.natural_activations(small, ["conv1"], images)["conv1"]
+    natural.remember(small, found, images="digest", size=16)
+    return {"images": "digest", "size": 16}
+
+
+@pytest.mark.parametrize(("number", "same_set"), [(None, False), (1, False), (2, True), (3, True)])
+def test_natural_activations_of_older_forms(small, remembered, number, same_set):
+    """Any form says what excites a unit; a set of images is known again from the form on that has their folders."""
+    as_form(small, number)
+    assert natural.recall(small, "conv1") is not None
+    assert (natural.recall(small, "conv1", **remembered) is not None) == same_set
+
+
+def test_natural_activations_of_a_newer_form(small, remembered, caplog, monkeypatch):
+    """They are taken as not known, in words."""
+    monkeypatch.setattr(cache, "_said", set())
+    place = as_form(small, 9)
+    assert natural.recall(small, "conv1") is None
+    assert natural.recall(small, "conv1") is None
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(
+        f"{place} was written by a newer filterscope (format 9; this one reads up to 3)"
+    )
+    assert message.endswith("what excites conv1 most is taken as not known")
+
+
+@pytest.mark.parametrize("name", ["atlas.json", "NET/network.json"])
+def test_a_newer_atlas(tmp_path, name):
+    """Whoever reads it says so: a run that would go on, the gallery, the viewer."""
+    store = open_store(tmp_path)
+    write_atlas(tmp_path, {"NET": {"conv1": rows_of("NET", "conv1", 2)}})
+    told = store.read_json(name)
+    store.write_json(name, {**told, "format": 5})
+    message = rf"{name} was written by a newer filterscope \(format 5; this one reads up to 1\)"
+    with pytest.raises(ArgumentError, match=message):
+        read_manifest(store, network_folders(store)[0])
+    with pytest.raises(ArgumentError, match=message):
+        read_networks(store, Index(store))
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"format": 1}', '{"format": 1, "networks": 3}'])
+def test_a_damaged_atlas(tmp_path, content):
+    """What names no networks is damaged."""
+    (tmp_path / "atlas.json").write_text(content)
+    with pytest.raises(DamagedError, match=r"atlas\.json is damaged: it names no networks"):
+        network_folders(open_store(tmp_path))

@@ -25,32 +25,41 @@ Step = Callable[[Data], Data]
 @dataclass(frozen=True)
 class Form:
     """A kind of record. newest is the number of the form that is written; `steps[n]` makes form n + 1 of form n, from
-    the oldest that is read to the newest. error: raised for what is newer, or is numbered by no whole number."""
+    the oldest that is read to the newest. error: raised for what is newer, or is numbered by no whole number. key: what
+    the number was called once."""
 
     number: int
     steps: Mapping[int, Step]
     error: type[FilterscopeError] = ArgumentError
     key: str = KEY
 
-    def stamped(self, data: Data) -> Data:
+    def stamped(self, data: Mapping[str, Any]) -> Data:
         """A record with its number in front."""
         return {KEY: self.number, **data}  # a record that has its number keeps it
 
-    def newest(self, data: Data, where: str) -> Data:
+    def newest(self, data: Mapping[str, Any], where: str) -> Data:
         """A record in today's form; `where` says in a message which one it is."""
+        if words := self.too_new(data, where):
+            raise self.error(words)
         found = data.get(KEY, data.get(self.key, 0))
         if type(found) is not int or found < 0:
             raise self.error(f"{where} is damaged: its format is {found!r}, not a whole number")
-        if found > self.number:
-            raise self.error(
-                f"{where} was written by a newer filterscope (format {found}; this one reads up to {self.number}): "
-                "upgrade filterscope to read it"
-            )
+        told = {key: value for key, value in data.items() if key != self.key}
         for number in range(found, self.number):
             if number not in self.steps:
                 raise self.error(f"{where} is of format {found}, which no filterscope wrote")
-            data = self.steps[number](data)
-        return {**data, KEY: self.number}
+            told = self.steps[number](told)
+        return {**told, KEY: self.number}
+
+    def too_new(self, data: Mapping[str, Any], where: str) -> str | None:
+        """What to say of a record that a newer filterscope wrote; None of any other."""
+        found = data.get(KEY, data.get(self.key, 0))
+        if type(found) is not int or found <= self.number:
+            return None
+        return (
+            f"{where} was written by a newer filterscope (format {found}; this one reads up to {self.number}): "
+            "upgrade filterscope to read it"
+        )
 
 
 # --- pictures -----------------------------------------------------------------------------------------------
@@ -97,3 +106,25 @@ REPORT_ROW = Form(1, {0: _as_it_is})
 """A row of report.json: one picture, or a comparison's pair; see `report`."""
 SHEET = Form(1, {})
 """What a sheet's PNG carries: what it shows; see `pictures.sheet.save_sheet`."""
+
+
+# --- atlases ------------------------------------------------------------------------------------------------
+
+ATLAS = Form(1, {})
+"""atlas.json, which stands for what lies beside it, and network.json, which stands for all of a network's folder."""
+
+
+# --- caches -------------------------------------------------------------------------------------------------
+
+
+def _of_any_images(told: Data) -> Data:
+    """Form 0 named images without their folders, so that a set of them is not known again."""
+    return {"folder": "", **told, "images": None}
+
+
+NATURAL = Form(3, {0: _of_any_images, 1: _of_any_images, 2: _as_it_is}, key="form")
+"""A layer's natural activations in the user's cache, whose number was called `form` once."""
+REGISTER = Form(1, {0: lambda told: {"files": told}})
+"""Where weights and photographs lie, by their sha256; form 0 was the table alone."""
+BATCHES = Form(1, {0: lambda told: {"counts": told}})
+"""How many pictures are fastest together; form 0 was the table alone."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from filterscope.api import draw
+from filterscope.cache import Cache
 from filterscope.catalog import EMBEDDED
 from filterscope.drawing.photographs import draw_from
-from filterscope.errors import ImageError, OutputError, WeightsError
-from filterscope.files import write_text
-from filterscope.formats import PICTURE
+from filterscope.errors import ImageError, WeightsError
+from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
 from filterscope.networks.pytorch_factory import is_factory
 from filterscope.networks.weights import RANDOM, sha256_file
@@ -28,6 +25,7 @@ from filterscope.progress import OnStep
 from filterscope.records import PhotographRecord, PictureRecord, read_record
 from filterscope.sides import pixels_text, size_text
 
+_REGISTER = Cache("weights.json", REGISTER, "files")
 LARGEST_BATCH = 128  # pictures that are drawn together for the sake of one's rounding
 
 
@@ -166,10 +164,7 @@ def remember_photograph(photograph: Photograph) -> None:
 
 
 def _remember(sha256: str, path: Path) -> None:
-    known, entry = _known(), str(path.resolve())
-    if known.get(sha256) != entry:
-        with contextlib.suppress(OutputError):  # a cache that cannot be written costs only the convenience
-            write_text(_register(), json.dumps({**known, sha256: entry}, indent=1))
+    _REGISTER.add(sha256, str(path.resolve()))
 
 
 def _find_photographs(
@@ -219,16 +214,8 @@ def find_weights(told: dict[str, Any], picture: Path) -> Path | None:
     )
 
 
-def _register() -> Path:
-    return user_cache_path("filterscope") / "weights.json"
-
-
 def _known() -> dict[str, str]:
-    try:
-        found = json.loads(_register().read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+    return {sha256: place for sha256, place in _REGISTER.read().items() if isinstance(place, str)}
 
 
 def _is(place: Path, sha256: str | None) -> bool:

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 
+from filterscope.cache import cache_folder, say_once
 from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import writing
+from filterscope.formats import NATURAL
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
@@ -79,7 +80,6 @@ class NaturalActivations:
 
 ARRAYS = ("mean", "p99", "best", "peak", "top", "top_values")
 LATER_ARRAYS = ("top_places", "least", "histogram")  # that older files lack
-FORM = 2  # of a file in the cache: images' names within their folder
 
 
 @in_our_torch
@@ -235,7 +235,6 @@ def images_digest(images: Sequence[Path]) -> str:
 def remember(network: Network, found: NaturalActivations, *, images: str, size: Size) -> None:
     """Keep a layer's activations in the cache; a cache that cannot be written is no error."""
     meta = {
-        "form": FORM,
         "images": images,
         "size": size,  # of a pair a list, as JSON has it
         "layer": found.layer,
@@ -249,7 +248,7 @@ def remember(network: Network, found: NaturalActivations, *, images: str, size: 
         spare.open("wb") as file,
     ):
         known = {name: array for name, array in arrays.items() if array is not None}
-        np.savez(file, meta=np.array(json.dumps(meta)), **known)
+        np.savez(file, meta=np.array(json.dumps(NATURAL.stamped(meta))), **known)
 
 
 def recall(
@@ -264,18 +263,22 @@ def recall(
         return known
     try:
         with _cached(network, layer).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
+            told = json.loads(str(file["meta"]))
+            if words := NATURAL.too_new(told, str(_cached(network, layer))):
+                say_once(f"{words}; what excites {layer} most is taken as not known")
+                return None
+            meta = NATURAL.newest(told, layer)
             arrays = _arrays(file)
         if meta["layer"] != layer:
             return None
-        if images is not None and (meta["images"], meta["size"], meta.get("form")) != (
-            images,
-            list(size) if isinstance(size, tuple) else size,
-            FORM,
-        ):
+        asked = (images, list(size) if isinstance(size, tuple) else size)
+        if images is not None and (meta["images"], meta["size"]) != asked:
             return None
         return NaturalActivations(layer=layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, ArgumentError,
+        zipfile.BadZipFile, zlib.error,
+    ):  # fmt: skip
         return None
 
 
@@ -322,7 +325,7 @@ def _cached(network: Network, layer: str) -> Path:
     key = (
         f"{network.weights.sha256}-{fed}" if fed else network.weights.sha256
     )  # fed otherwise, excited otherwise
-    return user_cache_path("filterscope") / "natural" / key / f"{name}.npz"
+    return cache_folder() / "natural" / key / f"{name}.npz"
 
 
 def check_layers(network: Network, texts: Sequence[str]) -> list[str]:

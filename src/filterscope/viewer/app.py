@@ -31,7 +31,7 @@ from urllib.parse import quote
 
 from filterscope.atlas.gallery.data import Index, number, read_networks, thinned
 from filterscope.atlas.gallery.kept import keep, list_kept
-from filterscope.atlas.gallery.pages import ASSETS, SHARED, asset, build_gallery, write_kept
+from filterscope.atlas.gallery.pages import ASSETS, SHARED, asset, build_gallery, is_built, write_kept
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
 from filterscope.recipe import ALIASES, PRESETS
@@ -139,7 +139,7 @@ def make_app(
         raise ArgumentError(f"the viewer serves a folder of this machine (got {store.address})")
     found = read_networks(store, Index(store))
     root = Path(store.path())
-    if not _has_pages(root):
+    if not is_built(store):
         build_gallery(address)
     studio = Studio({n.folder: n.record for n in found}, networks)
     live = _Live(store, studio, needs_token=token is not None)
@@ -155,12 +155,6 @@ def make_app(
     ]
     errors = {HTTPException: _http_error, FilterscopeError: _own_error}
     return Guard(Starlette(routes=routes, exception_handlers=errors), local=local, token=token), studio  # type: ignore[arg-type]
-
-
-def _has_pages(root: Path) -> bool:
-    """Whether the pages are there and no older than the index."""
-    page, index = root / "index.html", root / "index.parquet"
-    return page.is_file() and (not index.is_file() or page.stat().st_mtime >= index.stat().st_mtime)
 
 
 async def _shared(request: Request) -> Response:

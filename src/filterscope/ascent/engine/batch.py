@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import math
 import os
 import platform
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 
 from filterscope.ascent.engine.prepare import Prepared, prepare
-from filterscope.errors import OutputError
-from filterscope.files import write_text
+from filterscope.cache import Cache
+from filterscope.formats import BATCHES
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.recipe import Recipe
@@ -29,6 +25,7 @@ LONG = (
 GAIN = 0.95  # another number than the usual one is taken where it saves a twentieth: noise shall not decide
 
 log = logging.getLogger("filterscope")
+_BATCHES = Cache("batch.json", BATCHES, "counts")
 
 
 def batch_size(size: Size, device: torch.device | None = None) -> int:
@@ -59,8 +56,8 @@ def choose_batch(
     steps = recipe.steps * recipe.facet_count
     if len(goals) * steps < LONG or len(goals) < 2 * usual or recipe.looks > 1:
         return usual
-    place, key = _kept_in(), _key(network, goals[0].layers, size, dtype, device)
-    kept = _read(place)
+    key = _key(network, goals[0].layers, size, dtype, device)
+    kept = _kept()
     if key in kept:
         return kept[key]
     counts = [n for n in (usual // 2, usual, usual * 2) if n]
@@ -68,8 +65,7 @@ def choose_batch(
     log.info("seconds a picture's step for %s: %s", key, {n: round(s, 4) for n, s in spans.items()})
     best = min(spans, key=spans.__getitem__, default=usual)
     chosen = best if usual not in spans or spans[best] < GAIN * spans[usual] else usual
-    with contextlib.suppress(OutputError):  # a cache that cannot be written costs only the next measurement
-        write_text(place, json.dumps({**_read(place), key: chosen}, indent=1))
+    _BATCHES.add(key, chosen)
     return chosen
 
 
@@ -120,15 +116,5 @@ def _key(
     )
 
 
-def _kept_in() -> Path:
-    return user_cache_path("filterscope") / "batch.json"
-
-
-def _read(place: Path) -> dict[str, int]:
-    try:
-        found = json.loads(place.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {str(k): v for k, v in found.items() if type(v) is int and 0 < v <= 4096}
+def _kept() -> dict[str, int]:
+    return {key: n for key, n in _BATCHES.read().items() if type(n) is int and 0 < n <= 4096}

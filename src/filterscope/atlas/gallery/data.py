@@ -14,6 +14,7 @@ from filterscope.atlas.gallery.paths import folder_name, is_inside
 from filterscope.atlas.storage.index import INDEX, import_pyarrow, network_folders
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import ArgumentError, DamagedError
+from filterscope.formats import ATLAS
 from filterscope.sides import Sides
 
 STATUSES = ("ok", "no-gain", "dead", "failed")
@@ -153,7 +154,7 @@ def read_networks(store: Store, index: Index) -> list[NetworkPages]:
     try:
         folders = [f for f in network_folders(store) if is_inside(f) and "/" not in f]
         counted = index.networks() if folders else {}
-        records = [store.read_json(f"{f}/network.json") or {} for f in folders]
+        records = [_record(store, f) for f in folders]
     except (DamagedError, KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise ArgumentError(f"{store.address} holds no atlas that can be read: {error}") from None
     if not folders:
@@ -161,6 +162,12 @@ def read_networks(store: Store, index: Index) -> list[NetworkPages]:
             f"{store.address} holds no atlas; filterscope atlas NET --out {store.address} makes one"
         )
     return [NetworkPages(f, r, counted.get(f, {})) for f, r in zip(folders, records, strict=True)]
+
+
+def _record(store: Store, folder: str) -> Row:
+    """A network's network.json; empty where there is none yet."""
+    told: Row = store.read_json(f"{folder}/network.json") or {}
+    return told and ATLAS.newest(told, f"{store.address}/{folder}/network.json")
 
 
 def layer_folder(name: str, info: Row) -> str:

@@ -13,6 +13,7 @@ names as text only, never as markup.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -34,10 +35,13 @@ from filterscope.atlas.gallery.data import (
 from filterscope.atlas.gallery.kept import list_kept
 from filterscope.atlas.gallery.paths import link
 from filterscope.atlas.gallery.sprites import COLUMNS, PER_SHEET, make_sprites, spot
+from filterscope.atlas.storage.index import INDEX
 from filterscope.atlas.storage.store import Store, open_store
+from filterscope.errors import DamagedError
 
 ASSETS = ("gallery.css", "theme.js", "charts.js", "grid.js", "unit.js")
 SHARED = "_gallery"
+BUILT = f"{SHARED}/built.json"  # what the pages were made from
 NOT_LIVE = "// Pages opened from a folder cannot draw; `filterscope view DIR` puts the drawing script here.\n"
 STRIP = 12  # thumbnails beside a layer's or a network's name
 
@@ -52,6 +56,7 @@ def build_gallery(
     Raises ArgumentError where there is no atlas, OutputError where a page cannot be written.
     """
     store = address if isinstance(address, Store) else open_store(address)
+    of_index = _index_sha256(store)
     index = Index(store)
     networks = read_networks(store, index)
     write_assets(store)
@@ -60,7 +65,31 @@ def build_gallery(
         layers = (LayerPages(n, network.info(n), index.layer(network.folder, n)) for n in network.layers())
         cards.append(write_network(store, network, layers, on_layer=on_layer))
     store.write("index.html", render("start.html", root="", networks=cards))
+    store.write_json(BUILT, {"index_sha256": of_index, "version": __version__})  # last: all of it is there
     return f"{store.address.rstrip('/')}/index.html"
+
+
+def is_built(store: Store) -> bool:
+    """Whether the pages are there and were made from this very index by this version, whatever files' times say."""
+    try:
+        told = store.read_json(BUILT)
+    except DamagedError:
+        return False
+    return store.exists("index.html") and told == {
+        "index_sha256": _index_sha256(store), "version": __version__,
+    }  # fmt: skip
+
+
+def _index_sha256(store: Store) -> str | None:
+    """The index's hash; None where there is no index."""
+    try:
+        with store.open(INDEX) as file:
+            digest = hashlib.sha256()
+            while piece := file.read(2**20):
+                digest.update(piece)
+            return digest.hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def write_assets(store: Store, extra: Sequence[str] = ()) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from filterscope.atlas.storage.store import EXTRA, Store, open_store
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, DamagedError
+from filterscope.formats import ATLAS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
 INDEX = "index.parquet"
 PART = "layer.parquet"  # of a layer, in its folder
 Row = dict[str, Any]
@@ -98,10 +98,10 @@ def network_folders(store: Store) -> list[str]:
     told = store.read_json("atlas.json")
     if told is None:
         return []
-    if told.get("format") != FORMAT:
-        raise ArgumentError(
-            f"{store.address} is an atlas of format {told.get('format')!r}; this version reads format {FORMAT}"
-        )
+    where = f"{store.address}/atlas.json"
+    told = ATLAS.newest(told, where) if isinstance(told, dict) else {}
+    if not isinstance(told.get("networks"), list):
+        raise DamagedError(f"{where} is damaged: it names no networks")
     return [str(name) for name in told["networks"]]
 
 

@@ -14,9 +14,10 @@ import torch
 from filterscope._version import __version__
 from filterscope.ascent.engine.batch import batch_size
 from filterscope.atlas.plan import PlannedLayer, differences, folder_names
-from filterscope.atlas.storage.index import FORMAT, INDEX, network_folders
+from filterscope.atlas.storage.index import INDEX, network_folders
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import ArgumentError, DamagedError, OutputError
+from filterscope.formats import ATLAS
 from filterscope.networks.network import Network
 from filterscope.recipe import Recipe
 from filterscope.sides import checked_size
@@ -43,8 +44,7 @@ def describe(
     images_digest: str | None,
 ) -> Manifest:
     """network.json for pictures to be drawn so, without its layers."""
-    return {
-        "format": FORMAT,
+    told = {
         "name": network.name,
         "source": source,
         "weights": weights,
@@ -59,16 +59,19 @@ def describe(
         "images_digest": images_digest,
         "layers": [],
     }
+    return ATLAS.stamped(told)
 
 
 def read_manifest(store: Store, folder: str) -> Manifest | None:
     """A network's network.json, None where there is none yet; DamagedError where it is not one."""
     found = store.read_json(f"{folder}/network.json")
-    if found is not None and not (isinstance(found, dict) and {*KEPT, "layers", "images"} <= set(found)):
-        raise DamagedError(
-            f"{store.address}/{folder}/network.json is damaged; remove the folder and draw anew"
-        )
-    return found
+    if found is None:
+        return None
+    where = f"{store.address}/{folder}/network.json"
+    told = ATLAS.newest(found, where) if isinstance(found, dict) and "format" in found else {}
+    if not {*KEPT, "layers", "images"} <= set(told):
+        raise DamagedError(f"{where} is damaged; remove the folder and draw anew")
+    return told
 
 
 def refuse_changes(told: Manifest, asked: Manifest, where: str) -> None:
@@ -105,7 +108,7 @@ def add_network(store: Store, folder: str) -> None:
     """Note a network's folder in atlas.json."""
     known = network_folders(store)
     if folder not in known:
-        store.write_json("atlas.json", {"format": FORMAT, "networks": [*known, folder]})
+        store.write_json("atlas.json", ATLAS.stamped({"networks": [*known, folder]}))
 
 
 def layer_entries(
