@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from filterscope.ascent.likeness import resemblance
@@ -98,14 +99,20 @@ def _ascended(
     taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None], keep_softmax: bool
 ) -> Tensor:
     if keep_softmax and taps.softmax is not None:
-        logarithm = own_unit(taps.output.float().log_softmax(1), units)
-        probability = logarithm.exp()
-        return torch.where(probability < UNSEEN, logarithm, probability)
+        return _probability(taps, units, places)
     score = mean_at(own_unit(taps.output, units), places)
     if taps.linear is taps.output:
         return score
     asleep = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0
     return torch.where(asleep, mean_at(own_unit(taps.linear, units), places), score)
+
+
+def _probability(taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
+    """What is ascended of a class's probability, or of a sigmoid's at a place or over a map."""
+    values = taps.output.float()
+    each = F.logsigmoid(own_unit(values, units)) if taps.sigmoid else own_unit(values.log_softmax(1), units)
+    logarithm, probability = mean_at(each, places), mean_at(each.exp(), places)
+    return torch.where(probability < UNSEEN, logarithm, probability)
 
 
 def _value(
@@ -168,6 +175,7 @@ def _row(taps: Mapping[str, Taps], i: int) -> dict[str, Taps]:
             linear := t.linear[i : i + 1],
             linear if t.output is t.linear else t.output[i : i + 1],
             one(t.softmax),
+            t.sigmoid,
         )
         for name, t in taps.items()
     }

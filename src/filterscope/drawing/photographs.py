@@ -182,6 +182,7 @@ def measured(
         share = window.area / (sides[0] * sides[1])
         value += share * float(activation(taps, [goal], prepared.units, references=beside(window, still, 0)))
         softmax = next(iter(taps.values())).softmax
+        softmax = softmax if softmax is not None and softmax.ndim == 2 else None
         if softmax is not None and isinstance(goal, Target):
             unit = torch.tensor([goal.unit], device=softmax.device)
             probability += share * float(own_unit(softmax, unit))

@@ -25,11 +25,13 @@ class Guess:
 
 
 def class_layer(network: Network) -> str:
-    """The layer whose units are the classes: the first that a softmax belongs to."""
+    """The layer whose units are the classes: the first that a softmax, or the sigmoid at the end, belongs to."""
     for name, row in network.layers.items():
-        if row.softmax is not None:
+        if row.softmax is not None and not row.spatial:
             return name
-    raise ArgumentError(f"{network.name} has no softmax, so no class probabilities to give")
+    raise ArgumentError(
+        f"{network.name} ends in no softmax or sigmoid, so it has no class probabilities to give"
+    )
 
 
 @in_our_torch

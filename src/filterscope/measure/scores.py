@@ -61,14 +61,14 @@ class Measurer:
         """Each class picture's probability; None for other units."""
         softmax = next(iter(taps.values())).softmax
         units = [t.unit for t in self.targets if isinstance(t, Target)]
-        if softmax is None or len(units) < len(self.targets):
+        if softmax is None or softmax.ndim != 2 or len(units) < len(self.targets):
             return [None] * len(self.targets)
         return own_unit(softmax, torch.tensor(units, device=softmax.device)).tolist()
 
     def top_units(self, taps: dict[str, Taps]) -> list[bool | None]:
         """Whether each picture excites its own unit more than any other of the layer, each unit relative to its
-        best natural image, a neuron to the largest value at any place of one; a class, whose values are all on one
-        scale, by its value itself. None where natural activations are needed and not known."""
+        best natural image, a neuron to the largest value at any place of one; a class of a softmax, whose values are
+        all on one scale, by its value itself. None where natural activations are needed and not known."""
         tops: list[bool | None] = []
         for i, goal in enumerate(self.targets):
             found = taps[goal.layer] if isinstance(goal, Target) and len(taps) == 1 else None
@@ -76,7 +76,7 @@ class Measurer:
                 tops.append(None)
                 continue
             best = self.layer_peak if goal.at else self.layer_best
-            if found.softmax is not None:
+            if found.softmax is not None and not found.sigmoid:
                 values = _units_of(found.output[i], goal)
             elif best is not None:
                 values = torch.where(best > 0, _units_of(found.output[i], goal) / best, -torch.inf)

@@ -245,7 +245,7 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
         for n, row in reader.rows.items()
         if row.built.slots and row.owner == n
     }
-    layers = {row.name: row for row in layer_table(reader)}
+    layers = {row.name: row for row in layer_table(reader, outputs)}
     tokens = {token.name: token for token in token_table(reader, layers)}
     reader.graph.output(tuple(reader.nodes[n] for n in outputs))
     graph = fx.GraphModule(reader.root, reader.graph).eval()

@@ -57,8 +57,8 @@ class Rows(Protocol):
         """A call of a module, new or under that attribute already; the node's name."""
 
 
-def layer_table(graph: Rows) -> Iterator[Layer]:
-    """The layer table."""
+def layer_table(graph: Rows, outputs: Sequence[str] = ()) -> Iterator[Layer]:
+    """The layer table; `outputs` names the nodes that the model gives."""
     position = {name: i for i, name in enumerate(graph.rows)}
     ancestors: dict[str, set[str]] = {}
     softmaxes = {
@@ -66,6 +66,7 @@ def layer_table(graph: Rows) -> Iterator[Layer]:
         for row in reversed(graph.rows.values())
         if isinstance(row.built.module, nn.Softmax) and len(row.value.shape) == 1
     }
+    sigmoids = _final_sigmoids(graph, outputs)
     for name, row in graph.rows.items():
         found: set[str] = {row.owner} - {name}
         for parent in row.inputs:
@@ -73,6 +74,9 @@ def layer_table(graph: Rows) -> Iterator[Layer]:
             found.add(parent)
         ancestors[name] = found
         softmax, logits = _softmax(graph, name, softmaxes)
+        sigmoid = None
+        if softmax is None and (sigmoid := sigmoids.get(row.value.node)) is not None:
+            softmax, logits = sigmoid
         shape = _map_shape(row.value.shape)
         yield Layer(
             name=name,
@@ -85,6 +89,7 @@ def layer_table(graph: Rows) -> Iterator[Layer]:
             linear=_tap(graph, row.linear, graph.shapes[row.linear]),
             softmax=softmax,
             logits=logits,
+            sigmoid=sigmoid is not None,
             depends_on=tuple(sorted(found, key=position.__getitem__)),
         )
 
@@ -156,6 +161,20 @@ def _softmax(graph: Rows, name: str, softmaxes: dict[str, str]) -> tuple[str | N
     if isinstance(row.built.module, nn.Softmax):
         return row.value.node, graph.rows[row.inputs[0]].value.node
     return (softmaxes[name], row.value.node) if name in softmaxes else (None, None)
+
+
+def _final_sigmoids(graph: Rows, outputs: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Where the model ends in sigmoids: for a row's node the sigmoid's and the one that goes into it. Those within the
+    model, gates say, are activations like others."""
+    found: dict[str, tuple[str, str]] = {}
+    for row in graph.rows.values():
+        own = isinstance(row.built.activation, nn.Sigmoid)
+        if row.value.node not in outputs or len(row.value.shape) not in (1, 3):
+            continue
+        if own or isinstance(row.built.module, nn.Sigmoid):
+            before = row.linear if own else graph.rows[row.inputs[0]].value.node
+            found[row.value.node] = found[before] = (row.value.node, before)
+    return found
 
 
 class Places(nn.Module):

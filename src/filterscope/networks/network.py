@@ -32,7 +32,8 @@ class Layer:
     `output_shape` is (channels, height, width) or (units,), at the network's own size. `receptive_field` is
     the side in pixels of what one value sees, None where it sees the whole image. The node names say where
     in the graph to listen: `linear` before the layer's own activation, `output` after it, `softmax` where a
-    softmax is the layer's activation or follows it directly.
+    softmax is the layer's activation or follows it directly, `logits` before that. With `sigmoid` it is the sigmoid in
+    which the network ends, each unit a probability of its own, and `softmax` the node behind it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Layer:
     linear: str
     softmax: str | None = None
     logits: str | None = None
+    sigmoid: bool = False
     depends_on: tuple[str, ...] = ()
 
     @property
@@ -63,12 +65,14 @@ class Taps:
     """What is listened to at a layer, each (B, C, H, W) or (B, units).
 
     linear: before the layer's own activation. output: after it, but for a layer of classes before the softmax.
-    softmax: the classes' probabilities, None where there are none or they were not asked for.
+    softmax: the classes' probabilities, None where there are none or they were not asked for; with `sigmoid` those
+        of a sigmoid, (B, units) or (B, C, H, W).
     """
 
     linear: Tensor
     output: Tensor
     softmax: Tensor | None
+    sigmoid: bool = False
 
 
 class Part(nn.Module):
@@ -82,20 +86,27 @@ class Part(nn.Module):
 
     def forward(self, x: Tensor) -> Taps:
         linear, output, *softmax = self.graph(x)
-        return Taps(linear, output, softmax[0] if softmax else None)
+        return Taps(linear, output, softmax[0] if softmax else None, self.layer.sigmoid)
 
 
 class Parts(nn.Module):
     """The part of a network that several layers need: input (B, C, H, W), preprocessed, to each layer's Taps.
 
-    `with_softmax` names the layers whose Taps have their softmax.
+    `with_softmax` names the layers whose Taps have their softmax, `sigmoids` those whose probabilities a sigmoid makes.
     """
 
-    def __init__(self, graph: fx.GraphModule, layers: Sequence[str], with_softmax: Sequence[str] = ()):
+    def __init__(
+        self,
+        graph: fx.GraphModule,
+        layers: Sequence[str],
+        with_softmax: Sequence[str] = (),
+        sigmoids: Sequence[str] = (),
+    ):
         super().__init__()
         self.graph = graph
         self.layers = tuple(layers)
         self.with_softmax = tuple(with_softmax)
+        self.sigmoids = tuple(sigmoids)
 
     def forward(self, x: Tensor) -> dict[str, Taps]:
         return self.named(self.graph(x))
@@ -106,7 +117,8 @@ class Parts(nn.Module):
         taps = {}
         for layer in self.layers:
             linear, output = next(values), next(values)
-            taps[layer] = Taps(linear, output, next(values) if layer in self.with_softmax else None)
+            softmax = next(values) if layer in self.with_softmax else None
+            taps[layer] = Taps(linear, output, softmax, layer in self.sigmoids)
         return taps
 
 
@@ -246,7 +258,8 @@ class Network:
             if softmax and row.softmax:
                 ends.append(row.softmax)
                 with_softmax.append(row.name)
-        return Parts(self.cut(ends), layers, with_softmax)
+        sigmoids = [name for name in with_softmax if self.layer(name).sigmoid]
+        return Parts(self.cut(ends), layers, with_softmax, sigmoids)
 
     def cut(self, ends: Sequence[str]) -> fx.GraphModule:
         """The part of the graph that computes the named nodes; a graph that returns a tuple."""

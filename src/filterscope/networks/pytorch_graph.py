@@ -167,7 +167,10 @@ class _Reader:
 
     def _classes(self) -> None:
         """Where the network ends in classes, their probabilities: its own softmax, or one behind its last values."""
+        sigmoids = [node for node in self.traced.outputs.values() if self._sigmoid(node)]
         end = self.traced.output
+        if end in sigmoids:
+            return
         value = end.meta.get("val") if end is not None else None
         if end is None or not isinstance(value, Tensor) or value.ndim != 2 or value.shape[1] < 2:
             return
@@ -188,6 +191,29 @@ class _Reader:
         for name in [n for node in same for n in self.made_by.get(node, ())]:
             row = self.layers[name]
             self.layers[name] = replace(row, softmax=softmax.name, logits=logits.name)
+
+    def _sigmoid(self, end: fx.Node) -> bool:
+        """Where the network ends in a sigmoid, what goes into it for what its layers say, as before a softmax, and whether
+        it does; a sigmoid within the network, a gate say, is an activation like others."""
+        behind = [end]
+        while self._passes(behind[-1]) and len(behind[-1].all_input_nodes) == 1:
+            behind.append(behind[-1].all_input_nodes[0])
+        node = behind[-1]
+        if operation(node) != "sigmoid" and not isinstance(self._module(node), nn.Sigmoid):
+            return False
+        before = node.all_input_nodes[0]
+        layout = self._layout(node)
+        if layout is None or self._layout(before) != layout:
+            return False
+        shares, logits = self._view(node, layout).name, self._view(before, layout).name
+        same = {n for n in behind if self._layout(n) == layout} | {before}
+        while self._passes(before) and self._layout(before.all_input_nodes[0]) == layout:
+            before = before.all_input_nodes[0]
+            same.add(before)
+        for name in [n for one in same for n in self.made_by.get(one, ())]:
+            row = self.layers[name]
+            self.layers[name] = replace(row, softmax=shares, logits=logits, sigmoid=True)
+        return True
 
     def _is_product(self, node: fx.Node, *, known: bool) -> bool:
         """Whether a value comes from a matrix product or a convolution, by nothing but sums and reshapes."""

@@ -42,6 +42,7 @@ class Heard:
     layout: Layout
     token: int | None = None
     softmax: bool = False
+    sigmoid: bool = False  # which makes the probabilities, each by itself
 
 
 class _HeardAllError(Exception):
@@ -75,6 +76,8 @@ class Listener(nn.Module):
 
 
 def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
+    if heard.sigmoid:
+        return View(heard.layout)(value, picture).sigmoid()  # type: ignore[no-any-return]
     if heard.softmax:
         return value.softmax(1)
     if heard.token is not None:
@@ -227,7 +230,8 @@ def read_untraced(
     heard: dict[str, Heard] = {}
     layers = {"input": Layer("input", "InputLayer", tuple(example.shape[1:]), 0, 1, True, "input", "input")}
     tokens: dict[str, Layer] = {}
-    ending = _class_call(calls, classes)
+    squashed = _call_before_sigmoid(calls)
+    ending = _class_call(calls, classes) if squashed is None else None
     axes: dict[torch.Size, int] = {}
     for (path, count, way), call in calls.items():
         axis = axes[call.out.shape] = _axis(call, axes)
@@ -243,12 +247,18 @@ def read_untraced(
         if (path, count, way) == ending:
             softmax = f"{name} softmax"
             heard[softmax] = replace(heard[name], softmax=True)
+        logits = name if softmax else None
+        if squashed is not None and _gives(call, calls, squashed):
+            softmax, logits = f"{name} sigmoid", f"{name} logits"
+            heard[logits] = Heard(*squashed, layout)
+            heard[softmax] = replace(heard[logits], sigmoid=True)
         shape = tuple(View(layout)(call.out, example).shape[1:])
         parameters = sum(p.numel() for p in call.module.parameters()) if path else 0
         kind = type(call.module).__name__ if path else "Output"
         row = layers[name] = Layer(
-            name, kind, shape, parameters, None, True, name, linear, softmax, name if softmax else None
-        )
+            name, kind, shape, parameters, None, True, name, linear, softmax, logits,
+            sigmoid=bool(softmax and squashed),
+        )  # fmt: skip
         for i, token in enumerate(prefix.of(layout.extra)):
             own = f"{name}@{token}"
             heard[own] = replace(heard[name], token=i)
@@ -268,7 +278,8 @@ def _calls(net: nn.Module, example: Tensor) -> dict[Spot, _Call]:
             if path:
                 tensors = dict(_places(result, whole=False))
             for place, out in tensors.items():
-                found[path, counts[path], f"out{place}"] = _Call(out, first_tensor(args), m)
+                # cloned: what works in place behind it changes nothing here
+                found[path, counts[path], f"out{place}"] = _Call(out.clone(), first_tensor(args), m)
 
         handles.append(module.register_forward_hook(after))
 
@@ -281,6 +292,29 @@ def _calls(net: nn.Module, example: Tensor) -> dict[Spot, _Call]:
         for handle in handles:
             handle.remove()
     return found
+
+
+def _call_before_sigmoid(calls: dict[Spot, _Call]) -> Spot | None:
+    """The call whose outputs go through a sigmoid at the network's end; None where it ends otherwise."""
+    end = next((c.out for (path, *_), c in calls.items() if not path), None)
+    if end is None or end.ndim < 2 or not end.is_floating_point() or end.min() < 0 or end.max() > 1:
+        return None
+    made = [
+        k
+        for k, c in calls.items()
+        if c.out.shape == end.shape
+        and c.out.is_floating_point()
+        and not torch.equal(c.out, end)
+        and torch.allclose(c.out.sigmoid(), end, atol=1e-6)
+    ]
+    return made[-1] if made else None
+
+
+def _gives(call: _Call, calls: dict[Spot, _Call], squashed: Spot) -> bool:
+    """Whether a call gives what goes into the sigmoid at the end, or what comes out of it."""
+    before = calls[squashed].out
+    end = next(c.out for (path, *_), c in calls.items() if not path)
+    return call.out.shape == before.shape and (torch.equal(call.out, before) or torch.equal(call.out, end))
 
 
 def _class_call(calls: dict[Spot, _Call], classes: int) -> Spot | None:

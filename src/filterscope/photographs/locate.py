@@ -221,8 +221,9 @@ def _class_map(net: Network, goal: Target, pixels: Tensor) -> tuple[str, Tensor,
         (gradient,) = torch.autograd.grad(units[0, goal.unit], found, allow_unused=True)
         if gradient is not None and found.shape[-1] * found.shape[-2] > 1:
             values = (gradient * found).sum(1)[0].detach().clamp(min=0)
-            has_softmax = net.layers[goal.layer].softmax is not None
-            share = float(units.detach().softmax(1)[0, goal.unit]) if has_softmax else None
+            row, values_of = net.layers[goal.layer], units.detach()
+            shares = values_of.sigmoid() if row.sigmoid else values_of.softmax(1)
+            share = None if row.softmax is None else float(shares[0, goal.unit])
             return layer, values, float(units.detach()[0, goal.unit]), share
     raise ArgumentError(f"no layer before {goal.layer} of {net.name} has a map with more than one place")
 

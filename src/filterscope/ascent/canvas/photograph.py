@@ -174,4 +174,4 @@ class Beside:
     @torch.no_grad()
     def _taps(self, pixels: Tensor) -> dict[str, Taps]:
         taps = self.prepared(pixels.to(self.prepared.device), raw=self.raw)
-        return {name: Taps(t.linear.detach(), t.output.detach(), t.softmax) for name, t in taps.items()}
+        return {n: Taps(t.linear.detach(), t.output.detach(), t.softmax, t.sigmoid) for n, t in taps.items()}

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.engine.cuda_graph import Captured
 from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, narrowed
-from filterscope.errors import ArgumentError, first_line
+from filterscope.errors import ArgumentError, NetworkError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch_copy import duplicate
 from filterscope.objective import Objective
@@ -89,7 +89,7 @@ def prepare(
     _say_once(network, heard, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
     # a graph and its module know one another: left so, the weights would outlive their use
     own.graph.owning_module = graph.graph.owning_module = None
-    ready = Parts(graph, heard, parts.with_softmax)
+    ready = Parts(graph, heard, parts.with_softmax, parts.sigmoids)
     return Prepared(network, ready.eval(), units, dtype, device)
 
 
@@ -134,8 +134,8 @@ def _complaint(
         prepared = prepare(network, goals, dtype=dtype, device=device, narrow=False)
         with torch.no_grad():
             prepared(torch.zeros(1, network.input.channels, *sides, device=device))
-    except RuntimeError as error:
-        return first_line(error)
+    except (RuntimeError, NetworkError) as error:  # the latter of a forward pass that runs untraced
+        return first_line(error.__cause__ or error)
     return None
 
 
