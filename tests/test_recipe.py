@@ -1,13 +1,17 @@
 """recipe.py: recipes are data, survive JSON, change by dotted keys; the presets are the blog's numbers."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filterscope.cli import main
 from filterscope.errors import RecipeError
 from filterscope.objective import Direction
+from filterscope.photographs.presets import RECIPES as PHOTOGRAPHS
+from filterscope.pictures.png import read_metadata
 from filterscope.recipe import (
     ALIASES,
     DEFAULT,
@@ -47,25 +51,128 @@ def test_recipe_json_is_strict(recipe):
     json.loads(recipe.model_dump_json(), parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
 
 
+def value_at(data, key: str):
+    """The value that a dotted key names; parts by kind, those of a kind that is there twice by kind and number."""
+    value = data
+    for part in key.split("."):
+        if isinstance(value, list):
+            kinds = [member.get("kind") if isinstance(member, dict) else None for member in value]
+            once = [kind for kind in kinds if kinds.count(kind) == 1]
+            numbered = [f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds)]
+            names = kinds if part in once else numbered
+            value = value[names.index(part) if part in names else int(part)]
+        else:
+            value = value[part]
+    return value
+
+
+EVERY = {**PRESETS, **PHOTOGRAPHS}
+SEVERAL = get_recipe("distill").changed(
+    {
+        "regularizers": [{"kind": "lp_norm"}, {"kind": "natural_spectrum"}, {"kind": "lp_norm", "p": 3}],
+        "stages": [{"scale": 0.5}, {"scale": 1}],
+    }
+)
+
+
+@pytest.mark.parametrize("recipe", [*EVERY.values(), SEVERAL], ids=[*EVERY, "several"])
+def test_parts_go_by_their_kind(recipe):
+    """Every kind that is there once is set by its name; those that are there more often by kind and number."""
+    data = json.loads(recipe.model_dump_json())
+    keys = set(setting_keys(data))
+    for field in ("transforms", "regularizers"):
+        kinds = [part["kind"] for part in data[field]]
+        for i, kind in enumerate(kinds):
+            name = kind if kinds.count(kind) == 1 else f"{kind}{kinds[: i + 1].count(kind)}"
+            for setting, value in data[field][i].items():
+                key = f"{field}.{name}.{setting}"
+                assert key in keys
+                if setting == "kind":
+                    continue
+                other = value + 1 if isinstance(value, int) and not isinstance(value, bool) else value * 0.5
+                changed = json.loads(recipe.changed({key: other}).model_dump_json())
+                assert changed[field][i].pop(setting) == other
+                assert changed[field][:i] + changed[field][i + 1 :] == data[field][:i] + data[field][i + 1 :]
+
+
+@pytest.mark.parametrize("recipe", [*EVERY.values(), SEVERAL], ids=[*EVERY, "several"])
+def test_every_key_that_an_error_lists_works(recipe):
+    """A wrong key's error names what there is at that place; each of these is a key."""
+    data = json.loads(recipe.model_dump_json())
+    for wrong in (
+        "transforms.unheard.of",
+        "regularizers.x",
+        "optimizer.rate",
+        "image.colour",
+        "stages.9.scale",
+        "what",
+    ):
+        with pytest.raises(RecipeError) as caught:
+            recipe.changed({wrong: 1})
+        known = re.search(r"\(known: (.*)\)$", str(caught.value))[1].split(", ")
+        assert known
+        for key in known:
+            assert recipe.changed({key: value_at(data, key)}) == recipe
+
+
+def test_pad_of_distill(capsys, tmp_path):
+    """From the command line too, and into the PNG."""
+    words = [
+        "show",
+        "tiny-vgg16",
+        "block1_conv1:3",
+        "--recipe",
+        "distill",
+        "--steps",
+        "2",
+        "--size",
+        "32",
+        "-q",
+    ]
+    settings = ["--set", "transforms.pad.pixels=4", "--set", "transforms.jitter2.pixels=1"]
+    assert main([*words, *settings, "--out", str(tmp_path)]) == 0
+    told = read_metadata(tmp_path / "block1_conv1-0003.png")["recipe"]["transforms"]
+    assert [part.get("pixels") for part in told] == [4, 4, None, None, 1]
+
+
+@pytest.mark.parametrize("key", ["transforms.jitter.pixels", "transforms.jitter"])
+def test_a_kind_that_is_there_twice(key):
+    """Its name alone is not enough: both are named."""
+    rest = key.removeprefix("transforms.jitter")
+    with pytest.raises(RecipeError) as caught:
+        get_recipe("distill").changed({key: 3})
+    assert str(caught.value) == (
+        f"recipe 'distill' has no setting {key!r}: jitter is there 2 times; name one of them: "
+        f"transforms.jitter1{rest}, transforms.jitter2{rest}"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "transforms.jitter1.kind": "rotate",
+            "transforms.jitter1.degrees": 3,
+            "transforms.jitter2.pixels": 1,
+        },
+        {"transforms.jitter1": {"kind": "rotate", "degrees": 3}, "transforms.jitter2.pixels": 1},
+    ],
+)
+def test_names_hold_while_kinds_change(settings):
+    """One --set does not take a name away that another one uses, in any order."""
+    for one in (settings, dict(reversed(settings.items()))):
+        parts = get_recipe("distill").changed(one).transforms
+        assert [part.kind for part in parts] == ["pad", "rotate", "scale", "rotate", "jitter"]
+        assert (parts[1].degrees, parts[4].pixels) == (3, 1)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_changing_nothing_changes_nothing(name):
     """A preset with each of its own settings set again is the same preset."""
     recipe = PRESETS[name]
     data = json.loads(recipe.model_dump_json())
     for key in setting_keys(data):
-        value = data
-        for part in key.split("."):
-            names = (
-                [m.get("kind") if isinstance(m, dict) else None for m in value]
-                if isinstance(value, list)
-                else []
-            )
-            value = (
-                value[part]
-                if isinstance(value, dict)
-                else value[names.index(part) if part in names else int(part)]
-            )
-        assert recipe.changed({key: value}) == recipe, key
+        assert recipe.changed({key: value_at(data, key)}) == recipe, key
 
 
 @pytest.mark.parametrize("name", LADDER)

@@ -131,8 +131,9 @@ class Recipe(Part):
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
         """This recipe with dotted keys set: {"optimizer.lr": 0.1, "regularizers.lp_norm.p": "inf"}.
 
-        A member of a list goes by its place or its kind. RecipeError for an unknown key (the nearest is
-        named) or a value that is not allowed.
+        A member of a list goes by its kind or, where that is there more than once, by kind and number from 1
+        (`transforms.jitter2.pixels`); by its place too. RecipeError for an unknown key (the nearest is named, and those
+        that there are) or a value that is not allowed.
         """
         from filterscope.recipe.settings import apply_settings
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,11 +16,11 @@ from filterscope.recipe.recipe import Recipe
 
 def apply_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """The recipe with dotted keys set; see `Recipe.changed`."""
-    data = json.loads(recipe.model_dump_json())
+    data, before = (json.loads(recipe.model_dump_json()) for _ in range(2))
     for key, value in sorted(settings.items(), key=lambda item: _rank(item[0])):
         if key == "name" and value != recipe.name:
             raise RecipeError("a recipe's name cannot be set; it says which preset the others began from")
-        _assign(data, key, value, recipe.name)
+        _assign(data, key, value, recipe.name, before)
     return Recipe.model_validate(data)
 
 
@@ -48,7 +50,7 @@ def parse_settings(texts: tuple[str, ...] | list[str]) -> dict[str, Any]:
 
 
 def setting_keys(data: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted keys of a recipe's data, members of lists by their kind or place."""
+    """All dotted keys of a recipe's data, members of lists by their kind (numbered where it is there twice) or place."""
     members = _members(data)
     for name, value in members.items():
         yield prefix + name
@@ -56,38 +58,77 @@ def setting_keys(data: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _members(data: Any) -> dict[str, Any]:
+    """What lies in a part or a list, by the names that --set takes: a list's members by their kind where that is there
+    once, by kind and number (`jitter1`, `jitter2`) where it is there more often, by their place where they have none."""
     if isinstance(data, dict):
         return data
-    if isinstance(data, list):
-        kinds = [m.get("kind") for m in data if isinstance(m, dict)]
-        named = len(kinds) == len(data) and None not in kinds and len(set(kinds)) == len(kinds)
-        return {
-            str(kind if named else i): m
-            for i, (kind, m) in enumerate(zip(kinds or range(len(data)), data, strict=False))
-        }
-    return {}
+    if not isinstance(data, list):
+        return {}
+    kinds = [member.get("kind") if isinstance(member, dict) else None for member in data]
+    counts, met = Counter(map(str, kinds)), Counter[str]()
+    found = {}
+    for i, (kind, member) in enumerate(zip(kinds, data, strict=True)):
+        met[str(kind)] += 1
+        number = met[str(kind)] if counts[str(kind)] > 1 else ""
+        found[str(i) if kind is None else f"{kind}{number}"] = member
+    return found
 
 
-def _assign(data: dict[str, Any], key: str, value: Any, recipe: str) -> None:
-    place: Any = data
+def _assign(data: dict[str, Any], key: str, value: Any, recipe: str, before: Mapping[str, Any]) -> None:
+    """Set one key. `before`: the recipe as it was, by whose names a member goes too while others change their kind."""
+    place, was, so_far = data, before, ""
     *path, last = key.split(".")
     for i, name in enumerate([*path, last]):
         final = i == len(path)
-        if isinstance(place, list) and name.isdecimal() and int(name) < len(place):
-            index: Any = int(name)
-        elif isinstance(place, list) and name in _members(place):
-            index = list(_members(place)).index(name)
-        elif isinstance(place, dict) and (name in place or (final and path[-1:] == ["options"])):
+        index = _index(place, name, was)
+        if index is None and isinstance(place, dict) and final and path[-1:] == ["options"]:
             index = name
-        else:
-            near = did_you_mean(key, setting_keys(data))
-            raise RecipeError(f"recipe {recipe!r} has no setting {key!r}{near} (known: {', '.join(data)})")
+        if index is None:
+            raise RecipeError(_unknown(data, key, recipe, place, so_far, name))
         if final:
             _put(place, index, value, data["feed"] == "network" and data["start"] == "noise")
         else:
             if index == "facets" and place[index] is None:
                 place[index] = Facets().model_dump()  # facets.count=3 where there were none
-            place = place[index]
+            place, was, so_far = place[index], _within(was, index), f"{so_far}{name}."
+
+
+def _index(place: Any, name: str, before: Any) -> Any:
+    """Where in a part or a list the member of that name stands; None where there is none."""
+    if isinstance(place, list):
+        if name.isdecimal() and int(name) < len(place):
+            return int(name)
+        for names in (list(_members(place)), list(_members(before)) if isinstance(before, list) else []):
+            if name in names and names.index(name) < len(place):
+                return names.index(name)
+    if not isinstance(place, dict):
+        return None
+    kind = KINDS.get(str(place.get("kind")))  # of a kind just set, what has no default is not there yet
+    return name if name in place or (kind is not None and name in kind.model_fields) else None
+
+
+def _within(data: Any, index: Any) -> Any:
+    try:
+        return data[index]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _unknown(data: Any, key: str, recipe: str, place: Any, so_far: str, name: str) -> str:
+    """What to say of a key that a recipe has not: where a kind is there more than once its numbers, else the nearest key
+    and all that are there."""
+    rest = key.removeprefix(f"{so_far}{name}")
+    numbered = [
+        f"{so_far}{own}{rest}" for own in _members(place) if re.fullmatch(rf"{re.escape(name)}\d+", own)
+    ]
+    if isinstance(place, list) and numbered:
+        return (
+            f"recipe {recipe!r} has no setting {key!r}: {name} is there {len(numbered)} times; "
+            f"name one of them: {', '.join(numbered)}"
+        )
+    near = did_you_mean(key, setting_keys(data))
+    known = [one for one in setting_keys(place, so_far) if so_far] or list(data)
+    return f"recipe {recipe!r} has no setting {key!r}{near} (known: {', '.join(known)})"
 
 
 def _put(place: Any, index: Any, value: Any, ours: bool) -> None:
