@@ -395,8 +395,8 @@ def test_layers(capsys):
         "shape",
         "units",
         "parameters",
-        "sees",
-        "px",
+        "receptive",
+        "field",
         "trained",
     ]
     assert len(rows) == 22
@@ -540,7 +540,7 @@ def test_help_tells_the_usual_sizes(command, capsys):
     assert {usual.pop("maco"), *(usual.pop(n) for n in ("sharp", "natural", "distill"))} == {512, 128}
     assert set(usual.values()) == {None}
     assert main([command, "--help"]) == 0
-    assert "[128, of maco 512; the network's own for the blog's stages" in " ".join(
+    assert "[128, for maco 512; the network's own for the blog's stages" in " ".join(
         capsys.readouterr().out.split()
     )
 

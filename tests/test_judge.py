@@ -49,7 +49,7 @@ def test_show_judge(tmp_path, capsys):
         "64",
     ]
     assert main([*asked, "--out", str(tmp_path)]) == 0
-    assert "tiny-vgg16 sees" in capsys.readouterr().out
+    assert "  tiny-vgg16: " in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "report.json").read_text())
     assert set(row["judge"]) == {"network", "named", "confidence", "probability", "rank"}
     assert read_metadata(tmp_path / "predictions-0000.png")["judge"] == row["judge"]

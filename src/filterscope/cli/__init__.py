@@ -22,15 +22,16 @@ from filterscope.openmp import stop_spinning
 )
 @click.version_option(__version__, prog_name="filterscope")
 def cli() -> None:
-    """See what a trained convolutional network has learned.
+    """Draw what the units of a trained convolutional network respond to.
 
-    For any unit (a filter, a neuron, a class) filterscope computes by gradient ascent the image that
-    excites it most.
+    For any unit (a filter, a neuron, a class) filterscope computes, by gradient ascent, an image
+    that maximises its activation.
 
-    NET is a network: tiny-vgg16 ships with the package, `filterscope models` lists the others.
-    TARGET is LAYER (16 units), LAYER:3,7,0-15, LAYER:* (all), LAYER:goldfish (a class),
-    or LAYER:30@14,14 (one neuron, row and column; drawn without the transforms that move
-    the picture: no jitter, padding, zoom, rotation or crops).
+    NET is a network. tiny-vgg16 ships with the package; `filterscope models` lists the others.
+
+    TARGET is LAYER (16 units), LAYER:3,7,0-15, LAYER:* (all), LAYER:goldfish (a class) or
+    LAYER:30@14,14 (one neuron by row and column, drawn without jitter, padding, zoom, rotation
+    and crops).
     """
 
 

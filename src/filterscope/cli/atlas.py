@@ -57,7 +57,7 @@ def atlas(
     on: str, address: str | None, workers: int | None, drawing: Drawing, weights: str | None, as_json: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
-    """Draw every unit of every layer into a folder that opens in a browser.
+    """Draw every unit of every layer, as pages for a browser.
 
     The same command resumes a run that was interrupted. If recipe, seed, precision, weights or images differ from those of
     the existing atlas, it lists the differences and changes nothing.

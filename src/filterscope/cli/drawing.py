@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @click.argument("net")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @drawing_options()
-@click.option("--judge", metavar="NET", help="Another network, to say what it sees in each picture.")
-@click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights has NET's.")
+@click.option("--judge", metavar="NET", help="Another network, which classifies each picture.")
+@click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights for NET.")
 @frames_option
 @format_option
 @fps_option
@@ -57,7 +57,9 @@ def show(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw what excites units most: one PNG a unit, a labelled sheet, a report.
+    """Draw what units respond to.
+
+    Writes one PNG per unit, a labelled sheet and a report.
 
     \b
     filterscope show tiny-vgg16 block3_conv1
@@ -70,7 +72,7 @@ def show(
     from filterscope.report import check_folder
 
     if judge_weights is not None and judge is None:
-        raise click.UsageError("--judge-weights is of a judge: name it with --judge NET")
+        raise click.UsageError("--judge-weights needs --judge NET")
     recipe = drawing.get_recipe()
     selections = [parse(text) for text in targets]
     kind = animation_kind(film, frames, fps)
@@ -97,7 +99,7 @@ def show(
                 output.save(picture, f"{picture.stem}.png")
                 if recorder is not None:
                     shown, number = recorder, len(output.rows) - 1
-                    if picture.attempt:  # what was recorded is the climb that failed
+                    if picture.attempt:  # what was recorded is the ascent that failed
                         shown, number = Recorder(frames or 0, picture.recipe), 0
                         again = draw(
                             network, [picture.target], picture.recipe, seed=drawing.seed,
@@ -134,9 +136,7 @@ def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> Non
         line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
         if picture.judge is not None:
             rank = "" if picture.judge.rank is None else f", its class ranks {picture.judge.rank}"
-            line += (
-                f"  {picture.judge.network} sees {picture.judge.named} ({picture.judge.confidence:.0%}){rank}"
-            )
+            line += f"  {picture.judge.network}: {picture.judge.named} ({picture.judge.confidence:.0%}){rank}"
         click.echo(line)
     failed = [p for p in pictures if p.status != "ok"]
     word = "picture" if len(pictures) == 1 else "pictures"
@@ -154,12 +154,10 @@ def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> Non
     "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder to write the new picture to."
 )
 @click.option(
-    "--image", type=click.Path(path_type=Path), metavar="FILE", help="The photograph that it was drawn from."
+    "--image", type=click.Path(path_type=Path), metavar="FILE", help="The photograph it was drawn from."
 )
-@click.option("--guide", type=click.Path(path_type=Path), metavar="FILE", help="The guide of a guided dream.")
-@click.option(
-    "--net", metavar="NET", help="The network, where it is a file of your own: path/to/file.py:factory."
-)
+@click.option("--guide", type=click.Path(path_type=Path), metavar="FILE", help="The guide of the dream.")
+@click.option("--net", metavar="NET", help="The network, if it is your own file: path/to/file.py:factory.")
 @device_option
 @json_option
 @quiet_option
@@ -167,7 +165,9 @@ def rerun(
     picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None, net: str | None,
     device: str, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Draw a picture again from the recipe inside its PNG, and say how far the two differ.
+    """Draw a picture again from the recipe in its PNG.
+
+    Reports how much the two differ.
 
     \b
     filterscope rerun out/block3_conv1-0034.png
@@ -215,9 +215,9 @@ def ladder(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw the blog's four stages side by side: naive, linear, lp, tv.
+    """Draw the blog's four stages side by side.
 
-    Targets are rows, stages are columns; under a class its probability.
+    Targets are rows, and the stages naive, linear, lp and tv are columns. A class has its probability under it.
 
     \b
     filterscope ladder tiny-vgg16 predictions:goldfish,monarch,lion,pizza
@@ -264,7 +264,10 @@ def ladder(
 @verbose_option
 @quiet_option
 def demo(out: Path, quiet: bool) -> None:
-    """Draw a tour of the embedded network on one page, offline, within about a minute."""
+    """Draw a tour of tiny-vgg16 on one page, offline.
+
+    It takes about a minute.
+    """
     from filterscope.files import check_writable
 
     check_writable(out)

@@ -1,4 +1,4 @@
-"""Commands that look: models, layers, kernels, classify, examples."""
+"""Commands about networks and images: models, layers, kernels, classify, examples."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def models(as_json: bool, quiet: bool) -> None:
         return
     _table(["name", "classes", "weights"], [[r["name"], r["classes"], r["weights"]] for r in rows])
     click.echo(
-        "\nAlso torchvision:NAME and timm:NAME (theirs, downloaded by them), FILE.keras, FILE.pt2 (torch.export),\n"
-        "FILE.py:FACTORY (your own code, which is run; its checkpoint with --weights FILE), and from Python any Keras\n"
+        "\nAlso torchvision:NAME and timm:NAME (downloaded by these libraries), FILE.keras, FILE.pt2 (torch.export),\n"
+        "FILE.py:FACTORY (your own code, which is run; its checkpoint with --weights FILE), and in Python any Keras\n"
         "model or torch module."
     )
 
@@ -69,7 +69,10 @@ def _trained(network: Network, row: Layer) -> bool | None:
 @json_option
 @quiet_option
 def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
-    """List a network's layers: name, kind, output shape, units, parameters, receptive field, trained."""
+    """List a network's layers.
+
+    The columns are name, kind, output shape, units, parameters, receptive field in pixels, and whether it is trained.
+    """
     from filterscope.networks import open_network
 
     network = open_network(net, weights=weights)
@@ -94,7 +97,7 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
     click.echo(f"{network.name}: {network.input}")
     trained = {True: "yes", False: "random" if network.random else "no", None: "not known"}
     _table(
-        ["layer", "kind", "output shape", "units", "parameters", "sees px", "trained"],
+        ["layer", "kind", "output shape", "units", "parameters", "receptive field", "trained"],
         [
             [
                 row.name,
@@ -120,10 +123,10 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
 @json_option
 @quiet_option
 def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool, quiet: bool) -> None:
-    """Draw a convolution's weights: colour pictures for the first layer, grey slices for deeper ones.
+    """Draw a convolution's weights.
 
-    One scale for the whole layer: mid-grey is 0. LAYER draws all kernels of a first layer and 16 of a deeper
-    one; LAYER:0-7 those.
+    The first layer gives colour pictures, deeper layers grey slices. The whole layer has one scale, with 0 as mid-grey.
+    LAYER draws all kernels of a first layer and 16 of a deeper one; LAYER:0-7 draws these eight.
 
     \b
     filterscope kernels tiny-vgg16 block1_conv1
@@ -152,15 +155,20 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--net", required=True, metavar="NET", help="The network to ask.")
+@click.option("--net", required=True, metavar="NET", help="The network.")
 @click.option(
-    "--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to name."
+    "--top",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Number of classes to print.",
 )
 @click.option(
     "--size",
     metavar="PX|HxW",
     type=PixelSize(),
-    help="Resize and crop to this side, or HEIGHTxWIDTH [its own].",
+    help="Size to resize and crop to: a side, or HEIGHTxWIDTH [the network's own].",
 )
 @weights_option
 @json_option
@@ -174,10 +182,10 @@ def classify(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Say what a network sees in pictures: the most probable classes.
+    """Print the most probable classes of pictures.
 
-    A photograph is resized and cropped to the network's size; a picture that filterscope drew is fed at the
-    size it was drawn at, where the network takes any.
+    A photograph is resized and cropped to the network's size. A picture drawn by filterscope keeps its size if the
+    network accepts any.
 
     \b
     filterscope classify out/predictions-0000.png --net tiny-vgg16 --top 5
@@ -213,20 +221,20 @@ def classify(
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of pictures, searched through.",
+    help="Folder of pictures, with its subfolders.",
 )
 @click.option(
     "--size",
     metavar="PX|HxW",
     type=PixelSize(),
-    help="Resize and crop to this side, or HEIGHTxWIDTH [its own].",
+    help="Size to resize and crop to: a side, or HEIGHTxWIDTH [the network's own].",
 )
-@click.option("--fresh", is_flag=True, help="Compute again even where the cache has the answer.")
+@click.option("--fresh", is_flag=True, help="Compute again even if the cache has the result.")
 @click.option(
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Write a sheet of each unit's best nine here.",
+    help="Folder for a sheet of each unit's best nine.",
 )
 @weights_option
 @json_option
@@ -237,12 +245,11 @@ def examples(
 ) -> None:  # fmt: skip
     """Find the pictures in a folder that excite each unit most.
 
-    For every unit: mean, 99th percentile and best activation, and the nine best pictures. The answer is kept
-    by the weights' hash, and from then on `show` reports each picture's excitation: its activation over the
-    best of these. (tiny-vgg16 keeps the measure that ships with it.) A file that is no picture is left out,
-    with a line that names it.
+    Prints each unit's mean, 99th percentile and largest activation, and its nine best pictures. The result is cached by
+    the weights' hash. From then on `show` reports excitations: a picture's activation over the largest found here.
+    (tiny-vgg16 keeps the values that ship with it.) Files that are no pictures are skipped, with a line for each.
 
-    LAYER is a layer, or '*' for all; LAYER:3,7 prints these units only.
+    LAYER is a layer, or '*' for all. LAYER:3,7 prints these units only.
 
     \b
     filterscope examples tiny-vgg16 block3_conv1 --images photographs

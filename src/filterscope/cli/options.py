@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they make of them."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 RECIPES = (
     "sharp, natural, distill (lucid's defaults), maco, or the blog's stages: naive, linear, lp, tv (= blog)."
 )
-OWN_SIZE = "the network's own, at least 128 where that is 64 or more"
-USUAL_SIZE = (
-    "128, of maco 512; the network's own for the blog's stages, and where it is below 64 or the only one"
-)
+OWN_SIZE = "the network's own, and at least 128 if that is 64 or more"
+USUAL_SIZE = "128, for maco 512; the network's own for the blog's stages, or if it is below 64 or fixed"
 
 
 class PixelSize(click.ParamType[Size]):
@@ -66,7 +64,7 @@ def is_verbose() -> bool:
 
 verbose_option = click.option(
     "--verbose", "-v", is_flag=True, expose_value=False, callback=_tell,
-    help="Say how NET was opened and prepared, what ran slower than it might, and where an error came from.",
+    help="Report how NET was opened and prepared, what ran more slowly than it could, and where an error came from.",
 )  # fmt: skip
 
 
@@ -74,8 +72,8 @@ def weights_option(function: F) -> F:
     """--weights, --verbose, and what NET's input is where that was found wrong."""
     weights = click.option(
         "--weights", metavar="FILE",
-        help="Weights to use instead: .safetensors, .weights.h5, .h5, a PyTorch checkpoint, or the word random: "
-        "the bare architecture of a name or FILE.py:FACTORY.",
+        help="Weights to use instead: .safetensors, .weights.h5, .h5 or a PyTorch checkpoint; \"random\" leaves a "
+        "name or FILE.py:FACTORY untrained.",
     )  # fmt: skip
     return weights(input_options("net")(function))
 
@@ -105,14 +103,14 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
 
         names = ["--input-size", "--size"] if function.__name__ == "layers" else ["--input-size"]
         options = [
-            click.option("--mean", metavar="M[,M...]", help=f"Subtracted from {its}: one number, or one a channel."),
-            click.option("--std", metavar="S[,S...]", help=f"Divides {its}: one number, or one a channel."),
-            click.option("--range", metavar="LOW,HIGH", help=f"The values of black and white in {its}: 0,1 or -1,1."),
-            click.option("--channels", metavar="N", type=click.IntRange(min=1), help=f"Channels of {its}."),
-            click.option(*names, "size_of_input", metavar="PX|HxW", type=PixelSize(), help=f"Side of {its}, or both."),
+            click.option("--mean", metavar="M[,M...]", help=f"Mean to subtract from {its}: one, or one per channel."),
+            click.option("--std", metavar="S[,S...]", help=f"Divisor of {its}: one, or one per channel."),
+            click.option("--range", metavar="LOW,HIGH", help=f"Values of black and white in {its}: 0,1 or -1,1."),
+            click.option("--channels", metavar="N", type=click.IntRange(min=1), help=f"Number of channels of {its}."),
+            click.option(*names, "size_of_input", metavar="PX|HxW", type=PixelSize(), help=f"Size of {its}."),
             click.option(
                 "--show-channels", "shown", metavar="R,G,B",
-                help="Channels shown as red, green, blue where there are neither 1 nor 3 [0,1,2].",
+                help="Channels to show as red, green and blue, for inputs with neither 1 nor 3 [0,1,2].",
             ),
             verbose_option,
         ]  # fmt: skip
@@ -126,7 +124,7 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors; no progress bar.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print only errors, and no progress bar.")
 out_option = click.option(
     "--out",
     metavar="DIR",
@@ -149,14 +147,19 @@ class Finite(click.FloatRange):
 
 
 frames_option = click.option(
-    "--frames", type=click.IntRange(min=2, max=2000), metavar="N", help="Write an animation of N frames too."
+    "--frames", type=click.IntRange(min=2, max=2000), metavar="N", help="Also write an animation of N frames."
 )
 format_option = click.option(
     "--format", "film", default="webp", show_default=True, metavar="KIND",
-    help="Of the animation: webp, gif or mp4 (mp4: filterscope[video]).",
+    help="Format of the animation: webp, gif or mp4 (extra: video).",
 )  # fmt: skip
 fps_option = click.option(
-    "--fps", type=Finite(0.1, 120), default=12.0, show_default=True, help="Frames a second."
+    "--fps",
+    metavar="N",
+    type=Finite(0.1, 120),
+    default=12.0,
+    show_default=True,
+    help="Frames per second of the animation.",
 )
 
 
@@ -210,24 +213,25 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
         side = (
             "Longer side in pixels."
             if recipes is not None
-            else f"Side of the picture in pixels, or HEIGHTxWIDTH [{USUAL_SIZE}]."
+            else f"Size of the picture in pixels: a side, or HEIGHTxWIDTH [{USUAL_SIZE}]."
             if recipe
-            else f"Side of the picture in pixels, or HEIGHTxWIDTH [{OWN_SIZE}]."
+            else f"Size of the picture in pixels: a side, or HEIGHTxWIDTH [{OWN_SIZE}]."
         )
         options = [
             click.option(
                 "--set", "settings", metavar="KEY=VALUE", multiple=True,
-                help="Change a recipe setting: optimizer.lr=0.1.",
+                help="Change a recipe setting, for example optimizer.lr=0.1; may be repeated.",
             ),
-            click.option("--steps", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
+            click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
             click.option("--size", metavar="PX|HxW" if recipes is None else "PX", type=PixelSize(), help=side),
             click.option(
                 "--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                callback=lambda _, __, seed: checked_seed(seed), help="Same seed, same bytes.",
+                metavar="N",
+                callback=lambda _, __, seed: checked_seed(seed), help="Random seed; the same seed gives the same bytes.",
             ),
             click.option(
                 "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
-                help="Of the network; auto takes what FILTERSCOPE_PRECISION says, else bfloat16 where the processor has it.",
+                help="Number type of the network; auto is FILTERSCOPE_PRECISION, else bfloat16 if the processor has it.",
             ),
             device_option,
         ]  # fmt: skip
@@ -236,7 +240,7 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             click.option(
                 "--recipe", metavar="NAME", default=recipe, show_default=True,
                 help=recipes
-                or (RECIPES if recipe else "One more column."),
+                or (RECIPES if recipe else "A recipe for one more column."),
             ),
         )  # fmt: skip
         for option in reversed(options):

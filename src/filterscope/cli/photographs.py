@@ -240,14 +240,16 @@ def _is_match(picture: Picture) -> bool:
 
 invert = _likeness(
     "invert",
-    "Draw what a layer preserves of a photograph: an image, from noise, with the same activations.\n\n"
-    "Several layers give a sheet with the photograph first. The error under each is the squared distance of the two "
-    "activations, divided by the photograph's squared activation.",
+    "Draw what a layer preserves of a photograph.\n\n"
+    "The image starts from noise and gets the photograph's activations at that layer. Several layers give a sheet with "
+    "the photograph first. The error under each is the squared distance of the two activations, divided by the "
+    "photograph's squared activation.",
     "filterscope invert tiny-vgg16 photo.jpg block1_conv2 block3_conv3 block5_conv3",
 )
 caricature = _likeness(
     "caricature",
-    "Exaggerate a layer's features of a photograph: an image with the same activations, but larger.",
+    "Exaggerate the features of a photograph at a layer.\n\n"
+    "The image starts from noise and gets the photograph's activations at that layer, but larger ones.",
     "filterscope caricature tiny-vgg16 photo.jpg block4_conv2",
 )
 
@@ -280,7 +282,9 @@ def accentuate(
     net: str, image: Path, target: str, keep: float, keep_layer: str | None, drawing: Drawing, frames: int | None,
     film: str, fps: float, weights: str | None, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Bring out the feature that a unit detects in a photograph, and keep the rest similar.
+    """Bring out the feature that a unit detects in a photograph.
+
+    The unit's activation increases, and the photograph otherwise stays similar.
 
     \b
     filterscope accentuate tiny-vgg16 photo.jpg predictions:goldfish
@@ -340,9 +344,10 @@ def locate(
     net: str, image: Path, target: str, size: int | None, device: str, weights: str | None, out: Path,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Show where in a photograph a unit is excited: an overlay with a ring at the peak.
+    """Show where in a photograph a unit is excited.
 
-    For a channel it is the activation map. For a class it is gradient times activation, at the last map before the class.
+    The result is an overlay with a ring at the peak. For a channel it is the activation map. For a class it is gradient
+    times activation, at the last map before the class.
 
     \b
     filterscope locate tiny-vgg16 photo.jpg predictions:goldfish

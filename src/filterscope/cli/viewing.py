@@ -1,4 +1,4 @@
-"""Commands that show what was drawn: view, compare."""
+"""Commands for atlases and pairs of networks: view, compare."""
 
 from __future__ import annotations
 
@@ -20,24 +20,31 @@ from filterscope.cli.options import (
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all of them."
 )
-@click.option("--token", help="What drawing needs [made anew where --host reaches beyond this machine].")
+@click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port; 0 chooses a free one.",
+)
+@click.option("--token", help="Token that drawing requires [a random one if --host allows other machines].")
 @verbose_option
 @quiet_option
 def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> None:
-    """Serve an atlas in the browser and draw units on demand, until Ctrl-C.
+    """Serve an atlas and draw units on demand, until Ctrl-C.
 
-    Pages open without this too, from DIR/index.html; the viewer adds drawing with any recipe, watched step by step.
-    Whoever has the token can draw; where the viewer is bound to this machine alone none is needed.
+    The pages also open without it, from DIR/index.html. The viewer adds drawing, with any recipe and a preview of each
+    step. Drawing requires the token, unless the viewer listens on this machine only.
 
     \b
     filterscope view out/atlas
     """
     if token is not None and not (token.strip() and token.isprintable()):
-        raise click.BadParameter("a token is of signs that can be seen", param_hint="--token")
+        raise click.BadParameter("a token consists of visible characters", param_hint="--token")
     from filterscope.viewer.app import view as serve
 
     def ready(url: str) -> None:
@@ -56,12 +63,12 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
 @drawing_options()
 @click.option(
     "--weights", metavar="FILE", multiple=True,
-    help="Weights of NET_B; given twice: of NET_A and of NET_B. The word random, for a network of PyTorch's: untrained.",
+    help="Weights of NET_B; given twice, of NET_A and NET_B. \"random\" leaves a network untrained.",
 )  # fmt: skip
 @click.option("--weights-a", metavar="FILE", help="Weights of NET_A.")
 @click.option("--weights-b", metavar="FILE", help="Weights of NET_B.")
 @input_options("net_a", "net_b", its="the input of both networks")
-@click.option("--overwrite", is_flag=True, help="Replace the pages of another comparison that are in DIR.")
+@click.option("--overwrite", is_flag=True, help="Replace the pages of another comparison in DIR.")
 @out_option
 @json_option
 @quiet_option
@@ -78,11 +85,11 @@ def compare(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw the same units of two networks side by side, most changed first.
+    """Draw the same units of two networks, most changed first.
 
-    Two checkpoints of one network, before and after fine-tuning, or two networks that share layer names. Without
-    TARGET: four units of every layer with weights that both have. --mean and its like hold for both networks; of one
-    alone they stand behind its name: NET?mean=127.5&range=0,1.
+    The networks are two checkpoints of one network, or two networks that share layer names. Without TARGET, four units
+    of every layer with weights that both have are drawn. --mean and the other input options apply to both networks; for
+    one of them, write NET?mean=127.5&range=0,1.
 
     \b
     filterscope compare tiny-vgg16 tiny-vgg16 block5_conv3 --weights-b fine-tuned.safetensors
