@@ -1,4 +1,5 @@
-"""docs/words.md: what a result file names is explained there, and every word it explains is in use."""
+"""docs/words.md: what a result file names is explained there, and every word it explains is in use. Networks are not
+spoken of as persons, neither in the pages nor in --help."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
+import click
 import pytest
 
+from filterscope.cli import cli
 from filterscope.pictures.picture import Scores, Status
 
 HOME = Path(__file__).resolve().parents[1]
@@ -41,3 +44,22 @@ def test_rows_are_whole():
         assert len(row) == 3, row
         assert row[1], row
         assert row[2].endswith("."), row
+
+
+PERSONS = re.compile(
+    r"\b(sees|saw|hears?|heard|feels?|listens? to|speaks?|tells?|told|asleep|sleeps|sleeping|wakes?|likes)\b"
+)
+PAGES = [*PLACES, "docs/words.md", "docs/networks.md", "CONTRIBUTING.md", "SECURITY.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_plain(page):
+    """Every page that a person reads first."""
+    assert PERSONS.findall((HOME / page).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_help_is_plain(name):
+    """Of the group and of each command."""
+    command = cli.commands.get(name, cli)
+    assert PERSONS.findall(command.get_help(click.Context(command, info_name=name))) == []
