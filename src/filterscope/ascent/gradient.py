@@ -13,6 +13,7 @@ from filterscope.ascent.canvas.photograph import Beside
 from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import activation, likeness, objective
 from filterscope.ascent.regularizers import penalty
+from filterscope.ascent.soundness import require_gradient
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.networks.network import Taps
@@ -60,6 +61,7 @@ class Slopes:
             known = beside(window, transforms, step)
             keep = self.recipe.softmax == "keep"
             score = objective(taps, goals, self.prepared.units, keep_softmax=keep, references=known)
+            require_gradient(score, self.prepared.network, goals[0].layers)
             loss = self._loss(_per_picture(score, self.recipe), taps, part)
             (gradient,) = torch.autograd.grad(loss, part)
             window.kept(slope).copy_(window.inner(gradient)).mul_(window.share(sides))

@@ -18,6 +18,7 @@ from filterscope.ascent.canvas.photograph import Beside, photograph_canvas
 from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.gradient import Slopes, normalized, repeated
 from filterscope.ascent.optimizers import make_optimizer, rate_at
+from filterscope.ascent.soundness import require_finite
 from filterscope.ascent.tiles import window_shape
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
@@ -108,6 +109,7 @@ def ascend(
             optimizer.step()
             canvas.parameters.grad = None  # of a large picture the next step has better use for the memory
             trace.append(told)
+            require_finite(told, goals, f"at step {len(trace)}")
             if on_step is not None:
                 on_step(len(trace), told, partial(_shown, canvas))
     pixels = canvas.pixels().detach()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.objectives import activation, own_unit
+from filterscope.ascent.soundness import require_finite
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
 from filterscope.objective import Objective
@@ -54,8 +55,10 @@ class Measurer:
         return found
 
     def activations(self, taps: dict[str, Taps]) -> list[float]:
-        """Each picture's activation."""
-        return activation(taps, self.targets, self.prepared.units).tolist()
+        """Each picture's activation; WorkError for one that is no number."""
+        values = activation(taps, self.targets, self.prepared.units)
+        require_finite(values, self.targets, "for a finished picture")
+        return values.tolist()
 
     def probabilities(self, taps: dict[str, Taps]) -> list[float | None]:
         """Each class picture's probability; None for other units."""

@@ -125,13 +125,10 @@ class TorchScript(nn.Module):
         with torch.no_grad():
             own = copy.deepcopy(script).float().cpu()
         self.held = _Held(own)
-        for name, value in [*own.named_parameters(), *own.named_buffers()]:
-            kept = _like(value, value.detach())
-            place = name.replace(".", "_")
-            if isinstance(kept, nn.Parameter):
-                self.register_parameter(place, kept)
-            else:
-                self.register_buffer(place, kept)
+        for name, value in own.named_parameters():
+            self.register_parameter(name.replace(".", "_"), nn.Parameter(value.detach(), requires_grad=False))
+        for name, tensor in own.named_buffers():
+            self.register_buffer(name.replace(".", "_"), tensor.detach())
         self.training = False
 
     def forward(self, *args: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import torch
@@ -25,6 +25,7 @@ WIDE = (
     (384, 640), (256, 512), (512, 1024), (128, 1024), (96, 64), (64, 96), (40, 101), (40, 98), (16, 32), (32, 16), (8, 16),
 )  # fmt: skip
 NUMBERS = 40  # sizes tried with numbers where shapes alone do not tell
+_ASKS = re.compile(r"item\(\)|meta|data.dependent|_local_scalar", re.IGNORECASE)  # in what torch says then
 LARGEST = 1024  # px that a network's own size is looked for up to
 
 
@@ -43,28 +44,46 @@ def runs(net: nn.Module, channels: int, size: Size, device: str = "meta", batch:
     return True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trials:
-    """A network tried on shapes alone where it runs so, else on zeros."""
+    """A network tried on shapes alone where it runs so, else on zeros; each size once.
+
+    least: pictures that go through together at least, two where the forward pass drops a batch of one.
+    asks_values: it has asked for a value (`item()`), which shapes alone do not have.
+    """
 
     net: nn.Module
     meta: nn.Module
     channels: int
+    least: int = 1
+    asks_values: bool = False
+    known: dict[tuple[Size, int, str], bool] = field(default_factory=dict)
 
     def runs_on_shapes(self, size: Size, batch: int = 1) -> bool:
         """Whether pictures of the size go through, as far as shapes alone tell."""
-        return runs(self.meta, self.channels, size, batch=batch)
+        return not self.asks_values and self._runs(size, batch, "meta")
 
     def runs(self, size: Size, batch: int = 1) -> bool:
         """Whether pictures of the size go through."""
-        return self.runs_on_shapes(size, batch) or runs(self.net, self.channels, size, "cpu", batch)
+        return self.runs_on_shapes(size, batch) or self._runs(size, batch, "cpu")
+
+    def _runs(self, size: Size, batch: int, device: str) -> bool:
+        key = (size, max(batch, self.least), device)
+        if key not in self.known:
+            try:
+                run(self.meta if device == "meta" else self.net, self.channels, size, device, key[1])
+                self.known[key] = True
+            except Exception as error:  # whatever a person's own forward raises
+                self.known[key] = False
+                self.asks_values |= device == "meta" and bool(_ASKS.search(str(error)))
+        return self.known[key]
 
     def why_not(self, size: Size) -> str | None:
         """Why pictures of a size do not go through, None where they do."""
-        if runs(self.meta, self.channels, size):
+        if self.runs_on_shapes(size):
             return None
         try:
-            run(self.net, self.channels, size, "cpu")
+            run(self.net, self.channels, size, "cpu", self.least)
         except Exception as error:
             return first_line(error)
         return None
@@ -74,21 +93,16 @@ class Trials:
         first of `slowly` with numbers."""
         tries = NUMBERS
         for size in sizes:
-            try:
-                run(self.meta, self.channels, size)
+            if self.runs_on_shapes(size) or (self.asks_values and tries and self._runs(size, 1, "cpu")):
                 return size
-            except Exception as error:
-                asks = "meta" in str(error).lower() or isinstance(error, NotImplementedError)
-            if asks and tries and runs(self.net, self.channels, size, "cpu"):
-                return size
-            tries -= asks and tries > 0
-        return next((s for s in slowly if runs(self.net, self.channels, s, "cpu")), None)
+            tries -= self.asks_values and tries > 0
+        return next((s for s in slowly if self._runs(s, 1, "cpu")), None)
 
     def is_of_size(self) -> bool:
         """Whether it may be the picture's size for which the network does not run, and not another kind of argument."""
         for size in (224, 32):
             try:
-                run(self.meta, self.channels, size)
+                run(self.meta, self.channels, size, batch=self.least)
             except (TypeError, AttributeError, LookupError, NameError):
                 continue
             except Exception:
@@ -119,18 +133,18 @@ class Trials:
         pixels that no patch takes in."""
         assert isinstance(size, int)
         works, fails = size, LARGEST + 1
-        if runs(self.meta, self.channels, fails):
+        if self.runs_on_shapes(fails):
             return None
         while fails - works > 1:
             middle = (works + fails) // 2
-            if runs(self.meta, self.channels, middle):
+            if self.runs_on_shapes(middle):
                 works = middle
             else:
                 fails = middle
         patches = next((m for m in self.net.modules() if isinstance(m, nn.Conv2d)), None)
         stride = patches.stride[0] if patches is not None and isinstance(patches.stride, tuple) else 1
         whole = works - works % stride
-        return whole if runs(self.meta, self.channels, whole) else works
+        return whole if self.runs_on_shapes(whole) else works
 
     def _is_small(self) -> bool:
         """Whether a network that takes any size was made for small pictures: its last maps are as large as an eighth
@@ -143,7 +157,7 @@ class Trials:
 
         handles = [m.register_forward_hook(note) for m in self.meta.modules()]
         try:
-            out = first_tensor(run(self.meta, self.channels, 224))
+            out = first_tensor(run(self.meta, self.channels, 224, batch=self.least))
         except Exception:
             out = None
         finally:
@@ -178,7 +192,7 @@ class Trials:
 
         handles = [m.register_forward_pre_hook(note) for m in self.meta.modules() if isinstance(m, nn.Linear)]
         try:
-            runs(self.meta, self.channels, (height, width))
+            runs(self.meta, self.channels, (height, width), batch=self.least)
         finally:
             for handle in handles:
                 handle.remove()

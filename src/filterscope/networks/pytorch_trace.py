@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import first_line
+from filterscope.networks.pytorch_batch import keep_batch
 from filterscope.networks.pytorch_code import own_code
 from filterscope.networks.pytorch_copy import TorchScript, on_meta
 from filterscope.networks.pytorch_outputs import first_tensor, tensors_of
@@ -82,12 +83,22 @@ def trace(net: nn.Module, example: tuple[int, ...]) -> Traced:
         graph = tracer.graph
         without_mutation(graph, tracer.holder)
         without_views(graph)
+        if example[0] > 1:
+            keep_batch(graph)
         graph.lint()
     except Exception as error:  # anything that a person's forward may raise on what is no tensor
         raise UntraceableError(first_line(error)) from error
     outputs = {place: node for place, node in result.items() if isinstance(node, fx.Node)}
+    for call in tracer.calls:
+        if "val" not in call.node.meta:
+            raise UntraceableError(f"the shape of {call.name} is not known: {_why(graph)}")
     calls = [c for c in tracer.calls if isinstance(c.node.meta.get("val"), Tensor)]
     return Traced(tracer.holder, graph, calls, outputs, tracer.chosen)
+
+
+def _why(graph: fx.Graph) -> str:
+    """The first reason why a value's shape is not known: those behind it lack what they are made of."""
+    return next(f"{n.name}, {first_line(n.meta['why'])}" for n in graph.nodes if "why" in n.meta)
 
 
 class _Known(fx.Proxy):

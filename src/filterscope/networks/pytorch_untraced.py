@@ -5,10 +5,11 @@ Right but slower: nothing is pruned or fused. The forward pass is left as soon a
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,17 +25,23 @@ from filterscope.networks.pytorch_trace import INPUT
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.sides import Size, sides_of
 
+log = logging.getLogger("filterscope")
+
 CHANNELS_FIRST = (
     nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle,
 )  # fmt: skip
 
 
+Spot: TypeAlias = tuple[str, int, str]
+"""A module's path, which call of it, and where in what it gives."""
+
+
 @dataclass(frozen=True)
 class Heard:
     """One thing to hear: of the `count`-th call of the module at `path` ("" is the whole network) what goes in
     or comes out, looked at as `layout` says; `token` takes one token, `softmax` the probabilities. `way` is "in" or "out",
-    of the whole network with the place in what it gives: "out.logits"."""
+    of the whole network with the place in what it gives: "out.logits". `ndim`: axes of the value, with the batch."""
 
     path: str
     count: int
@@ -43,6 +50,12 @@ class Heard:
     token: int | None = None
     softmax: bool = False
     sigmoid: bool = False  # which makes the probabilities, each by itself
+    ndim: int = 4
+
+    @property
+    def key(self) -> Spot:
+        """What `hear` calls it."""
+        return self.path, self.count, self.way
 
 
 class _HeardAllError(Exception):
@@ -70,9 +83,27 @@ class Listener(nn.Module):
         self.turn = turn
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        picture, keys = picture.contiguous(), [h.key for h in self.wanted]
         with self.turn.lock:
-            raw = hear(self.net, picture.contiguous(), [(h.path, h.count, h.way) for h in self.wanted])
-        return tuple(_seen(raw[h.path, h.count, h.way], h, picture) for h in self.wanted)
+            raw = self._of_one(picture, keys) if len(picture) == 1 else hear(self.net, picture, keys)
+        return tuple(_seen(raw[h.key], h, picture) for h in self.wanted)
+
+    def _of_one(self, picture: Tensor, keys: Sequence[Spot]) -> dict[Spot, Tensor]:
+        """What is heard of a single picture, also where the forward pass drops a batch of one, as `squeeze()` does."""
+        try:
+            raw = hear(self.net, picture, keys)
+            if all(raw[h.key].ndim == h.ndim for h in self.wanted):
+                return raw
+        except Exception as error:  # what a person's code raises on a value that lacks its batch
+            if is_out_of_memory(error):
+                raise
+            log.debug("one picture alone does not go through: %s", error)
+        pair = hear(self.net, picture.expand(2, -1, -1, -1).contiguous(), keys)
+        return {h.key: _first_half(pair[h.key], 1 if h.layout.kind == "sequence" else 0) for h in self.wanted}
+
+
+def _first_half(value: Tensor, axis: int) -> Tensor:
+    return value.narrow(axis, 0, value.shape[axis] // 2)
 
 
 def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
@@ -208,9 +239,6 @@ def _item(values: tuple[Tensor, ...], index: int) -> Tensor:
     return values[index]
 
 
-Spot = tuple[str, int, str]  # a module's path, which call of it, and where in what it gives
-
-
 @dataclass(frozen=True)
 class _Call:
     out: Tensor
@@ -239,11 +267,11 @@ def read_untraced(
         name = (path or f"output{way.removeprefix('out')}") + (f"#{count}" if count > 1 else "")
         if layout is None or name in layers or (name == "output" and ending is not None and ending[0]):
             continue
-        heard[name] = Heard(path, count, way, layout)
+        heard[name] = Heard(path, count, way, layout, ndim=call.out.ndim)
         linear, softmax = name, None
         if type(call.module).__module__ == "torch.nn.modules.activation" and call.into is not None:
             linear = f"{name} before"
-            heard[linear] = Heard(path, count, "in", layout)
+            heard[linear] = Heard(path, count, "in", layout, ndim=call.into.ndim)
         if (path, count, way) == ending:
             softmax = f"{name} softmax"
             heard[softmax] = replace(heard[name], softmax=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from filterscope._version import __version__
 from filterscope.ascent.canvas.photograph import resized
 from filterscope.ascent.engine.prepare import choose_device
+from filterscope.ascent.soundness import require_finite, require_gradient
 from filterscope.errors import ArgumentError, TargetError, memory_told
 from filterscope.files import writing
 from filterscope.formats import PICTURE
@@ -158,6 +159,7 @@ def locate(
         layer, values, activation, probability = _own_map(net, goal, pixels)
     else:
         layer, values, activation, probability = _class_map(net, goal, pixels)
+    require_finite(torch.tensor([activation]), [goal], "for this photograph")
     height, width = photograph.image.height, photograph.image.width
     wide = F.interpolate(values[None, None], (height, width), mode="bicubic", align_corners=False)[0, 0]
     largest = float(values.max())
@@ -218,7 +220,10 @@ def _class_map(net: Network, goal: Target, pixels: Tensor) -> tuple[str, Tensor,
     for layer in reversed(maps):
         probe = _probe(net, [layer, goal.layer], pixels)
         found, units = probe(net.input.preprocess(pixels.requires_grad_()))
-        (gradient,) = torch.autograd.grad(units[0, goal.unit], found, allow_unused=True)
+        require_gradient(units, net, [goal.layer])
+        gradient = None
+        if found.requires_grad:
+            (gradient,) = torch.autograd.grad(units[0, goal.unit], found, allow_unused=True)
         if gradient is not None and found.shape[-1] * found.shape[-2] > 1:
             values = (gradient * found).sum(1)[0].detach().clamp(min=0)
             row, values_of = net.layers[goal.layer], units.detach()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from filterscope.ascent.engine.prepare import Prepared, prepare
+from filterscope.ascent.soundness import require_gradient
 from filterscope.cache import Cache
 from filterscope.formats import BATCHES
 from filterscope.networks.network import Network
@@ -90,6 +91,7 @@ def _step(prepared: Prepared, pixels: torch.Tensor) -> float:
     began = time.perf_counter()
     taps = prepared(pixels)
     total = torch.stack([t.output.float().mean() for t in taps.values()]).sum()
+    require_gradient(total, prepared.network, prepared.parts.layers)
     (gradient,) = torch.autograd.grad(total, pixels)
     gradient.sum().item()  # waits for a GPU
     return time.perf_counter() - began

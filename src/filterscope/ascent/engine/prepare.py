@@ -39,6 +39,7 @@ class Prepared(nn.Module):
         self, network: Network, parts: Parts, units: Tensor | None, dtype: torch.dtype, device: torch.device
     ):
         super().__init__()
+        self.network = network
         self.input = network.input
         self.parts = parts
         self.units = units
@@ -134,8 +135,10 @@ def _complaint(
         prepared = prepare(network, goals, dtype=dtype, device=device, narrow=False)
         with torch.no_grad():
             prepared(torch.zeros(1, network.input.channels, *sides, device=device))
-    except (RuntimeError, NetworkError) as error:  # the latter of a forward pass that runs untraced
-        return first_line(error.__cause__ or error)
+    except MemoryError:
+        raise
+    except Exception as error:  # a person's own code: NumPy, say, has no bfloat16
+        return first_line(error.__cause__ if isinstance(error, NetworkError) and error.__cause__ else error)
     return None
 
 
