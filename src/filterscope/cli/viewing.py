@@ -45,7 +45,7 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
     """
     if token is not None and not (token.strip() and token.isprintable()):
         raise click.BadParameter("a token consists of visible characters", param_hint="--token")
-    from filterscope.viewer.app import view as serve
+    from filterscope.viewer import import_viewer
 
     def ready(url: str) -> None:
         if not quiet:
@@ -53,7 +53,7 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
         elif port == 0 or ("?token=" in url and token is None):  # which nobody could guess
             click.echo(url, err=True)
 
-    serve(folder, host=host, port=port, token=token, on_ready=ready)
+    import_viewer().view(folder, host=host, port=port, token=token, on_ready=ready)
 
 
 @click.command()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from filterscope.errors import first_line
 from filterscope.networks.pytorch_outputs import first_tensor
 from filterscope.sides import Size, as_size, sides_of
+
+log = logging.getLogger("filterscope")
 
 SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 8, 16, 48, 112, 160, 192, 240, 320, 448, 512)
 # height x width of what people train on and is not square: persons, faces, number plates, lines of text, driving,
@@ -84,8 +88,10 @@ class Trials:
             return None
         try:
             run(self.net, self.channels, size, "cpu", self.least)
-        except Exception as error:
-            return first_line(error)
+        except Exception as error:  # whatever a person's own forward pass raises
+            log.info("the forward pass raised\n%s", "".join(traceback.format_exception(error)))
+            said = first_line(error)
+            return said if type(error) is RuntimeError else f"{type(error).__name__}: {said}"
         return None
 
     def first(self, sizes: Iterable[Size], *, slowly: Iterable[Size] = ()) -> Size | None:

@@ -29,6 +29,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
 from filterscope.atlas.gallery.data import Index, number, read_networks, thinned
 from filterscope.atlas.gallery.kept import keep, list_kept
 from filterscope.atlas.gallery.pages import ASSETS, SHARED, asset, build_gallery, is_built, write_kept
@@ -36,6 +44,7 @@ from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
 from filterscope.recipe import ALIASES, PRESETS
 from filterscope.sides import as_size
+from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refusal
 from filterscope.viewer.jobs import (
     ENDS,
     SIDE,
@@ -45,19 +54,6 @@ from filterscope.viewer.jobs import (
     layer_units,
     read_order,
 )
-
-try:
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect, Request
-    from starlette.responses import JSONResponse, Response, StreamingResponse
-    from starlette.routing import Mount, Route
-
-    from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refusal
-except ImportError as error:
-    raise ArgumentError(f"the viewer needs a web server: pip install 'filterscope[view]' ({error})") from None
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
