@@ -158,6 +158,20 @@ def test_own_forward_pass(tmp_path, capsys, fails, said, verbose):
     assert ("net.py" in told and "in forward" in told) == verbose or not verbose
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+def test_own_forward_pass_that_never_runs(tmp_path, capsys, verbose):
+    """At its first picture already: type and message, and where under --verbose."""
+    code = (
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    )
+    code += "        self.a = nn.Conv2d(3, 8, 3)\n    def forward(self, x):\n        raise KeyError('my own trouble')\n"
+    (tmp_path / "net.py").write_text(code)
+    assert main(["layers", f"{tmp_path}/net.py:Net", *["-v"] * verbose]) == 2
+    told = capsys.readouterr().err
+    assert "KeyError: my own trouble" in told.splitlines()[-1]
+    assert ("net.py" in told and "line 7, in forward" in told) == verbose
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_takes_verbose(name):
     """--verbose, and -v for short."""
