@@ -92,11 +92,18 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path, copies)
-    found, whole = _opened(net, origin, taken.spec, weights, single=taken.single)
+    try:
+        found, whole = _opened(net, origin, taken.spec, weights, single=taken.single is True)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        if taken.single is not None:
+            raise
+        found, whole = None, False  # it does not run for several pictures together
     if not whole and not taken.single:  # pictures may go through one by one
         singly, _ = _opened(net, origin, taken.spec, weights, single=True)
-        found = max(found, singly, key=lambda n: len({name.partition("#")[0] for name in n.layers}))
-    if not _can_be_drawn(found):
+        found = max(
+            (n for n in (found, singly) if n), key=lambda n: len({c.partition("#")[0] for c in n.layers})
+        )
+    if found is None or not _can_be_drawn(found):
         raise NetworkError(why_no_layers(net, origin.name))
     return replace(found, guessed=taken.guessed)
 

@@ -32,11 +32,12 @@ UNIT_RANGE = InputSpec(high=1.0)  # as torchvision's ToTensor gives pictures: 0 
 
 @dataclass(frozen=True)
 class Taken:
-    """How a network is fed. guessed: what of it nothing told. single: it runs for one picture at a time alone."""
+    """How a network is fed. guessed: what of it nothing told. single: it runs for one picture at a time alone; None
+    where shapes alone do not tell."""
 
     spec: InputSpec
     guessed: tuple[str, ...]
-    single: bool
+    single: bool | None
 
 
 def take_input(net: nn.Module, name: str, known: InputSpec | None, options: InputOptions) -> Taken:
@@ -59,7 +60,9 @@ def take_input(net: nn.Module, name: str, known: InputSpec | None, options: Inpu
     spec = spec.changed(replace(options, channels=trials.channels))  # what a person says holds
     sized = told or asked is not None or (fixed and isinstance(size, int))
     guessed = tuple(n for n, sure in (("range", ranged), ("size", sized)) if not sure)
-    return Taken(replace(spec, fixed=fixed), guessed, not trials.runs(size, batch=2))
+    several = trials.runs_on_shapes(size, 2)
+    single = False if several else True if trials.runs_on_shapes(size) else None
+    return Taken(replace(spec, fixed=fixed), guessed, single)
 
 
 def _sized(net: nn.Module, name: str, counts: list[int], asked: Size | None) -> tuple[Trials, Size, bool]:

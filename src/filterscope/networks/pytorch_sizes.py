@@ -67,9 +67,9 @@ class Trials:
         """Whether pictures of the size go through, as far as shapes alone tell."""
         return not self.asks_values and self._runs(size, batch, "meta")
 
-    def runs(self, size: Size, batch: int = 1) -> bool:
+    def runs(self, size: Size) -> bool:
         """Whether pictures of the size go through."""
-        return self.runs_on_shapes(size, batch) or self._runs(size, batch, "cpu")
+        return self.runs_on_shapes(size) or self._runs(size, 1, "cpu")
 
     def _runs(self, size: Size, batch: int, device: str) -> bool:
         key = (size, max(batch, self.least), device)
