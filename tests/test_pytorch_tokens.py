@@ -236,7 +236,7 @@ def test_token_grammar(text, layer, target):
     assert Selection.parse(str(selection)) == selection
 
 
-@pytest.mark.parametrize("text", ["x:1@", "x:1@1", "x:1@a b", "x:1@-1,2", "x:1@cls@1,2"])
+@pytest.mark.parametrize("text", ["x:1@", "x:1@1,", "x:1@a b", "x:1@-1,2", "x:1@cls@1,2"])
 def test_token_grammar_refuses(text):
     """What stands behind @ is a place or a token."""
     with pytest.raises(TargetError, match=r"after @ comes ROW,COLUMN, .* or a token as @cls"):

@@ -64,7 +64,7 @@ def test_forms(text, units, at):
         ("conv:@1,2", "empty place"),
         ("conv:-1", r"units are counted from 0 \(got -1\)"),
         ("conv:3@", "after @ comes ROW,COLUMN, as in conv:30@14,14"),
-        ("conv:3@1", r"after @ comes ROW,COLUMN.*got '1'"),
+        ("conv:3@1,", r"after @ comes ROW,COLUMN, .*a step's number.*got '1,'"),
         ("conv:3@1,2,3", "after @ comes ROW,COLUMN"),
         ("conv:3@-1,2", "after @ comes ROW,COLUMN"),
         ("conv:3@a,b", "after @ comes ROW,COLUMN"),

@@ -31,7 +31,7 @@ from filterscope.recipe import DEFAULT, Recipe, get_recipe
 from filterscope.recipe.recipe import RESTARTS
 from filterscope.records import CarriedOut
 from filterscope.sides import Size, largest_of, size_text
-from filterscope.target import Algebra, Selection, Target, terms_of
+from filterscope.target import Algebra, Selection, Target, place_text, terms_of
 
 FEWEST = 32  # steps of a serious ascent: what a shorter one does not reach is no failure
 
@@ -201,12 +201,12 @@ def _checked_size(net: Network, goal: Objective, recipe: Recipe) -> Size:
     shapes = {layer: net.output_shape(layer, size) for layer in goal.layers}
     for _, term in terms_of(goal):
         if isinstance(term, Target | Direction) and term.at is not None:
-            _, rows, columns = shapes[term.layer]
-            if term.at[0] >= rows or term.at[1] >= columns:
-                ends = f"rows 0 to {rows - 1} and columns 0 to {columns - 1}"
-                raise TargetError(
-                    f"{term.layer} has {ends} at {size_text(size)} px (got {term.at[0]},{term.at[1]})"
-                )
+            ends = shapes[term.layer][1:]
+            if any(place >= end for place, end in zip(term.at, ends, strict=True)):
+                names = ("rows", "columns") if len(ends) == 2 else ("steps",)
+                has = " and ".join(f"{name} 0 to {end - 1}" for name, end in zip(names, ends, strict=True))
+                got = place_text(term.at)
+                raise TargetError(f"{term.layer} has {has} at {size_text(size)} px (got {got})")
     return size
 
 

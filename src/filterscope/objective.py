@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from filterscope.errors import TargetError
-from filterscope.target import Algebra, Selection, Sum, Target, number, terms_of
+from filterscope.target import Algebra, At, Selection, Sum, Target, number, place_text, terms_of
 
 EXAMPLE = "write LAYER:UNIT, as in block3_conv1:30"
 _CALL = re.compile(
@@ -64,7 +64,7 @@ class Direction(Algebra):
     layer: str
     vector: tuple[tuple[int, float], ...]
     cosine: bool = False
-    at: tuple[int, int] | None = None
+    at: At | None = None
 
     @classmethod
     def of(cls, layer: str, values: Sequence[float], *, cosine: bool = False) -> Direction:
@@ -73,7 +73,7 @@ class Direction(Algebra):
 
     def __str__(self) -> str:
         name = "cosine" if self.cosine else "direction"
-        place = f"@{self.at[0]},{self.at[1]}" if self.at else ""
+        place = f"@{place_text(self.at)}" if self.at else ""
         return f"{name}({self.layer}, {' '.join(f'{i}:{number(v)}' for i, v in self.vector)}){place}"
 
     @property

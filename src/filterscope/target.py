@@ -7,7 +7,11 @@
     block3_conv1:30@14,14        one neuron of the channel: row 14, column 14 (of a transformer, one patch's token);
                                  drawn without the transforms that move the picture, since it looks at one place
     blocks.3:30@cls              the channel of a token that stands for no patch: cls, dist, reg1
+    head:3@7                     one step of a sequence whose steps are no places of the picture
     predictions:sea_snake        a class by name
+
+A layer's name may hold colons: the last one stands before the units. Where that would be read otherwise (a name with a
+colon alone, a class's name with one) the text has a backslash before it.
 
 Free of torch, so that the command line can refuse a target at once.
 """
@@ -17,17 +21,41 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from filterscope.errors import TargetError, did_you_mean
 
 SAMPLE = 16  # units that a bare LAYER stands for: the 4 x 4 sheet of the blog
 _INDEX = re.compile(r"\d{1,18}")
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})")
-_PLACE = re.compile(r"\s*(\d{1,18})\s*,\s*(\d{1,18})\s*")
+_PLACE = re.compile(r"\s*(\d{1,18})\s*(?:,\s*(\d{1,18})\s*)?")
+_SUM = re.compile(r":\s*\d+\s*[-+*]|[+*]")  # a sum without spaces, which no layer's name is
 _TOKEN = re.compile(r"\s*([A-Za-z_]\w*)\s*")
 _WITH_TOKEN = re.compile(r"(.+)@([A-Za-z_]\w*)")  # a layer's token is a layer of its own, LAYER@cls
+
+
+At: TypeAlias = tuple[int, int] | tuple[int]
+"""A place of a layer: row and column, or the number of a step."""
+
+
+def row_and_column(at: At) -> tuple[int, int]:
+    """Where on a map (rows, columns) a place is: steps stand in one row.
+
+    >>> row_and_column((2, 3)), row_and_column((7,))
+    ((2, 3), (0, 7))
+    """
+    return at if len(at) == 2 else (0, at[0])
+
+
+def place_text(at: At) -> str:
+    """A place as it stands behind @.
+
+    >>> place_text((2, 3)), place_text((7,))
+    ('2,3', '7')
+    """
+    return ",".join(map(str, at))
 
 
 class Algebra:
@@ -115,11 +143,11 @@ class Target(Algebra):
 
     layer: str
     unit: int
-    at: tuple[int, int] | None = None
+    at: At | None = None
 
     def __str__(self) -> str:
         layer, place = _apart(self.layer, self.at)
-        return f"{layer}:{self.unit}{place}"
+        return f"{_escaped(layer, '')}:{self.unit}{place}"
 
     @property
     def stem(self) -> str:
@@ -150,12 +178,27 @@ class Selection:
 
     layer: str
     units: tuple[int | tuple[int, int] | str, ...] | str | None = None
-    at: tuple[int, int] | None = None
+    at: At | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Selection:
-        """Read a target text; TargetError where it cannot be read."""
-        layer, colon, rest = (part.strip() for part in text.partition(":"))
+    def parse(cls, text: str, layers: Collection[str] = ()) -> Selection:
+        """Read a target text; TargetError where it cannot be read.
+
+        layers: the names that there are. The longest of them that the text begins with is the layer; where there is
+        none, or none are given, all before the last colon is.
+
+        >>> Selection.parse("a:b:3"), Selection.parse("a:b:3", ["a"]).layer
+        (Selection(layer='a:b', units=(3,), at=None), 'a')
+        """
+        plain = _unescaped(text).strip()
+        known = [
+            n for n in layers if plain == n or (plain.startswith(n) and plain[len(n) :].lstrip()[:1] == ":")
+        ]
+        if known:
+            layer = max(known, key=len)
+            colon, rest = (":", plain[len(layer) :].lstrip()[1:].strip()) if plain != layer else ("", "")
+        else:
+            layer, colon, rest = (_unescaped(part).strip() for part in _split(text))
         if not layer or (colon and not rest):
             raise TargetError(
                 f"{text!r} is no target; write LAYER, LAYER:3,7,9, LAYER:0-15, LAYER:* or LAYER:NAME"
@@ -168,10 +211,11 @@ class Selection:
             if token := _TOKEN.fullmatch(place):
                 layer = f"{layer}@{token[1]}"
             elif found := _PLACE.fullmatch(place):
-                at = (int(found[1]), int(found[2]))
+                at = (int(found[1]),) if found[2] is None else (int(found[1]), int(found[2]))
             else:
                 raise TargetError(
-                    f"{text!r}: after @ comes ROW,COLUMN, as in {layer}:30@14,14, or a token as @cls (got {place!r})"
+                    f"{text!r}: after @ comes ROW,COLUMN, as in {layer}:30@14,14, a step's number, or a token as @cls "
+                    f"(got {place!r})"
                 )
         if units.strip() == "*":
             return cls(layer, "*", at)
@@ -179,14 +223,23 @@ class Selection:
 
     def __str__(self) -> str:
         if self.units is None:
-            return self.layer
-        parts = (
-            ["*"]
-            if self.units == "*"
-            else [f"{u[0]}-{u[1]}" if isinstance(u, tuple) else str(u) for u in self.units]
-        )
+            return _escaped(self.layer, ":")
         layer, place = _apart(self.layer, self.at)
-        return f"{layer}:{','.join(parts)}{place}"
+        return f"{_escaped(layer, '')}:{self._listed(':')}{place}"
+
+    def _listed(self, escaped: str) -> str:
+        if not isinstance(self.units, tuple):
+            return self.units or ""
+        parts = [f"{u[0]}-{u[1]}" if isinstance(u, tuple) else _escaped(str(u), escaped) for u in self.units]
+        return ",".join(parts)
+
+    def among(self, layers: Collection[str]) -> Selection:
+        """The same text read by one who knows the layers' names, which may hold colons."""
+        if self.layer in layers and not any(":" in name for name in layers):
+            return self
+        layer, place = _apart(self.layer, self.at)
+        text = f"{layer}:{self._listed(':')}{place}" if self.units is not None else self.layer
+        return Selection.parse(text, layers)
 
     def resolve(self, units: int, *, seed: int = 0, names: Sequence[Sequence[str]] = ()) -> list[Target]:
         """The targets meant, in order and without repeats, for a layer of `units` units.
@@ -225,10 +278,28 @@ def sum_advice(name: str) -> str:
     return "; a sum has spaces around its + and -: LAYER:1 + 0.5 * LAYER:2" if looks_so else ""
 
 
-def _apart(layer: str, at: tuple[int, int] | None) -> tuple[str, str]:
+def _split(text: str) -> tuple[str, str, str]:
+    """Before and behind the last colon that has no backslash before it."""
+    found = [m.start() for m in re.finditer(r"\\.|(:)", text, re.DOTALL) if m[1]]
+    if not found:
+        return text, "", ""
+    place = found[0] if _SUM.search(text[: found[-1]]) else found[-1]
+    return text[:place], ":", text[place + 1 :]
+
+
+def _escaped(text: str, signs: str) -> str:
+    """With a backslash before backslashes and the given signs."""
+    return re.sub(rf"([\\{signs}])", r"\\\1", text)
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def _apart(layer: str, at: At | None) -> tuple[str, str]:
     """The layer, and what stands behind @: a place, or the token that is part of the layer's name."""
     if at is not None:
-        return layer, f"@{at[0]},{at[1]}"
+        return layer, f"@{place_text(at)}"
     found = _WITH_TOKEN.fullmatch(layer)
     return (found[1], f"@{found[2]}") if found else (layer, "")
 

@@ -188,6 +188,6 @@ def _placed(goal: Objective, rows: float, columns: float) -> Objective:
     """The goal on the map of a stage that many times the final size: a neuron's place is the final picture's."""
     if isinstance(goal, Sum):
         return Sum(tuple((w, _placed(t, rows, columns)) for w, t in goal.terms))  # type: ignore[arg-type]
-    if isinstance(goal, Target | Direction) and goal.at is not None:
+    if isinstance(goal, Target | Direction) and goal.at is not None and len(goal.at) == 2:
         return replace(goal, at=(int(goal.at[0] * rows), int(goal.at[1] * columns)))
     return goal

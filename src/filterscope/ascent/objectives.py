@@ -16,7 +16,7 @@ from filterscope.ascent.likeness import resemblance
 from filterscope.errors import TargetError
 from filterscope.networks.network import Taps
 from filterscope.objective import Direction, Likeness, Objective, WholeLayer
-from filterscope.target import Algebra, Sum, Target
+from filterscope.target import Algebra, At, Sum, Target, row_and_column
 
 References: TypeAlias = Mapping[str, Mapping[str, Taps]]
 """What the layers say of the photographs that objectives look at: by role, then by layer, (B, ...)."""
@@ -29,7 +29,7 @@ def own_unit(values: Tensor, units: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device), units]
 
 
-def mean_at(values: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
+def mean_at(values: Tensor, places: Sequence[At | None]) -> Tensor:
     """Of (B, H, W) the mean over space or the value at a place, in float32; (B,) stays as it is.
 
     A place beyond the map is its last row or column: a smaller stage's map may round to fewer.
@@ -40,10 +40,11 @@ def mean_at(values: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
     if not any(places):
         return values.mean((1, 2))
     rows, columns = values.shape[1] - 1, values.shape[2] - 1
+    spots = [None if at is None else row_and_column(at) for at in places]
     return torch.stack(
         [
             v.mean() if at is None else v[min(at[0], rows), min(at[1], columns)]
-            for v, at in zip(values, places, strict=True)
+            for v, at in zip(values, spots, strict=True)
         ]
     )
 
@@ -95,9 +96,7 @@ def objective(
     return _ascended(at, _units(targets, units, at.output), [t.at for t in targets], keep_softmax)
 
 
-def _ascended(
-    taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None], keep_softmax: bool
-) -> Tensor:
+def _ascended(taps: Taps, units: Tensor, places: Sequence[At | None], keep_softmax: bool) -> Tensor:
     if keep_softmax and taps.softmax is not None:
         return _probability(taps, units, places)
     score = mean_at(own_unit(taps.output, units), places)
@@ -140,14 +139,15 @@ def _value(
     return score(taps[goal.layer], unit, [goal.at], keep)[0]
 
 
-def _said(values: Tensor, at: tuple[int, int] | None) -> bool:
+def _said(values: Tensor, at: At | None) -> bool:
     """Whether any of (1, C, ...) is other than 0, at the place where there is one."""
     if at is not None and values.ndim == 4:
-        values = values[..., min(at[0], values.shape[2] - 1), min(at[1], values.shape[3] - 1)]
+        row, column = row_and_column(at)
+        values = values[..., min(row, values.shape[2] - 1), min(column, values.shape[3] - 1)]
     return bool(values.detach().any())
 
 
-def _plain(taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None], keep_softmax: bool) -> Tensor:
+def _plain(taps: Taps, units: Tensor, places: Sequence[At | None], keep_softmax: bool) -> Tensor:
     return mean_at(own_unit(taps.output, units), places)
 
 

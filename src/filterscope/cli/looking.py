@@ -134,13 +134,14 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     from filterscope.files import check_writable
     from filterscope.target import Selection
 
-    selection = Selection.parse(layer)
+    Selection.parse(layer)
     check_writable(out)
     from filterscope.networks import open_network
     from filterscope.pictures.kernels import kernel_sheet, kernel_weights
     from filterscope.pictures.sheet import save_sheet
 
     network = open_network(net, weights=weights)
+    selection = network.selection(layer)
     units = [t.unit for t in network.targets(selection)]
     if selection.units is None and kernel_weights(network, selection.layer).shape[1] == 3:
         units = list(range(network.layer(selection.layer).units))
@@ -276,7 +277,8 @@ def examples(
             shown = [f"examples {whose} {name}:{unit}" for unit in units]
             say_kept(save_sheet(example_sheet(network, found[name], units, images), path, shown), quiet)
     if as_json:
-        chosen = {(t.layer, t.unit) for text in layer if ":" in text for t in network.targets(text)}
+        some = [text for text in layer if text != "*" and network.selection(text).units]
+        chosen = {(t.layer, t.unit) for text in some for t in network.targets(text)}
         rows = [
             r for name in found for r in unit_rows(found[name]) if not chosen or (name, r["unit"]) in chosen
         ]

@@ -41,7 +41,7 @@ def write_pages(
 
 def _pair(pair: Pair, report: dict[str, Any]) -> dict[str, Any]:
     """What the page shows of a pair."""
-    layer, _, unit = report["target"].partition(":")
+    layer, _, unit = report["target"].rpartition(":")
     return {
         "layer": layer,
         "unit": unit,

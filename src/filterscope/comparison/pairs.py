@@ -32,7 +32,7 @@ from filterscope.errors import TargetError
 from filterscope.networks import Network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
-from filterscope.target import Selection, Target
+from filterscope.target import Target
 
 EACH = 4  # units of every layer, where no target is named
 
@@ -98,7 +98,7 @@ def pair_targets(
     """The same units in both networks: by name where a text names classes, else by number."""
     pairs: list[tuple[Target, Target]] = []
     for text in texts:
-        selection = Selection.parse(text)
+        selection = a.selection(text)
         first = a.targets(selection, seed=seed)
         named = isinstance(selection.units, tuple) and any(isinstance(u, str) for u in selection.units)
         second = b.targets(selection, seed=seed) if named else _same(b, first)

@@ -30,7 +30,7 @@ from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
 from filterscope.pictures.reading import load_batch
 from filterscope.sides import Size, sides_of
-from filterscope.target import Selection, Target
+from filterscope.target import Target
 
 BEST = 9
 BINS = 32
@@ -336,4 +336,4 @@ def check_layers(network: Network, texts: Sequence[str]) -> list[str]:
         raise ArgumentError("name a layer, or '*' for all")
     for text in texts:
         network.targets(text)
-    return list(dict.fromkeys(Selection.parse(text).layer for text in texts))
+    return list(dict.fromkeys(network.selection(text).layer for text in texts))

@@ -16,7 +16,7 @@ from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status
-from filterscope.target import Target
+from filterscope.target import Target, row_and_column
 
 
 def to_bytes(pixels: Tensor, output: str) -> np.ndarray:
@@ -156,7 +156,8 @@ def _units_of(values: Tensor, goal: Target) -> Tensor:
     """Every unit's activation for one picture, (units,), at the goal's place if it has one; values (C, ...)."""
     if values.ndim == 1 or goal.at is None:
         return values.float().flatten(1).mean(1) if values.ndim > 1 else values.float()
-    return values.float()[:, goal.at[0], goal.at[1]]
+    row, column = row_and_column(goal.at)
+    return values.float()[:, row, column]
 
 
 def verdict(

@@ -19,7 +19,7 @@ from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
-from filterscope.target import Algebra, Selection, Target, sum_advice, terms_of
+from filterscope.target import Algebra, At, Selection, Target, place_text, sum_advice, terms_of
 
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
 SMALL = 64
@@ -29,7 +29,8 @@ SMALL = 64
 class Layer:
     """One row of the layer table.
 
-    `output_shape` is (channels, height, width) or (units,), at the network's own size. `receptive_field` is
+    `output_shape` is (channels, height, width), (units,), or (channels, steps) of a sequence whose steps are no places
+    of the picture (the graph gives it as a map of one row), at the network's own size. `receptive_field` is
     the side in pixels of what one value sees, None where it sees the whole image. The node names say where
     in the graph to listen: `linear` before the layer's own activation, `output` after it, `softmax` where a
     softmax is the layer's activation or follows it directly, `logits` before that. With `sigmoid` it is the sigmoid in
@@ -58,6 +59,25 @@ class Layer:
     def spatial(self) -> bool:
         """Whether the output is a map (channels, height, width)."""
         return len(self.output_shape) == 3
+
+    def shaped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what the graph gives, without the batch, as `output_shape` says it."""
+        return (shape[0], shape[2]) if len(self.output_shape) == 2 else shape
+
+    def require_place(self, at: At) -> None:
+        """TargetError where a place is none of this layer's output: @ROW,COLUMN of a map, @STEP of a sequence."""
+        text = place_text(at)
+        if min(at) < 0:
+            raise TargetError(f"rows and columns are counted from 0 (got {text})")
+        places = len(self.output_shape) - 1
+        if not places:
+            raise TargetError(f"{self.name} has no rows and columns: leave out @{text}")
+        if places != len(at):
+            told = (
+                "a map: its places are @ROW,COLUMN",
+                f"a sequence of {self.output_shape[1]} steps: each is @NUMBER",
+            )
+            raise TargetError(f"{self.name} is {told[places == 1]} (got @{text})")
 
 
 @dataclass(frozen=True)
@@ -224,22 +244,23 @@ class Network:
             wrong = [i for i in asked if not isinstance(i, int) or not 0 <= i < row.units]
             if wrong:
                 raise TargetError(f"{row.name} has units 0 to {row.units - 1} (got {wrong[0]!r} in {term})")
-            if term.at is not None and min(term.at) < 0:
-                raise TargetError(f"rows and columns are counted from 0 (got {term.at[0]},{term.at[1]})")
-            if term.at is not None and not row.spatial:
-                raise TargetError(f"{row.name} has no rows and columns: leave out @{term.at[0]},{term.at[1]}")
+            if term.at is not None:
+                row.require_place(term.at)
+
+    def selection(self, text: str | Selection) -> Selection:
+        """A target's text read by the layers' names, of which the longest that fits is meant."""
+        known = [*self.layers, *self.tokens]
+        return Selection.parse(text, known) if isinstance(text, str) else text.among(known)
 
     def targets(self, text: str | Selection, *, seed: int = 0) -> list[Target]:
         """The units that a text means, checked against this network."""
-        selection = Selection.parse(text) if isinstance(text, str) else text
+        selection = self.selection(text)
         row = self.layer(selection.layer)
         if row.kind == "InputLayer":
             raise TargetError(f"{row.name} is the network's input: it has no units to excite")
         targets = selection.resolve(row.units, seed=seed, names=self.class_names(row.name))
-        if selection.at is not None and not row.spatial:
-            raise TargetError(
-                f"{row.name} has no rows and columns: leave out @{selection.at[0]},{selection.at[1]}"
-            )
+        if selection.at is not None:
+            row.require_place(selection.at)
         self._require_trained(row)
         return targets
 
@@ -366,7 +387,8 @@ class Network:
 
     def _shape(self, row: Layer, size: Size) -> tuple[int, ...] | None:
         """The shape of a layer's output at a size; None where it does not run."""
-        return self.shapes.of(row.output, self.input.channels, size)
+        shape = self.shapes.of(row.output, self.input.channels, size)
+        return shape and row.shaped(shape)
 
     def _require_trained(self, row: Layer) -> None:
         missing = [n for n in (*row.depends_on, row.name) if not self.layer(n).trained]

@@ -158,7 +158,11 @@ def _fed_as(net: Network, options: InputOptions) -> Network:
         raise ArgumentError(
             f"{net.name} does not run at {size_text(spec.size)} px; the smallest size that works is {least} px"
         )
-    fitted = {r.name: dataclasses.replace(r, output_shape=s) for r, s in zip(rows, shapes, strict=True) if s}
+    fitted = {
+        r.name: dataclasses.replace(r, output_shape=r.shaped(s))
+        for r, s in zip(rows, shapes, strict=True)
+        if s
+    }
     return dataclasses.replace(net, input=spec, layers=fitted)
 
 

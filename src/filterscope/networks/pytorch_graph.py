@@ -13,13 +13,17 @@ from filterscope.networks.network import Layer, safe_attribute
 from filterscope.networks.pytorch_layout import (
     HeadStrength,
     Layout,
+    Patches,
     Token,
     View,
     channel_axes,
     layout_of,
     operation,
     prefix_of,
+    shape_of,
+    token_axis,
 )
+from filterscope.networks.pytorch_places import place_axes
 from filterscope.networks.pytorch_reach import reaches
 from filterscope.networks.pytorch_trace import Call, Traced
 
@@ -61,6 +65,7 @@ class _Reader:
             if not self.seeing.isdisjoint(node.all_input_nodes):
                 self.seeing.add(node)
         self.axes = channel_axes(nodes, self.traced.holder)
+        self.places = place_axes(nodes, self.traced.holder, self.axes)
         self.reach = reaches(nodes, self.traced.holder, self.axes)
         self.prefix = prefix_of(self.traced.holder.get_submodule("net"))
 
@@ -103,10 +108,13 @@ class _Reader:
         view = self._view(node, layout)
         self.made_by.setdefault(node, []).append(name)
         row = self.layers[name] = Layer(
-            name, kind, tuple(view.meta["val"].shape[1:]), parameters, reach and reach[0], True,
+            name, kind, shape_of(view.meta["val"], layout), parameters, reach and reach[0], True,
             output=view.name, linear=self._view(before, self._layout(before) or layout).name,
         )  # fmt: skip
-        for i, token in enumerate(self.prefix.of(layout.extra)):
+        count = layout.extra + layout.back
+        for i, token in zip(
+            [*range(layout.extra), *range(-layout.back, 0)], self.prefix.of(count), strict=True
+        ):
             own = f"{name}@{token}"
             linear = self._token(before, layout, i) if self._layout(before) == layout else None
             picked = self._token(node, layout, i)
@@ -257,7 +265,16 @@ class _Reader:
         value = node.meta.get("val")
         if not isinstance(value, Tensor) or node not in self.axes or node not in self.seeing:
             return None
-        return layout_of(value, self.axes[node], self.batch, len(self.prefix.names))
+        sides = tuple(self.picture.meta["val"].shape[-2:])
+        return layout_of(value, self.axes[node], self.batch, self._patches(node, value), sides)
+
+    def _patches(self, node: fx.Node, value: Tensor) -> Patches | None:
+        """What the tokens of a value are, where they are patches of the picture."""
+        tags = self.places.get(node, ())
+        if value.ndim != 3 or len(tags) != 3:
+            return None
+        tag = tags[token_axis(value, self.axes[node], self.batch)]
+        return tag if isinstance(tag, Patches) else None
 
     def _view(self, node: fx.Node, layout: Layout) -> fx.Node:
         """The value as (B, C, H, W) or (B, C): itself where it is that already."""
@@ -272,6 +289,7 @@ class _Reader:
 
     def _add(self, name: str, module: nn.Module, inputs: tuple[fx.Node, ...]) -> fx.Node:
         holder = self.traced.holder
+        name = name.replace("-", "end")
         if not hasattr(holder, name):
             holder.add_module(name, module)
         node = self.traced.graph.call_module(name, inputs)

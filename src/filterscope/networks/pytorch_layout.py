@@ -15,21 +15,41 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-MOST_EXTRA = 16  # tokens that stand for no patch: more are taken for something else
+
+@dataclass(frozen=True)
+class Patches:
+    """An axis that counts the patches of a picture row by row, and tokens that stand for none in front and behind."""
+
+    rows: int
+    columns: int
+    front: int = 0
+    back: int = 0
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value is laid out: `kind` as in View, the extra tokens in front of the patches'."""
+    """How a value is laid out: `kind` as in View; of patches the tokens in front and behind that stand for none, and
+    how many rows and columns there are a pixel. Without that rate the tokens are steps of a sequence."""
 
     kind: str
     extra: int = 0
+    back: int = 0
+    rate: tuple[float, float] | None = None
+
+    @property
+    def steps(self) -> bool:
+        """Whether it is a sequence whose steps are no places of the picture."""
+        return self.kind in _TOKENS and self.rate is None
+
+
+_TOKENS = ("tokens", "channels", "sequence")
 
 
 class View(nn.Module):
     """A value as (B, C, H, W), or (B, C) where it has no places; `picture` is the network's input.
 
-    map: (B, C, H, W). last: (B, H, W, C). tokens: (B, N, C). channels: (B, C, N). sequence: (N, B, C).
+    map: (B, C, H, W). last: (B, H, W, C). tokens: (B, N, C). channels: (B, C, N). sequence: (N, B, C): of patches a map,
+    of steps (B, C, 1, N).
     windows: (B * k, N, C) or (B * k, h, w, C), as a map of k rows, one a window. single: (B, 1, C).
     alone: (C,) or (C, H, W) of the only picture.
     """
@@ -48,11 +68,17 @@ class View(nn.Module):
             return x[None]
         if kind == "windows":
             return x.reshape(picture.shape[0], -1, x[0, ..., 0].numel(), x.shape[-1]).permute(0, 3, 1, 2)
-        if kind in ("tokens", "sequence", "channels"):
-            x = as_tokens(x, kind)[:, self.layout.extra :]
-            rows, columns = grid(x.shape[1], picture.shape[2], picture.shape[3]) or (x.shape[1], 1)
+        if kind in _TOKENS:
+            x = as_tokens(x, kind)
+            x = x[:, self.layout.extra : x.shape[1] - self.layout.back]
+            rows, columns = self._grid(x.shape[1], picture)
             return x.transpose(1, 2).reshape(len(x), x.shape[2], rows, columns)
         return x
+
+    def _grid(self, count: int, picture: Tensor) -> tuple[int, int]:
+        rate = self.layout.rate
+        found = rate and grid(count, picture.shape[2] * rate[0], picture.shape[3] * rate[1])
+        return found or (1, count)
 
 
 class Token(nn.Module):
@@ -82,7 +108,7 @@ def as_tokens(x: Tensor, kind: str) -> Tensor:
     return x.transpose(0, 1) if kind == "sequence" else x.transpose(1, 2) if kind == "channels" else x
 
 
-def grid(count: int, height: int, width: int) -> tuple[int, int] | None:
+def grid(count: int, height: float, width: float) -> tuple[int, int] | None:
     """Rows and columns of `count` patches of a picture, in its proportions; None where there are none such.
 
     >>> grid(196, 224, 224), grid(32, 64, 128), grid(197, 224, 224)
@@ -96,10 +122,12 @@ def grid(count: int, height: int, width: int) -> tuple[int, int] | None:
     return (rows, columns) if abs(columns - rows * width / height) < 1 else None
 
 
-def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | None:
-    """The layout of a value seen with `batch` pictures, square ones; None for what has no pictures in it.
+def layout_of(
+    value: Tensor, channel: int, batch: int, patches: Patches | None = None, sides: tuple[int, int] = (1, 1)
+) -> Layout | None:
+    """The layout of a value seen with `batch` pictures of these sides; None for what has no pictures in it.
 
-    `prefix` is how many extra tokens the network is known to put in front.
+    `patches` is what its axis of tokens counts, where that is known to be places of the picture.
     """
     shape = value.shape
     if not value.ndim or value.ndim > 4 or not value.is_floating_point() or 0 in shape:
@@ -110,7 +138,7 @@ def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | 
         return None
     if shape[0] != batch:
         if value.ndim == 3 and shape[1] == batch:
-            return Layout("sequence", _extra(shape[0], prefix))
+            return _of_tokens("sequence", patches, sides)
         if value.ndim >= 3 and shape[0] % batch == 0 and channel == value.ndim - 1:
             return Layout("windows")
         return None
@@ -120,15 +148,25 @@ def layout_of(value: Tensor, channel: int, batch: int, prefix: int) -> Layout | 
         return Layout("last" if channel == 3 else "map")
     if shape[1] == 1 and channel == 2:
         return Layout("single")
-    return Layout("tokens", _extra(shape[1], prefix)) if channel == 2 else Layout("channels")
+    return _of_tokens("tokens" if channel == 2 else "channels", patches, sides)
 
 
-def _extra(count: int, prefix: int) -> int:
-    likely: list[int] = [prefix, *range(MOST_EXTRA + 1)]
-    for extra in likely:
-        if count > extra and grid(count - extra, 1, 1):
-            return extra
-    return 0
+def _of_tokens(kind: str, patches: Patches | None, sides: tuple[int, int]) -> Layout:
+    if not patches:
+        return Layout(kind)
+    rate = (patches.rows / sides[0], patches.columns / sides[1])
+    return Layout(kind, patches.front, patches.back, rate)
+
+
+def shape_of(view: Tensor, layout: Layout) -> tuple[int, ...]:
+    """The shape of a layer's output as the table says it: (C, H, W), (C,), or (C, N) of N steps."""
+    shape = tuple(view.shape[1:])
+    return (shape[0], shape[2]) if layout.steps else shape
+
+
+def token_axis(value: Tensor, channel: int, batch: int) -> int:
+    """The axis that counts tokens in a value of three axes."""
+    return next((i for i in range(3) if i != channel and not (i == 0 and value.shape[0] == batch)), 1)
 
 
 def channel_axes(nodes: Iterable[fx.Node], holder: nn.Module) -> dict[fx.Node, int]:

@@ -18,7 +18,17 @@ from filterscope.errors import FilterscopeError, NetworkError, first_line, is_ou
 from filterscope.networks.cutting import RUN_AT_MOST, Shapes
 from filterscope.networks.network import Layer, Network
 from filterscope.networks.pytorch_copy import on_meta
-from filterscope.networks.pytorch_layout import Layout, Token, View, layout_of, prefix_of
+from filterscope.networks.pytorch_layout import (
+    Layout,
+    Patches,
+    Token,
+    View,
+    grid,
+    layout_of,
+    prefix_of,
+    shape_of,
+    token_axis,
+)
 from filterscope.networks.pytorch_outputs import first_tensor, tensors_of
 from filterscope.networks.pytorch_single import Singly
 from filterscope.networks.pytorch_trace import INPUT
@@ -27,6 +37,7 @@ from filterscope.sides import Size, sides_of
 
 log = logging.getLogger("filterscope")
 
+LEAST = 16  # patches: fewer, and one token more, may be anything
 CHANNELS_FIRST = (
     nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle,
@@ -261,9 +272,11 @@ def read_untraced(
     squashed = _call_before_sigmoid(calls)
     ending = _class_call(calls, classes) if squashed is None else None
     axes: dict[torch.Size, int] = {}
+    guess = _Patches((example.shape[-2], example.shape[-1]), len(prefix.names))
     for (path, count, way), call in calls.items():
         axis = axes[call.out.shape] = _axis(call, axes)
-        layout = layout_of(call.out, axis, len(example), len(prefix.names))
+        patches = guess.of(call.out, axis, len(example))
+        layout = layout_of(call.out, axis, len(example), patches, guess.sides)
         name = (path or f"output{way.removeprefix('out')}") + (f"#{count}" if count > 1 else "")
         if layout is None or name in layers or (name == "output" and ending is not None and ending[0]):
             continue
@@ -280,18 +293,44 @@ def read_untraced(
             softmax, logits = f"{name} sigmoid", f"{name} logits"
             heard[logits] = Heard(*squashed, layout)
             heard[softmax] = replace(heard[logits], sigmoid=True)
-        shape = tuple(View(layout)(call.out, example).shape[1:])
+        shape = shape_of(View(layout)(call.out, example), layout)
         parameters = sum(p.numel() for p in call.module.parameters()) if path else 0
         kind = type(call.module).__name__ if path else "Output"
         row = layers[name] = Layer(
             name, kind, shape, parameters, None, True, name, linear, softmax, logits,
             sigmoid=bool(softmax and squashed),
         )  # fmt: skip
-        for i, token in enumerate(prefix.of(layout.extra)):
+        for i, token in enumerate(prefix.of(layout.extra + layout.back)):
             own = f"{name}@{token}"
             heard[own] = replace(heard[name], token=i)
             tokens[own] = replace(row, name=own, output_shape=shape[:1], parameters=0, output=own, linear=own)
     return fx.GraphModule(nn.Module(), graph), layers, tokens, heard
+
+
+class _Patches:
+    """Which tokens are a picture's patches, where no graph tells: as many as a map before them has places, behind the
+    tokens that the network is known to put in front (or one); where there was no map, those that came first."""
+
+    def __init__(self, sides: tuple[int, int], front: int):
+        self.sides, self.front = sides, front
+        self.maps: dict[tuple[int, int], None] = {}
+
+    def of(self, value: Tensor, channel: int, batch: int) -> Patches | None:
+        """What the tokens of the next value are; None for steps of a sequence."""
+        if value.ndim == 4 and value.shape[0] == batch:
+            rows, columns = value.shape[-2:] if channel == 1 else value.shape[1:3]
+            if rows * columns > 1 and grid(rows * columns, *self.sides) == (rows, columns):
+                self.maps[rows, columns] = None
+        if value.ndim != 3 or batch not in value.shape[:2]:
+            return None
+        count = value.shape[token_axis(value, channel, batch)]
+        if not self.maps and (found := grid(count - self.front, *self.sides)) and count - self.front > 1:
+            self.maps[found] = None
+        for front in dict.fromkeys((self.front, 0, 1)):
+            for rows, columns in reversed(self.maps):
+                if count - front == rows * columns and (front in (0, self.front) or rows * columns >= LEAST):
+                    return Patches(rows, columns, front)
+        return None
 
 
 def _calls(net: nn.Module, example: Tensor) -> dict[Spot, _Call]:

@@ -27,7 +27,7 @@ from filterscope.pictures.png import encode_png
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.pictures.shown import Shown
 from filterscope.sides import Sides, Size, sides_of, size_text
-from filterscope.target import Target
+from filterscope.target import Target, place_text
 
 # black, violet, red, orange, pale yellow: matplotlib's "inferno" at five places
 COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
@@ -150,7 +150,7 @@ def locate(
         raise TargetError(f"locate takes one unit, LAYER:UNIT (got {target})")
     goal = goals[0]
     if goal.at is not None:
-        raise TargetError(f"{goal} is one place already: leave out @{goal.at[0]},{goal.at[1]}")
+        raise TargetError(f"{goal} is one place already: leave out @{place_text(goal.at)}")
     photograph = image if isinstance(image, Photograph) else read_photograph(image)
     sides = _sides(net, goal.layer, photograph, size)
     place = choose_device(device)
@@ -223,13 +223,13 @@ def _class_map(net: Network, goal: Target, pixels: Tensor) -> tuple[str, Tensor,
         require_gradient(units, net, [goal.layer])
         gradient = None
         if found.requires_grad:
-            (gradient,) = torch.autograd.grad(units[0, goal.unit], found, allow_unused=True)
+            (gradient,) = torch.autograd.grad(units[0, goal.unit].mean(), found, allow_unused=True)
         if gradient is not None and found.shape[-1] * found.shape[-2] > 1:
             values = (gradient * found).sum(1)[0].detach().clamp(min=0)
             row, values_of = net.layers[goal.layer], units.detach()
             shares = values_of.sigmoid() if row.sigmoid else values_of.softmax(1)
             share = None if row.softmax is None else float(shares[0, goal.unit])
-            return layer, values, float(units.detach()[0, goal.unit]), share
+            return layer, values, float(units.detach()[0, goal.unit].mean()), share
     raise ArgumentError(f"no layer before {goal.layer} of {net.name} has a map with more than one place")
 
 

@@ -20,7 +20,7 @@ from filterscope.pictures.shown import Shown
 from filterscope.recipe import Recipe
 from filterscope.records import CarriedOut
 from filterscope.sides import as_size
-from filterscope.target import Target
+from filterscope.target import Target, place_text
 
 Status = Literal["ok", "no-gain", "dead"]
 
@@ -97,7 +97,7 @@ class Picture(Shown):
         """What the blog wrote on a tile: `filter: 34`, or the class's name; a failed one says so."""
         name = str(self.target)
         if isinstance(self.target, Target):
-            place = f" @{self.target.at[0]},{self.target.at[1]}" if self.target.at else ""
+            place = f" @{place_text(self.target.at)}" if self.target.at else ""
             name = (self.class_name or f"filter: {self.target.unit}") + place
         name += f" ~{self.facet}" if self.facet else ""
         return name if self.status == "ok" else f"{name} ({self.status.replace('-', ' ')})"

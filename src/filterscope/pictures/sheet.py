@@ -30,7 +30,7 @@ SHEET_CHUNK = "filterscope sheet"  # another than a picture's: a sheet is no pic
 SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
 WIDEST = 4096  # ...but where the whole sheet would be wider than this
 # name, place and facet, verdict: see Picture.label
-_LABEL = re.compile(r"(.*?)((?: @\d+,\d+)?(?: ~\d+)?)((?: \((?:no gain|dead)\))?)", re.DOTALL)
+_LABEL = re.compile(r"(.*?)((?: @\d+(?:,\d+)?)?(?: ~\d+)?)((?: \((?:no gain|dead)\))?)", re.DOTALL)
 
 
 @dataclass(frozen=True)

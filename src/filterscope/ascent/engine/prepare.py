@@ -82,7 +82,7 @@ def prepare(
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
-        flat = not network.layer(layers[0]).spatial
+        flat = len(network.layer(layers[0]).output_shape) == 1
         alone = narrow and features is None and not parts.with_softmax and narrowed(graph, wanted, flat=flat)
         units = torch.tensor([0] * len(wanted) if alone else wanted, device=device)
     graph = fused(graph)

@@ -29,6 +29,7 @@ from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network
 from filterscope.pictures.reading import list_images
 from filterscope.recipe import Recipe, get_recipe
+from filterscope.target import Selection
 
 Say = Callable[[str], object]
 
@@ -100,7 +101,7 @@ def layer_names(network: Network, layers: Sequence[str] | None) -> list[str]:
                 f"an atlas draws whole layers (got {name!r}); filterscope show draws some units"
             )
         network.layer(name)
-        network.targets(f"{name}:*")
+        network.targets(Selection(name, "*"))
     return list(dict.fromkeys(layers))
 
 
