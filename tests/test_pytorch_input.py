@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from filterscope.api import visualize
+from filterscope.cli import main
 from filterscope.errors import NetworkError
 from filterscope.networks import open_network
 from filterscope.networks.pytorch_untraced import UntracedNetwork
+from filterscope.rerun import draw_again
 
 
 class Body(nn.Module):
@@ -393,3 +395,40 @@ def test_an_output_without_tensors():
     assert net.input.size == 84
     assert {"body", "head", "output.logits"} <= set(net.layers)
     assert visualize(net, "body:1", steps=1, progress=False).status
+
+
+COLONS = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleDict({"a": nn.Conv2d(3, 4, 3), "a:b": nn.Conv2d(4, 4, 3)})
+
+    def forward(self, x):
+        return self.parts["a:b"](self.parts["a"](x))
+"""
+
+
+def test_names_with_colons(tmp_path, monkeypatch, capsys):
+    """Drawn by the command line, listed, drawn again from the file, and as a whole layer."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(COLONS)
+    for text in (
+        "parts.a:b:1",
+        r"parts.a\:b:1",
+        "parts.a:b:0-1",
+        "layer(parts.a:b)",
+        "parts.a:b:1 + parts.a:2",
+    ):
+        assert (
+            main(["show", "net.py:Net", text, "--steps", "1", "--size", "16", "--out", "out", "--overwrite"])
+            == 0
+        )
+    assert main(["show", "net.py:Net", "parts.a:b:1", "--steps", "1", "--size", "16", "--out", "one"]) == 0
+    (file,) = (tmp_path / "one").glob("parts*.png")
+    assert draw_again(file, net="net.py:Net").largest_difference == 0
+    assert main(["kernels", "net.py:Net", "parts.a:b:1"]) == 0
+    assert main(["show", "net.py:Net", "parts.a:c:1"]) == 2
+    assert "did you mean 'parts.a" in capsys.readouterr().err

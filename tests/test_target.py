@@ -179,3 +179,45 @@ def test_frozen():
     """Targets are keys of tables: they cannot change."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Target("a", 1).unit = 2
+
+
+# --- colons in names, steps of sequences ----------------------------------------------------------------------
+
+ODD_LAYERS = st.from_regex(r"[A-Za-z_][\w./:\\-]{0,20}", fullmatch=True)
+ODD_NAMES = st.from_regex(r"[A-Za-z][A-Za-z_ ':\\-]{0,15}[a-z]", fullmatch=True)
+ODD_UNITS = st.lists(st.integers(0, 99999) | RANGES | ODD_NAMES, min_size=1, max_size=5).map(tuple)
+ALL_PLACES = PLACES | st.tuples(st.integers(0, 9999))
+
+
+@given(
+    st.builds(Selection, ODD_LAYERS) | st.builds(Selection, ODD_LAYERS, ODD_UNITS | st.just("*"), ALL_PLACES)
+)
+def test_selection_with_colons_survives_text(selection):
+    """parse(str(s)) == s, whatever the names hold."""
+    assert Selection.parse(str(selection)) == selection
+
+
+@given(st.builds(Target, ODD_LAYERS, st.integers(0, 999), ALL_PLACES))
+def test_target_with_colons_survives_text(target):
+    """A target's text means that target, also among layers whose names begin alike."""
+    assert Selection.parse(str(target)).resolve(1000) == [target]
+    known = [target.layer, target.layer.partition(":")[0] or "x"]
+    assert Selection.parse(str(target)).among(known).resolve(1000) == [target]
+
+
+def test_the_longest_name_that_there_is():
+    """A person need not know of backslashes where the layers are known."""
+    layers = ["a", "a:b", "a:b:3"]
+    assert Selection.parse("a:b:3", layers) == Selection("a:b:3")
+    assert Selection.parse("a:b:4", layers) == Selection("a:b", (4,))
+    assert Selection.parse("a:c", layers) == Selection("a", ("c",))
+    assert Selection.parse("a:b", ["a"]) == Selection("a", ("b",))
+    assert Selection.parse("a:sea: snake", ["a"]) == Selection("a", ("sea: snake",))
+    assert Selection.parse("a:b").among(layers) == Selection("a:b")
+    assert Selection.parse(r"a\:b") == Selection("a:b")
+
+
+def test_steps():
+    """One number behind @ is a step's."""
+    assert Selection.parse("head:1@7").resolve(4) == [Target("head", 1, (7,))]
+    assert Target("head", 1, (7,)).stem == "head-0001@7"

@@ -60,9 +60,11 @@ class _Reader:
         nodes = list(self.traced.graph.nodes)
         self.picture = nodes[0]
         self.batch = self.picture.meta["val"].shape[0]
-        self.seeing = {self.picture}  # what is made of the picture, and not of the network's constants alone
+        self.seeing = {
+            self.picture
+        }  # what is made of the picture, and not of the network's constants and sizes alone
         for node in nodes[1:]:
-            if not self.seeing.isdisjoint(node.all_input_nodes):
+            if any(n in self.seeing and _holds_tensors(n) for n in node.all_input_nodes):
                 self.seeing.add(node)
         self.axes = channel_axes(nodes, self.traced.holder)
         self.places = place_axes(nodes, self.traced.holder, self.axes)
@@ -299,6 +301,13 @@ class _Reader:
 
     def _module(self, node: fx.Node) -> nn.Module | None:
         return self.traced.holder.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _holds_tensors(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) or (
+        isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
+    )
 
 
 def read_traced(traced: Traced, *, trained: Collection[str] | None = None, classes: int = 0) -> TorchGraph:

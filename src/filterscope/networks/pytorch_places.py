@@ -19,9 +19,10 @@ from filterscope.networks.pytorch_layout import Patches, grid, operation
 
 @dataclass(frozen=True)
 class Side:
-    """An axis that counts a map's rows or columns."""
+    """An axis that counts a map's rows or columns, or those within each of its parts where they were taken apart."""
 
     name: str
+    within: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Merged:
 
 
 ROWS, COLUMNS = Side("rows"), Side("columns")
+ROWS_WITHIN, COLUMNS_WITHIN = Side("rows", within=True), Side("columns", within=True)
 Tag = Side | Patches | Merged | None
 Tags = tuple[Tag, ...]
 
@@ -234,7 +236,15 @@ class _Follower:
         return tuple(t if a == b else None for t, a, b in zip(tags, shape, value.shape, strict=True))
 
     def _unfolded(self, node: fx.Node, value: Tensor, source: fx.Node, tags: Tags) -> Tags:
-        return (*tags, None) if value.ndim == len(tags) + 1 else ()
+        if value.ndim == len(tags) + 1:  # Tensor.unfold
+            return (*tags, None)
+        sizes = [
+            _argument(node, i, n) for i, n in enumerate(("kernel_size", "dilation", "padding", "stride"), 1)
+        ]
+        made = nn.Unfold(
+            *(default if v is None else v for v, default in zip(sizes, (1, 1, 0, 1), strict=True))
+        )
+        return (None, None, _blocks(made, self._shape(source) or ()))
 
     def _selected(self, node: fx.Node, value: Tensor, source: fx.Node, tags: Tags) -> Tags:
         dim = _argument(node, 1, "dim")
@@ -343,7 +353,9 @@ def _grouped(ins: list[tuple[int, Tag]], outs: list[int]) -> list[Tag]:
     found: list[Tag] = [None] * len(outs)
     if len(wide) == 1 and kinds == [ROWS, COLUMNS]:
         found[wide[0]] = Patches(sizes[0], sizes[1])
-    elif len(wide) == 1 and len(kinds) == 1:
+    elif len(wide) == 1 and kinds == [ROWS, ROWS_WITHIN, COLUMNS, COLUMNS_WITHIN]:
+        found[wide[0]] = Patches(sizes[0] * sizes[1], sizes[2] * sizes[3])
+    elif len(wide) == 1 and (len(kinds) == 1 or kinds in ([ROWS, ROWS_WITHIN], [COLUMNS, COLUMNS_WITHIN])):
         found[wide[0]] = kinds[0]
     elif len(kinds) == 1 and len(wide) > 1:
         for i, tag in zip(wide, _apart(kinds[0], [outs[i] for i in wide]), strict=False):
@@ -360,7 +372,9 @@ def _apart(tag: Tag, sizes: list[int]) -> Sequence[Tag]:
     if isinstance(tag, Patches):
         whole = not tag.front + tag.back and sizes == [tag.rows, tag.columns]
         return (ROWS, COLUMNS) if whole else ()
-    return (tag,)  # rows of patches, and rows within a patch
+    if isinstance(tag, Side) and not tag.within and len(sizes) == 2:
+        return (tag, Side(tag.name, within=True))
+    return ()
 
 
 def _sliced(tag: Tag, size: int, part: slice) -> Tag:
