@@ -106,7 +106,7 @@ def _ascended(taps: Taps, units: Tensor, places: Sequence[At | None], keep_softm
     return torch.where(asleep, mean_at(own_unit(taps.linear, units), places), score)
 
 
-def _probability(taps: Taps, units: Tensor, places: Sequence[tuple[int, int] | None]) -> Tensor:
+def _probability(taps: Taps, units: Tensor, places: Sequence[At | None]) -> Tensor:
     """What is ascended of a class's probability, or of a sigmoid's at a place or over a map."""
     values = taps.output.float()
     each = F.logsigmoid(own_unit(values, units)) if taps.sigmoid else own_unit(values.log_softmax(1), units)
