@@ -415,17 +415,9 @@ def test_names_with_colons(tmp_path, monkeypatch, capsys):
     """Drawn by the command line, listed, drawn again from the file, and as a whole layer."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(COLONS)
-    for text in (
-        "parts.a:b:1",
-        r"parts.a\:b:1",
-        "parts.a:b:0-1",
-        "layer(parts.a:b)",
-        "parts.a:b:1 + parts.a:2",
-    ):
-        assert (
-            main(["show", "net.py:Net", text, "--steps", "1", "--size", "16", "--out", "out", "--overwrite"])
-            == 0
-        )
+    texts = ("parts.a:b:1", r"parts.a\:b:1", "parts.a:b:0-1", "layer(parts.a:b)", "parts.a:b:1 + parts.a:2")
+    for i, text in enumerate(texts):
+        assert main(["show", "net.py:Net", text, "--steps", "1", "--size", "16", "--out", f"out{i}"]) == 0
     assert main(["show", "net.py:Net", "parts.a:b:1", "--steps", "1", "--size", "16", "--out", "one"]) == 0
     (file,) = (tmp_path / "one").glob("parts*.png")
     assert draw_again(file, net="net.py:Net").largest_difference == 0
