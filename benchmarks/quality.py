@@ -26,7 +26,8 @@ from pathlib import Path
 
 import quality_peers
 import result_files
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.errors import FilterscopeError
 from filterscope.files import check_writable
 from filterscope.networks import open_network
@@ -155,7 +156,11 @@ def draw_preset(scorer: Scorer, preset: str, store: Store, args: argparse.Namesp
     with progress_bar() as on_step:
         for text in texts(missing):
             for picture in draw(
-                net, net.targets(text), recipe, seed=args.seed, precision=args.precision, on_step=on_step
+                net,
+                net.targets(text),
+                recipe,
+                run=Run(seed=args.seed, precision=args.precision),
+                on_step=on_step,
             ):
                 store.write(preset, picture, mark)
     return score_all(scorer, preset, mark, units, store)

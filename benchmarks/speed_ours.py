@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from filterscope.api import draw
 from filterscope.ascent.engine.batch import batch_size
 from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.loop import ascend
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
 from filterscope.measure.scores import Measurer
 from filterscope.networks import Network, open_network
 from filterscope.recipe import Recipe, get_recipe
@@ -119,7 +120,15 @@ def drawn(net: Network, plan: Plan, recipe: Recipe) -> tuple[list[float], float]
     now = now_of(plan)
     began = now()
     targets = [Target(plan["layer"], unit) for unit in plan["units"]]
-    pictures = list(draw(net, targets, recipe, precision=plan["precision"], attempt=plan.get("attempt")))
+    pictures = list(
+        draw(
+            net,
+            targets,
+            recipe,
+            run=Run(precision=plan["precision"]),
+            given=Given(attempt=plan.get("attempt")),
+        )
+    )
     return [p.scores.activation for p in pictures], now() - began
 
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.files import writing
 from filterscope.pictures import Picture, Sheet
 from filterscope.recipe import Recipe, get_recipe, parse_settings
@@ -67,7 +68,9 @@ def try_recipe(
     scores, kept = [], []
     for layer, some in units.items():
         targets = scorer.network.targets(f"{layer}:{','.join(map(str, some))}")
-        pictures = list(draw(scorer.network, targets, recipe, seed=args.seed, precision=args.precision))
+        pictures = list(
+            draw(scorer.network, targets, recipe, run=Run(seed=args.seed, precision=args.precision))
+        )
         kept += pictures
         scores += [scorer.score(layer, p.target.unit, p.image, p.seconds) for p in pictures]
     return scores, kept

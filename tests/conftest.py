@@ -115,10 +115,10 @@ def tiny():
 
 @pytest.fixture
 def trapped(tiny, monkeypatch) -> list[tuple[int, float]]:
-    """Every first climb of block2_conv1:3 ends in grey, so that it is begun anew; of each climb its attempt and rate."""
-    from filterscope import api
+    """Every first ascent of block2_conv1:3 ends in grey, so that it is begun anew; of each ascent its attempt and rate."""
+    from filterscope.drawing import attempts
 
-    ascend, climbs = api.ascend, []
+    ascend, climbs = attempts.ascend, []
 
     def trapping(prepared, goals, recipe, **settings):
         climbs.append((settings["attempt"], recipe.optimizer.lr))
@@ -127,7 +127,7 @@ def trapped(tiny, monkeypatch) -> list[tuple[int, float]]:
             found.pixels[goals.index(tiny.targets("block2_conv1:3")[0])] = 127.0
         return found
 
-    monkeypatch.setattr(api, "ascend", trapping)
+    monkeypatch.setattr(attempts, "ascend", trapping)
     return climbs
 
 

@@ -8,11 +8,14 @@ from keras import layers
 from PIL import Image
 
 import filterscope as fs
-from filterscope import api
-from filterscope.api import draw
+from filterscope.drawing import attempts
+from filterscope.drawing.attempts import Attempt
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
 from filterscope.errors import ArgumentError, NetworkError, RecipeError, TargetError
 from filterscope.pictures.picture import Scores
 from filterscope.recipe import PRESETS, get_recipe
+from filterscope.recipe.recipe import RESTARTS
 from filterscope.rerun import draw_again
 from filterscope.target import Target
 
@@ -174,7 +177,7 @@ def test_visualize_filter_draws_one(tiny, unit):
 )
 def test_refused_before_any_work(tiny, monkeypatch, target, settings, error, message):
     """Whatever cannot be drawn as asked is refused before the first step."""
-    monkeypatch.setattr(api, "ascend", lambda *a, **kw: pytest.fail("the ascent began"))
+    monkeypatch.setattr(attempts, "ascend", lambda *a, **kw: pytest.fail("the ascent began"))
     with pytest.raises(error, match=message):
         fs.visualize(tiny, target, **{**QUICK, **settings})
 
@@ -265,7 +268,7 @@ def test_dead_units_are_told():
     assert dead.label == "filter: 1 (dead)"
     assert dead.scores.activation == 0
     assert not any(dead.curve)
-    assert dead.attempt == len(api.RESTARTS)
+    assert dead.attempt == len(RESTARTS)
     assert woken.curve[0] == 0 < woken.curve[-1]
     assert woken.attempt == 0
 
@@ -276,7 +279,7 @@ def test_what_fails_is_tried_again(tiny, tmp_path, trapped):
     again, first = fs.visualize(tiny, ["block2_conv1:3", "block2_conv1:4"], recipe="sharp", **settings)
     assert (again.status, again.attempt, again.batch) == ("ok", 1, 1)
     assert (first.attempt, first.batch) == (0, 2)
-    assert [rate for _, rate in trapped] == [0.1, 0.1 / api.RESTARTS[0]]
+    assert [rate for _, rate in trapped] == [0.1, 0.1 / RESTARTS[0]]
     assert draw_again(again.save(tmp_path / "again.png")).largest_difference == 0
     blog = fs.visualize(tiny, "block2_conv1:3", recipe="blog", **{**settings, "steps": 2})
     assert (blog.status, blog.attempt) == ("no-gain", 0)
@@ -285,25 +288,23 @@ def test_what_fails_is_tried_again(tiny, tmp_path, trapped):
 def test_a_picture_of_another_class_is_tried_again():
     """A class's picture that is of another class fails, however much it excites its own; the one rightly named wins."""
     image, curve = np.zeros((2, 2, 3), np.uint8), [1.0]
-    wrong = api._Try(image, curve, Scores(30.0, 2.0, 0.4, 0.0, top_unit=False), "ok", 0, 8)
-    right = api._Try(image, curve, Scores(20.0, 1.5, 0.9, 0.0, top_unit=True), "ok", 1, 1)
+    wrong = Attempt(image, curve, Scores(30.0, 2.0, 0.4, 0.0, top_unit=False), "ok", 0, 8)
+    right = Attempt(image, curve, Scores(20.0, 1.5, 0.9, 0.0, top_unit=True), "ok", 1, 1)
     assert wrong.failed(get_recipe("sharp"))
     assert not wrong.failed(get_recipe("blog"))
     assert not wrong.failed(get_recipe("sharp", steps=8))
     assert not right.failed(get_recipe("sharp"))
-    assert right.beats(wrong)
-    assert not wrong.beats(right)
+    assert right.is_kept_over(wrong)
+    assert not wrong.is_kept_over(right)
 
 
 def test_restarts_are_told():
     """Steps of restarts are told apart from the others, and added to no total."""
-    steps, again, net = [], [], mostly_dead()
+    steps, net = [], mostly_dead()
     recipe = get_recipe("sharp", steps=3, size=16)
-    list(draw(net, net.targets("conv:*"), recipe, on_step=steps.append, on_restart=again.append))
-    assert [(s.attempt, s.step, s.done) for s in steps] == [(0, 1, 3), (0, 2, 6), (0, 3, 9)]
-    assert [(s.attempt, s.step, s.done) for s in again] == [
-        (a, step, 9) for a in (1, 2) for step in (1, 2, 3)
-    ]
+    list(draw(net, net.targets("conv:*"), recipe, on_step=steps.append))
+    first, again = [(0, 1, 3), (0, 2, 6), (0, 3, 9)], [(a, step, 9) for a in (1, 2) for step in (1, 2, 3)]
+    assert [(s.attempt, s.step, s.done) for s in steps] == [*first, *again]
 
 
 def test_a_dead_unit_does_not_change_its_neighbours():
@@ -335,8 +336,8 @@ def test_a_neurons_picture_holds_still(tiny, tmp_path, recipe):
     noise = tuple(part for part in chosen.transforms if part.kind == "noise")
     plain = chosen.model_copy(update={"transforms": noise})
     goals = [tiny.objectives(text)[0] for text in targets]
-    moving = list(draw(tiny, goals, chosen, precision="float32"))
-    still = list(draw(tiny, goals, plain, precision="float32"))
+    moving = list(draw(tiny, goals, chosen, run=Run(precision="float32")))
+    still = list(draw(tiny, goals, plain, run=Run(precision="float32")))
     for one, other in zip(moving, still, strict=True):
         assert np.array_equal(one.image, other.image)
         assert one.status == "ok"
@@ -348,9 +349,9 @@ def test_a_neuron_beside_its_channel_leaves_it_moving(tiny):
     """Units of one layer, one with a place and one without, are drawn as each is alone."""
     targets = tiny.targets("block2_conv1:4") + tiny.targets("block2_conv1:4@3,3")
     recipe = get_recipe("sharp", steps=3, size=32)
-    together = list(draw(tiny, targets, recipe, precision="float32"))
+    together = list(draw(tiny, targets, recipe, run=Run(precision="float32")))
     for target, picture in zip(targets, together, strict=True):
-        (alone,) = draw(tiny, [target], recipe, precision="float32")
+        (alone,) = draw(tiny, [target], recipe, run=Run(precision="float32"))
         assert np.array_equal(alone.image, picture.image)
 
 
@@ -381,14 +382,14 @@ def test_what_is_to_be_silent_is_never_dead(monkeypatch):
     """Less of a silent unit and none of any are drawn once and have no gain; a dead direction is dead."""
     net = mostly_dead()
     goals = ["-1 * conv:1", "0 * conv:1", "direction(conv, 1:1)", "direction(conv, 1:-1)"]
-    attempts = []
-    ascend = api.ascend
+    begun = []
+    ascend = attempts.ascend
     monkeypatch.setattr(
-        api, "ascend", lambda *a, **kw: attempts.append((str(a[1][0]), kw["attempt"])) or ascend(*a, **kw)
+        attempts, "ascend", lambda *a, **kw: begun.append((str(a[1][0]), kw["attempt"])) or ascend(*a, **kw)
     )
     pictures = fs.visualize(net, goals, **{**QUICK, "steps": 34})
     assert [p.status for p in pictures] == ["no-gain", "no-gain", "dead", "no-gain"]
-    assert {goal for goal, attempt in attempts if attempt} == {"direction(conv, 1:1)"}
+    assert {goal for goal, attempt in begun if attempt} == {"direction(conv, 1:1)"}
 
 
 def test_a_direction_at_a_place_wakes(tiny):
@@ -400,20 +401,20 @@ def test_a_direction_at_a_place_wakes(tiny):
 
 def test_a_misnamed_class_is_tried_again_without_natural_activations(small, monkeypatch):
     """Which class a picture is of is known from the values alone."""
-    ascend, attempts = api.ascend, []
+    ascend, numbers = attempts.ascend, []
 
     def trapped(*args, **settings):
-        attempts.append(settings["attempt"])
+        numbers.append(settings["attempt"])
         found = ascend(*args, **settings)
         if settings["attempt"] == 0:
             found.pixels[:] = 127.0
         return found
 
-    monkeypatch.setattr(api, "ascend", trapped)
+    monkeypatch.setattr(attempts, "ascend", trapped)
     grey = small.part("predictions")(torch.full((1, 3, 16, 16), 127.0)).output.argmax()
     target = f"predictions:{(int(grey) + 1) % 5}"
     picture = fs.visualize(small, target, recipe="sharp", **{**QUICK, "size": None, "steps": 40})
-    assert 1 in attempts
+    assert 1 in numbers
     assert picture.attempt > 0
     assert picture.scores.top_unit is not None
 
@@ -439,7 +440,8 @@ def test_progress_counts_every_step(tiny):
     """Steps of all pictures, ever more, up to the total, with the layer at work."""
     steps = []
     targets = tiny.targets("block1_conv1:0-5") + tiny.targets("block1_conv2:1")
-    list(draw(tiny, targets, get_recipe("blog", steps=3, size=8), batch=4, on_step=steps.append))
+    list(draw(tiny, targets, get_recipe("blog", steps=3, size=8), given=Given(batch=4), on_step=steps.append))
+    steps = [s for s in steps if not s.attempt]
     assert [s.done for s in steps] == [4, 8, 12, 14, 16, 18, 19, 20, 21]
     assert {s.total for s in steps} == {21}
     assert [s.target.layer for s in steps] == ["block1_conv1"] * 6 + ["block1_conv2"] * 3
@@ -449,10 +451,12 @@ def test_progress_counts_every_step(tiny):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_listener_is_shown_what_was_asked_for(tiny, trapped, precision):
     """Of a picture drawn alone one value and one picture a step, at the first noise and at restarts; the curve's own."""
-    first, again = [], []
+    steps = []
     recipe = get_recipe("sharp", steps=40, size=16)
-    told = {"on_step": first.append, "on_restart": again.append}
-    (picture,) = draw(tiny, tiny.targets("block2_conv1:3"), recipe, precision=precision, **told)
+    (picture,) = draw(
+        tiny, tiny.targets("block2_conv1:3"), recipe, Run(precision=precision), on_step=steps.append
+    )
+    first, again = [s for s in steps if not s.attempt], [s for s in steps if s.attempt]
     assert [s.done for s in first] == list(range(1, 41))
     assert picture.attempt == 1
     for step in (*first, *again):
@@ -468,7 +472,7 @@ def test_pictures_come_as_they_are_finished(tiny):
         tiny,
         tiny.targets("block1_conv1:0-7"),
         get_recipe("blog", steps=1, size=8),
-        batch=4,
+        given=Given(batch=4),
         on_step=steps.append,
     )
     next(drawing)
@@ -480,8 +484,8 @@ def test_pictures_come_as_they_are_finished(tiny):
 def test_a_picture_alone_equals_the_one_in_a_batch(tiny, recipe, size):
     """In float32, at sizes where oneDNN rounds a batch of one otherwise, within 2 of 255 levels on average."""
     chosen = get_recipe(recipe, steps=24, size=size)
-    together = list(draw(tiny, tiny.targets("block3_conv1:5,9,20"), chosen, precision="float32"))
-    (alone,) = draw(tiny, tiny.targets("block3_conv1:5"), chosen, precision="float32")
+    together = list(draw(tiny, tiny.targets("block3_conv1:5,9,20"), chosen, run=Run(precision="float32")))
+    (alone,) = draw(tiny, tiny.targets("block3_conv1:5"), chosen, run=Run(precision="float32"))
     assert np.abs(together[0].image.astype(int) - alone.image).mean() <= 2
 
 

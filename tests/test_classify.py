@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filterscope.api import draw
 from filterscope.cli import main
+from filterscope.drawing.draw import draw
 from filterscope.errors import ArgumentError, ImageError
 from filterscope.measure.classify import classify
 from filterscope.pictures.reading import load_pixels, pixels_of

@@ -279,11 +279,12 @@ def test_out_cannot_be_written(tmp_path, monkeypatch, capsys):
 
 
 def interrupted_after(count: int, error: BaseException):
-    """api.draw that fails after some pictures."""
-    from filterscope.api import draw
+    """`draw` that fails after some pictures."""
+    from filterscope.drawing.draw import draw
+    from filterscope.drawing.run import Given
 
     def drawing(*args, **kw):
-        for i, picture in enumerate(draw(*args, **kw, batch=1)):
+        for i, picture in enumerate(draw(*args, **kw, given=Given(batch=1))):
             if i == count:
                 raise error
             yield picture
@@ -293,7 +294,7 @@ def interrupted_after(count: int, error: BaseException):
 
 def test_ctrl_c(tmp_path, monkeypatch, capsys):
     """Interrupted after two pictures: they, their sheet and report are kept and told; exit status 130."""
-    monkeypatch.setattr("filterscope.api.draw", interrupted_after(2, KeyboardInterrupt()))
+    monkeypatch.setattr("filterscope.drawing.draw.draw", interrupted_after(2, KeyboardInterrupt()))
     assert show("block2_conv1:0-4", "--out", tmp_path) == 130
     assert files(tmp_path) == ["block2_conv1-0000.png", "block2_conv1-0001.png", "report.json", "sheet.png"]
     assert [row["target"] for row in json.loads((tmp_path / "report.json").read_text())] == [
@@ -311,7 +312,7 @@ def test_ctrl_c(tmp_path, monkeypatch, capsys):
 
 def test_ctrl_c_before_the_first_picture(tmp_path, monkeypatch, capsys):
     """Interrupted at once: nothing is left behind."""
-    monkeypatch.setattr("filterscope.api.draw", interrupted_after(0, KeyboardInterrupt()))
+    monkeypatch.setattr("filterscope.drawing.draw.draw", interrupted_after(0, KeyboardInterrupt()))
     assert show("block2_conv1:0-4", "--out", tmp_path) == 130
     assert files(tmp_path) == []
     assert "Traceback" not in capsys.readouterr().err
@@ -344,7 +345,7 @@ def test_disk_full(tmp_path, monkeypatch, capsys, full_from):
 def test_failed_work(tmp_path, monkeypatch, capsys):
     """Work that fails: exit status 1, what was finished is kept."""
     error = fs.WorkError("the picture of x is not finite")
-    monkeypatch.setattr("filterscope.api.draw", interrupted_after(1, error))
+    monkeypatch.setattr("filterscope.drawing.draw.draw", interrupted_after(1, error))
     assert show("block2_conv1:0-4", "--out", tmp_path) == 1
     assert files(tmp_path) == ["block2_conv1-0000.png", "report.json", "sheet.png"]
     assert "filterscope: the picture of x is not finite" in capsys.readouterr().err

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 import filterscope as fs
-from filterscope.drawing.photographs import draw_from
+from filterscope.drawing.draw import draw
 from filterscope.drawing.recording import Recorder
+from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, FilterscopeError, RecipeError, TargetError
 from filterscope.objective import Likeness, WholeLayer
 from filterscope.photographs.functions import accentuate_goal, dream_goal, dream_recipe, parse_layers
@@ -214,19 +215,23 @@ def test_accentuate_goal(tiny, photo):
         accentuate_goal(tiny, Target("block1_conv1", 3), read_photograph(photo))
 
 
+def drawn(net, goal, recipe, photographs, **how) -> Picture:
+    """The picture of one goal from photographs."""
+    run = Run(precision="float32")
+    return next(draw(net, [goal], recipe, run, photographs=photographs, **how))
+
+
 def test_missing_photograph(tiny, photo):
     """An objective that looks at a guide needs one."""
     with pytest.raises(TargetError, match="the guide"):
-        draw_from(
-            tiny, Likeness("guide", "block1_conv1"), RECIPES["dream"], {"image": read_photograph(photo)}
-        )
+        drawn(tiny, Likeness("guide", "block1_conv1"), RECIPES["dream"], {"image": read_photograph(photo)})
 
 
 def test_large_pictures(tiny):
     """Sides beyond what a recipe can say are refused."""
     wide = read_photograph(np.zeros((4, 9000, 3), np.uint8))
     with pytest.raises(ArgumentError, match="at most 8192 px a side"):
-        draw_from(tiny, WholeLayer("block1_conv1"), RECIPES["dream"], {"image": wide})
+        drawn(tiny, WholeLayer("block1_conv1"), RECIPES["dream"], {"image": wide})
 
 
 def test_recipes():
@@ -244,8 +249,12 @@ def test_recorder(tiny, photo, tmp_path):
     recipe = dream_recipe("dream", steps=10, octaves=2)
     source = read_photograph(photo)
     recorder = Recorder(5, recipe, first=source.image)
-    picture = draw_from(
-        tiny, WholeLayer("block2_conv1"), recipe, {"image": source}, precision="float32", on_step=recorder
+    picture = drawn(
+        tiny,
+        WholeLayer("block2_conv1"),
+        recipe,
+        {"image": source},
+        on_step=recorder,
     )
     path = recorder.save(0, tmp_path / "a.webp", finished=picture.to_pil(), curve=False, fps=8)
     with Image.open(path) as film:
@@ -258,12 +267,15 @@ def test_recorder(tiny, photo, tmp_path):
 
 def test_recorder_of_batches(tiny):
     """Pictures that are drawn in batches each have their own frames and curve."""
-    from filterscope.api import draw
+    from filterscope.drawing.draw import draw
+    from filterscope.drawing.run import Given
     from filterscope.recipe import get_recipe
 
     recipe = get_recipe("sharp", steps=6, size=16)
     recorder = Recorder(3, recipe)
-    pictures = list(draw(tiny, tiny.targets("block2_conv1:0-4"), recipe, batch=2, on_step=recorder))
+    pictures = list(
+        draw(tiny, tiny.targets("block2_conv1:0-4"), recipe, given=Given(batch=2), on_step=recorder)
+    )
     assert sorted(recorder.frames) == list(range(5))
     assert all(len(frames) == 2 for frames in recorder.frames.values())
     for number, picture in enumerate(pictures):
@@ -274,8 +286,8 @@ def test_zoom(tiny, photo):
     """Each frame steps into the one before and dreams on; all have one size."""
     recipe = dream_recipe("dream", steps=4, octaves=1)
     source = {"image": read_photograph(photo)}
-    first = draw_from(tiny, WholeLayer("block2_conv1"), recipe, source, precision="float32")
-    frames = list(zoom(tiny, first.target, recipe, source, first, frames=3, precision="float32"))
+    first = drawn(tiny, WholeLayer("block2_conv1"), recipe, source)
+    frames = list(zoom(tiny, first.target, recipe, source, first, frames=3, run=Run(precision="float32")))
     assert [f.size for f in frames] == [(60, 36)] * 3
     arrays = [np.asarray(f).astype(int) for f in frames]
     assert np.array_equal(arrays[0], first.image)
@@ -341,7 +353,7 @@ def test_damaged_photographs(tiny, photo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "draw",
+    "call",
     [
         lambda net, photo: fs.dream(net, photo, layers="block2_conv1", recipe=None, **QUICK),
         lambda net, photo: fs.dream(net, photo, layers=5, **QUICK),
@@ -353,7 +365,7 @@ def test_damaged_photographs(tiny, photo, tmp_path):
         lambda net, photo: fs.accentuate(net, photo, "block2_conv1:1", keep="a", **STILL),
     ],
 )
-def test_odd_arguments(tiny, photo, draw):
+def test_odd_arguments(tiny, photo, call):
     """Arguments of another kind are refused in words."""
     with pytest.raises(FilterscopeError, match=r"got|not a"):
-        draw(tiny, photo)
+        call(tiny, photo)

@@ -9,10 +9,11 @@ from PIL import Image
 
 import filterscope as fs
 from filterscope import errors
-from filterscope.api import draw
 from filterscope.atlas.run.run import make_atlas
 from filterscope.cli import main
 from filterscope.comparison.compare import compare
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.errors import did_you_mean
 from filterscope.ladder import draw_ladder
 from filterscope.recipe import get_recipe
@@ -105,8 +106,8 @@ def test_seed_of_every_command(command, photo, tmp_path, capsys):
         lambda net, photo, seed: fs.invert(net, photo, "block1_conv1", seed=seed),
         lambda net, photo, seed: fs.caricature(net, photo, "block1_conv1", seed=seed),
         lambda net, photo, seed: fs.accentuate(net, photo, "block2_conv1:1", seed=seed),
-        lambda net, photo, seed: list(draw(net, net.targets("block1_conv1:1"), get_recipe(), seed=seed)),
-        lambda net, photo, seed: draw_ladder(net, net.targets("block1_conv1:1"), [get_recipe()], seed=seed),
+        lambda net, photo, seed: list(draw(net, net.targets("block1_conv1:1"), get_recipe(), run=Run(seed=seed))),
+        lambda net, photo, seed: draw_ladder(net, net.targets("block1_conv1:1"), [get_recipe()], run=Run(seed=seed)),
         lambda net, photo, seed: compare(net, net, ["block1_conv1:1"], seed=seed),
         lambda net, photo, seed: make_atlas(net, f"{photo}.atlas", seed=seed),
     ],

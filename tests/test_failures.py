@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 import filterscope as fs
-from filterscope import api, errors
+from filterscope import errors
 from filterscope.atlas.run.run import make_atlas
 from filterscope.cli import cli, main
+from filterscope.drawing import attempts, draw
 from filterscope.measure.examples import find_examples
 from filterscope.pictures.reading import list_images
 from filterscope.rerun import _REGISTER, draw_again
@@ -48,7 +49,7 @@ OUT = [
 @pytest.mark.parametrize(("fail", "said"), OUT)
 def test_out_of_memory(monkeypatch, tmp_path, capsys, fail, said):
     """However it is said: what to change, and that what was finished stays."""
-    monkeypatch.setattr(api, "ascend", fail)
+    monkeypatch.setattr(attempts, "ascend", fail)
     assert main([*SHOW, "--out", str(tmp_path)]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -58,12 +59,11 @@ def test_out_of_memory(monkeypatch, tmp_path, capsys, fail, said):
 
 def test_out_of_memory_in_python(monkeypatch, tiny):
     """An error of ours, that has torch's as its cause."""
-    monkeypatch.setattr(api, "ascend", allocate)
+    monkeypatch.setattr(attempts, "ascend", allocate)
     with pytest.raises(fs.OutOfMemoryError, match="size=, precision=") as error:
         fs.visualize(tiny, "block1_conv1:1", steps=2, size=32, progress=False)
     assert isinstance(error.value.__cause__, RuntimeError)
     photo = Image.new("RGB", (40, 40))
-    monkeypatch.setattr("filterscope.drawing.photographs.ascend", allocate)
     monkeypatch.setattr(import_module("filterscope.photographs.locate"), "choose_device", allocate)
     with pytest.raises(fs.OutOfMemoryError):
         fs.dream(tiny, photo, layers="block1_conv1", steps=2, progress=False)
@@ -73,20 +73,20 @@ def test_out_of_memory_in_python(monkeypatch, tiny):
 
 def test_other_runtime_errors_are_not_memory(monkeypatch, tiny):
     """They stay what they are in Python."""
-    monkeypatch.setattr(api, "ascend", say(RuntimeError("sizes do not match")))
+    monkeypatch.setattr(attempts, "ascend", say(RuntimeError("sizes do not match")))
     with pytest.raises(RuntimeError, match="sizes do not match"):
         fs.visualize(tiny, "block1_conv1:1", steps=2, size=32, progress=False)
 
 
 def test_finished_pictures_stay(monkeypatch, tmp_path, capsys):
     """Memory that runs out at the second layer leaves the first one's picture, sheet and report."""
-    ascend, calls = api.ascend, []
+    ascend, calls = attempts.ascend, []
 
     def second(*arguments, **settings):
         calls.append(1)
         return ascend(*arguments, **settings) if len(calls) == 1 else allocate()
 
-    monkeypatch.setattr(api, "ascend", second)
+    monkeypatch.setattr(attempts, "ascend", second)
     assert (
         main(["show", "tiny-vgg16", "block1_conv1:1", "block2_conv1:1", *QUICK, "--out", str(tmp_path)]) == 1
     )
@@ -97,18 +97,18 @@ def test_finished_pictures_stay(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize("verbose", [False, True])
 def test_internal_error(monkeypatch, tmp_path, capsys, verbose):
     """A mistake of ours: its type and message, and how to see the rest."""
-    monkeypatch.setattr(api, "choose_batch", operator.index)  # TypeError, in a line of api.py
+    monkeypatch.setattr(draw, "choose_batch", operator.index)  # TypeError, in a line of draw.py
     assert main([*SHOW, "--out", str(tmp_path), *["--verbose"] * verbose]) == 1
     said = capsys.readouterr().err
     assert "filterscope: internal error: TypeError: " in said
-    assert ("Traceback" in said and "api.py" in said) == verbose
+    assert ("Traceback" in said and "draw.py" in said) == verbose
     assert "--verbose" in said.splitlines()[-1]
 
 
 def test_error_of_the_system(monkeypatch, tmp_path, capsys):
     """What the operating system says, and of which file."""
     monkeypatch.setattr("filterscope.files.tempfile.NamedTemporaryFile", lambda **_: None)
-    monkeypatch.setattr(api, "choose_batch", say(PermissionError(13, "Permission denied", "/some/place")))
+    monkeypatch.setattr(draw, "choose_batch", say(PermissionError(13, "Permission denied", "/some/place")))
     assert main([*SHOW, "--out", str(tmp_path)]) == 1
     assert "filterscope: " in capsys.readouterr().err
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.recipe import get_recipe
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,7 +25,7 @@ CASES = [
 def test_pictures_stay_as_they_were(tiny, target, recipe, steps, request):
     """Within 4 of 255 levels on average of the picture in tests/golden; the difference is kept on failure."""
     (picture,) = draw(
-        tiny, tiny.targets(target), get_recipe(recipe, steps=steps, size=48), precision="float32"
+        tiny, tiny.targets(target), get_recipe(recipe, steps=steps, size=48), run=Run(precision="float32")
     )
     path = GOLDEN / f"{picture.target.stem}-{recipe}.png"
     if request.config.getoption("--update-golden"):

@@ -82,10 +82,10 @@ def test_an_unfit_judge_is_refused_before_anything_is_drawn(tiny, monkeypatch):
     """A network without a softmax can name nothing."""
     import dataclasses
 
-    from filterscope import api
+    from filterscope.drawing import attempts
 
     rows = {name: dataclasses.replace(row, softmax=None) for name, row in tiny.layers.items()}
-    monkeypatch.setattr(api, "ascend", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr(attempts, "ascend", lambda *_, **__: pytest.fail("drawn"))
     with pytest.raises(ArgumentError, match="can judge no picture: tiny-vgg16 ends in no softmax or sigmoid"):
         fs.visualize(tiny, "predictions:3", judge=dataclasses.replace(tiny, layers=rows), **QUICK)
 

@@ -16,7 +16,7 @@ from filterscope.recipe import LADDER, get_recipe
 
 def test_rows_are_targets_and_columns_are_stages(tiny):
     """Each picture is the one that its recipe alone gives."""
-    from filterscope.api import draw
+    from filterscope.drawing.draw import draw
 
     targets = tiny.targets("predictions:goldfish,lion")
     recipes = [get_recipe(name, steps=3, size=32) for name in LADDER]

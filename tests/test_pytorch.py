@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.errors import NetworkError, TargetError
 from filterscope.networks import open_network
 from filterscope.networks.pytorch_untraced import UntracedNetwork
@@ -162,7 +163,7 @@ def test_pictures_are_drawn(kind, precision):
     """A picture of a filter and one of a class gain on the noise they start from."""
     net = open_network(seeded(kind()))
     targets = [*net.targets("block.0:3"), *net.targets("head:2")]
-    found = list(draw(net, targets, get_recipe(steps=16, size=32), precision=precision))
+    found = list(draw(net, targets, get_recipe(steps=16, size=32), run=Run(precision=precision)))
     assert [p.status for p in found] == ["ok", "ok"]
     assert found[1].scores.probability > 0.2
     assert found[1].scores.activation > found[1].scores.start

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
 from filterscope.errors import ArgumentError, NetworkError
 from filterscope.networks import open_network
 from filterscope.recipe import get_recipe

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.networks import open_network
 from filterscope.networks.pytorch_layout import Layout, View, grid, layout_of
@@ -99,7 +100,7 @@ def test_targets_of_tokens():
     targets = [t for text in texts for t in net.targets(text)]
     assert [str(t) for t in targets] == texts
     assert targets[2] == Target("norm@cls", 3)
-    pictures = list(draw(net, targets, get_recipe("linear", steps=24), precision="float32"))
+    pictures = list(draw(net, targets, get_recipe("linear", steps=24), run=Run(precision="float32")))
     # before the attention no picture reaches the class token
     assert [p.status for p in pictures] == ["ok", "ok", "no-gain", "ok", "ok"]
     assert [p.target.stem for p in pictures][2] == "norm-0003@cls"

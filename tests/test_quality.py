@@ -142,13 +142,14 @@ def test_samples_are_nested(scorer):
 
 def test_scores_agree_with_the_librarys(scorer):
     """What `filterscope show` reports of a picture is what the benchmark measures of its file."""
-    from filterscope.api import draw
+    from filterscope.drawing.draw import draw
+    from filterscope.drawing.run import Run
     from filterscope.recipe import get_recipe
 
     net = scorer.network
     recipe = get_recipe("sharp", steps=4, size=64)
     for text in ("block4_conv3:7", "predictions:65"):
-        (picture,) = draw(net, net.targets(text), recipe, precision="float32")
+        (picture,) = draw(net, net.targets(text), recipe, run=Run(precision="float32"))
         found = scorer.score(picture.target.layer, picture.target.unit, picture.image, 0.0)
         assert found.activation == pytest.approx(picture.scores.activation, rel=1e-4)
         assert found.excitation == pytest.approx(picture.scores.excitation, rel=1e-4)

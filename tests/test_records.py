@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import filterscope as fs
-from filterscope.api import RESTARTS, draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.errors import ImageError, RecipeError
 from filterscope.pictures.png import read_metadata
 from filterscope.recipe import PRESETS, get_recipe
+from filterscope.recipe.recipe import RESTARTS
 from filterscope.records import PictureRecord, read_record
 from filterscope.rerun import draw_again
 
@@ -49,7 +51,7 @@ def test_a_restart(tiny, tmp_path, trapped):
 def test_a_restart_of_a_facet(tiny, tmp_path, trapped):
     """It is drawn by itself, whichever of the facets it is: its record has no facets, and its number."""
     recipe = get_recipe("sharp", steps=32, size=32, settings={"facets.count": 2})
-    pictures = list(draw(tiny, tiny.targets("block2_conv1:3"), recipe, precision="float32"))
+    pictures = list(draw(tiny, tiny.targets("block2_conv1:3"), recipe, run=Run(precision="float32")))
     done = [(p.attempt, p.facet, p.recipe.facet_count) for p in pictures]
     assert done[0] == (1, 0, 1)
     assert (0, 1, 2) in done
@@ -100,9 +102,10 @@ def test_each_picture_its_own_penalty_scale(tiny):
     """Drawn among others as alone."""
     goals = tiny.targets("block2_conv1:3,7")
     recipe = get_recipe("blog", steps=2, size=16)
-    both = [p.carried_out.penalty_scale for p in draw(tiny, goals, recipe, precision="float32")]
+    both = [p.carried_out.penalty_scale for p in draw(tiny, goals, recipe, run=Run(precision="float32"))]
     alone = [
-        next(draw(tiny, [goal], recipe, precision="float32")).carried_out.penalty_scale for goal in goals
+        next(draw(tiny, [goal], recipe, run=Run(precision="float32"))).carried_out.penalty_scale
+        for goal in goals
     ]
     assert both == pytest.approx(alone, rel=1e-4)
     assert both[0] != both[1]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from filterscope import files as files_module
-from filterscope.api import draw
 from filterscope.cli import main
+from filterscope.drawing.draw import draw
 from filterscope.errors import ArgumentError, OutputError
 from filterscope.formats import REPORT_ROW
 from filterscope.pictures.picture import Picture
@@ -150,10 +150,10 @@ def test_a_ladder_that_is_interrupted(tmp_path, monkeypatch, capsys):
     """What was finished is in the report, and said."""
     import filterscope.ladder as ladder
 
-    def drawing(net, targets, recipe, **how):
+    def drawing(net, targets, recipe, *how, **more):
         if recipe.name == "lp":
             raise KeyboardInterrupt
-        return draw(net, targets, recipe, **how)
+        return draw(net, targets, recipe, *how, **more)
 
     monkeypatch.setattr(ladder, "draw", drawing)
     words = [

@@ -80,5 +80,7 @@ def test_without_photograph(tiny):
     """Drawn from nothing, a likeness is refused with the role that is missing."""
     import filterscope as fs
 
-    with pytest.raises(TargetError, match=r"match\(block1_conv1\) looks at a photograph \(the image\)"):
+    with pytest.raises(
+        TargetError, match=r"match\(block1_conv1\) is compared with a photograph \(the image\)"
+    ):
         fs.visualize(tiny, "match(block1_conv1)", steps=1, size=16, progress=False)

@@ -6,7 +6,7 @@ import torch
 
 from filterscope.ascent.engine.prepare import prepare
 from filterscope.measure import scores
-from filterscope.measure.scores import Measurer, Measurers, to_bytes, verdict
+from filterscope.measure.scores import Measurer, Measurers, pixels_of, to_bytes, verdict
 from filterscope.pictures import Scores
 from filterscope.target import Target
 
@@ -71,7 +71,7 @@ def measurer(net, layer, units, natural=(None, None)) -> Measurer:
 def test_scores_are_of_the_saved_picture(small, images):
     """Activation: the mean over space of the layer's output for the 8-bit picture; start: of the noise."""
     noise = np.full_like(images, 128)
-    scores = measurer(small, "conv2", [1, 4]).scores(images, noise)
+    scores = measurer(small, "conv2", [1, 4]).scores(images, pixels_of(noise))
 
     def plain(values, i, unit):
         x = torch.from_numpy(values[i]).permute(2, 0, 1)[None].float()
@@ -86,7 +86,7 @@ def test_scores_are_of_the_saved_picture(small, images):
 
 def test_scores_of_a_class(small, images):
     """A class's activation is before its softmax, its probability after it."""
-    scores = measurer(small, "predictions", [1, 4]).scores(images, images)
+    scores = measurer(small, "predictions", [1, 4]).scores(images, pixels_of(images))
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     taps = small.part("predictions", softmax=True)(x)
     for i, unit in enumerate([1, 4]):
@@ -97,7 +97,7 @@ def test_scores_of_a_class(small, images):
 @pytest.mark.parametrize(("best", "excitation"), [(2.0, True), (None, None), (0.0, None), (-1.0, None)])
 def test_excitation(small, images, best, excitation):
     """Activation over the best natural image's; none where that is unknown or nothing."""
-    found = measurer(small, "conv2", [1, 4], (best, best)).scores(images, images)[0]
+    found = measurer(small, "conv2", [1, 4], (best, best)).scores(images, pixels_of(images))[0]
     assert found.excitation == (pytest.approx(found.activation / best) if excitation else None)
 
 
@@ -157,8 +157,8 @@ def test_a_class_needs_no_natural_images_to_be_compared(small, images):
     top = int(units[0])
     targets = [Target("predictions", top), Target("predictions", (int(units[1]) + 1) % 5)]
     found = Measurers(small, torch.device("cpu")).of(targets)
-    assert [score.top_unit for score in found.scores(images, images)] == [True, False]
-    assert measurer(small, "conv2", [1, 4]).scores(images, images)[0].top_unit is None
+    assert [score.top_unit for score in found.scores(images, pixels_of(images))] == [True, False]
+    assert measurer(small, "conv2", [1, 4]).scores(images, pixels_of(images))[0].top_unit is None
 
 
 def test_prepared_once_a_layer(tiny, images, monkeypatch):
@@ -170,9 +170,9 @@ def test_prepared_once_a_layer(tiny, images, monkeypatch):
     shared = Measurers(tiny, torch.device("cpu"))
     for units in ((0, 1), (2, 3), (1, 2)):
         targets = [Target("block1_conv1", unit) for unit in units]
-        alone = Measurers(tiny, torch.device("cpu")).of(targets).scores(images, images)
+        alone = Measurers(tiny, torch.device("cpu")).of(targets).scores(images, pixels_of(images))
         prepared.clear()
-        assert shared.of(targets).scores(images, images) == alone
+        assert shared.of(targets).scores(images, pixels_of(images)) == alone
         assert all(score.excitation is not None for score in alone)
         assert len(prepared) == (units == (0, 1))
     assert len(recalled) == 1 + 3
@@ -182,7 +182,11 @@ def test_measured_by_what_is_given(tiny, images):
     """What an atlas was begun with takes the place of what is known of the network, also where that is nothing."""
     targets = [Target("block1_conv1", unit) for unit in (0, 1)]
     best = np.full(32, 2.0, np.float32)
-    found = Measurers(tiny, torch.device("cpu"), {"block1_conv1": best}).of(targets).scores(images, images)
+    found = (
+        Measurers(tiny, torch.device("cpu"), {"block1_conv1": best})
+        .of(targets)
+        .scores(images, pixels_of(images))
+    )
     assert [score.excitation for score in found] == [score.activation / 2 for score in found]
-    none = Measurers(tiny, torch.device("cpu"), {}).of(targets).scores(images, images)
+    none = Measurers(tiny, torch.device("cpu"), {}).of(targets).scores(images, pixels_of(images))
     assert [score.excitation for score in none] == [None, None]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from filterscope import TargetError, WorkError, locate, open_network, visualize
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
 from filterscope.recipe import get_recipe
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from filterscope import locate, open_network, visualize
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given
 from filterscope.networks.torch_state import our_torch
 from filterscope.recipe import get_recipe
 
@@ -98,7 +99,7 @@ def test_a_module_made_in_inference_mode():
 def test_nothing_holds_between_the_pictures_of_a_generator():
     """Who takes pictures one by one keeps their own state between them."""
     net = open_network(made())
-    pictures = draw(net, net.targets("body:0-1"), get_recipe(steps=2, size=32), batch=1)
+    pictures = draw(net, net.targets("body:0-1"), get_recipe(steps=2, size=32), given=Given(batch=1))
     with torch.inference_mode():
         for picture in pictures:
             assert picture.status

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from filterscope.api import draw
 from filterscope.atlas.run.estimate import Estimate, spoken
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given
 from filterscope.ladder import draw_ladder
 from filterscope.measure.classify import classify
 from filterscope.networks import Network
@@ -102,7 +103,8 @@ def _expected(network: Network) -> dict[str, float]:
 
     def seconds(steps: int) -> float:
         begun = time.perf_counter()
-        list(draw(network, targets, get_recipe("sharp", steps=steps, size=FILTER_DRAWING[1]), attempt=0))
+        recipe = get_recipe("sharp", steps=steps, size=FILTER_DRAWING[1])
+        list(draw(network, targets, recipe, given=Given(attempt=0)))
         return time.perf_counter() - begun
 
     seconds(1)  # what only the first pictures cost

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from filterscope.api import draw
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import USUAL, Run
 from filterscope.networks import Network
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Picture
@@ -35,10 +36,8 @@ def draw_ladder(
     network: Network,
     targets: Sequence[Objective],
     recipes: Sequence[Recipe],
+    run: Run = USUAL,
     *,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
     on_step: OnStep | None = None,
     on_picture: Callable[[Picture], object] | None = None,
 ) -> Ladder:
@@ -53,9 +52,7 @@ def draw_ladder(
                 on_step(replace(step, done=done + step.done, total=total))
 
         column = []
-        for picture in draw(
-            network, targets, recipe, seed=seed, precision=precision, device=device, on_step=report
-        ):
+        for picture in draw(network, targets, recipe, run, on_step=report):
             column.append(picture)
             if on_picture is not None:
                 on_picture(picture)

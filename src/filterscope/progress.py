@@ -16,7 +16,7 @@ class Step:
 
     `step` counts from 1 within the batch that is being drawn, whose activations are `activations` (B,);
     `images` gives its pictures so far, (B, C, H, W) in pixel values, computed only when asked for. `attempt` counts
-    restarts of units whose first picture failed, whose steps are added to no total.
+    restarts of units whose first picture failed, whose steps add nothing to `done`.
     """
 
     done: int
@@ -36,7 +36,7 @@ OnStep = Callable[[Step], None]
 def progress_bar(shown: bool | None = None, *, also: OnStep | None = None) -> Iterator[OnStep]:
     """A callback that moves a bar on standard error (or in the notebook); None shows it on a terminal only.
 
-    also: told of every step too.
+    also: called after every step too.
     """
     from tqdm.auto import tqdm
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from filterscope.api import draw
 from filterscope.cache import Cache
 from filterscope.catalog import EMBEDDED
-from filterscope.drawing.photographs import draw_from
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
 from filterscope.errors import ImageError, WeightsError
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
@@ -103,19 +103,13 @@ def draw_again(
     network = _opened(told, record.network, Path(path), net, weights)
     targets = network.objectives(record.target, seed=record.seed)
     photographs = _find_photographs(record, Path(path), {"image": image, "guide": guide})
-    how: dict[str, Any] = {
-        "seed": record.seed, "precision": record.precision, "device": device, "on_step": on_step,
-    }  # fmt: skip
-    if photographs:
-        return _compared(path, draw_from(network, targets[0], record.recipe, photographs, **how), told)
     # as many at a time as then: on some processors a batch's size changes rounding
     facets, batch = record.recipe.facet_count, min(record.batch, LARGEST_BATCH)
-    how |= {
-        "batch": batch,
-        "attempt": record.attempt,
-        "facet": None if record.recipe.facets else record.facet,
-    }
-    pictures = draw(network, targets * max(1, batch // facets), record.recipe, **how)
+    goals = targets[:1] if photographs else targets * max(1, batch // facets)
+    pictures = draw(
+        network, goals, record.recipe, Run(record.seed, record.precision, device), photographs=photographs,
+        given=Given(batch, record.attempt, None if record.recipe.facets else record.facet), on_step=on_step,
+    )  # fmt: skip
     return _compared(path, next(p for p in pictures if p.facet == record.facet), told)
 
 

@@ -20,8 +20,9 @@ from safetensors.numpy import load_file, save_file
 from tests.helpers.made_up_atlas import rows_of, write_atlas
 from tests.helpers.viewer_server import serving
 
-from filterscope.api import draw
 from filterscope.cli import main
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, OutputError, RecipeError, TargetError
 from filterscope.networks import open_network
 from filterscope.pictures.png import encode_png, read_metadata
@@ -282,8 +283,7 @@ def test_draw(live, tiny):
         tiny,
         tiny.targets(f"{LAYER}:3"),
         get_recipe("tv", steps=3, size=16),
-        seed=4,
-        precision="float32",
+        run=Run(seed=4, precision="float32"),
     )
     assert data == encode_png(picture.to_pil(), picture.metadata())
     assert row["activation"] == pytest.approx(picture.scores.activation, rel=1e-5)

@@ -123,7 +123,7 @@ def _value(
         return torch.stack(values).sum()
     if isinstance(goal, Likeness):
         if goal.role not in known:
-            raise TargetError(f"{goal} looks at a photograph (the {goal.role}), and none was given")
+            raise TargetError(f"{goal} is compared with a photograph (the {goal.role}), and none was given")
         there = known[goal.role][goal.layer].output
         return resemblance(taps[goal.layer].output[0].float(), there[0].float(), goal.how)
     if isinstance(goal, WholeLayer):

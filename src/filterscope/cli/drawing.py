@@ -77,8 +77,9 @@ def show(
     selections = [parse(text) for text in targets]
     kind = animation_kind(film, frames, fps)
     check_folder(out)
-    from filterscope.api import draw
+    from filterscope.drawing.draw import draw
     from filterscope.drawing.recording import Recorder
+    from filterscope.drawing.run import Given
     from filterscope.networks import open_network
     from filterscope.pictures import Sheet
     from filterscope.rerun import remember_weights
@@ -92,21 +93,15 @@ def show(
     recorder = Recorder(frames, recipe) if frames else None
     try:
         with progress_bar(False if quiet else None, also=recorder) as on_step:
-            for picture in draw(
-                network, wanted, recipe, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
-                judge=jury, on_step=on_step,
-            ):  # fmt: skip
+            for picture in draw(network, wanted, recipe, drawing.run, judge=jury, on_step=on_step):
                 output.save(picture, f"{picture.stem}.png")
                 if recorder is not None:
                     shown, number = recorder, len(output.rows) - 1
                     if picture.attempt:  # what was recorded is the ascent that failed
                         shown, number = Recorder(frames or 0, picture.recipe), 0
-                        again = draw(
-                            network, [picture.target], picture.recipe, seed=drawing.seed,
-                            precision=drawing.precision, device=drawing.device, attempt=picture.attempt,
-                            facet=picture.facet, on_step=shown,
-                        )  # fmt: skip
-                        list(again)
+                        given = Given(attempt=picture.attempt, facet=picture.facet)
+                        again = [picture.target], picture.recipe, drawing.run
+                        list(draw(network, *again, given=given, on_step=shown))
                     path = out / f"{picture.stem}.{kind}"
                     shown.save(number, path, finished=picture.to_pil(), curve=True, fps=fps)
     finally:
@@ -243,7 +238,7 @@ def ladder(
     try:
         with progress_bar(False if quiet else None) as on_step:
             result = draw_ladder(
-                network, wanted, recipes, seed=drawing.seed, precision=drawing.precision, device=drawing.device,
+                network, wanted, recipes, drawing.run,
                 on_step=on_step, on_picture=lambda p: output.save(p, f"{p.recipe.name}/{p.stem}.png"),
             )  # fmt: skip
         output.order(f"{p.recipe.name}/{p.stem}.png" for row in result.rows for p in row)

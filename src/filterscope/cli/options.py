@@ -15,6 +15,7 @@ from filterscope.errors import ArgumentError, checked_seed
 from filterscope.sides import Size, checked_size, size_text
 
 if TYPE_CHECKING:
+    from filterscope.drawing.run import Run
     from filterscope.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -187,6 +188,12 @@ class Drawing:
     seed: int
     precision: str
     device: str
+
+    @property
+    def run(self) -> Run:
+        from filterscope.drawing.run import Run
+
+        return Run(self.seed, self.precision, self.device)
 
     def get_recipe(self, name: str | None = None) -> Recipe:
         from filterscope.recipe import DEFAULT, get_recipe, parse_settings

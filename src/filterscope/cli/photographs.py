@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ from filterscope.cli.options import (
 from filterscope.cli.output import Output
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from filterscope.networks import Network
     from filterscope.pictures import Picture
     from filterscope.pictures.reading import Photograph
@@ -105,15 +107,15 @@ def dream(
     photographs = _photographs(image, guide, quiet=quiet)
     network = _ready(net, weights, out)
     goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
-    from filterscope.drawing.photographs import draw_from
+    from filterscope.drawing.draw import draw
     from filterscope.drawing.recording import Recorder
+    from filterscope.photographs.zoom import zoom as zooming
 
     count = frames or (60 if zoom else 0)
     first = photographs["image"].image
     recorder = Recorder(count, recipe, first=first) if count and not zoom else None
-    how: dict[str, Any] = {"seed": drawing.seed, "precision": drawing.precision, "device": drawing.device}
     with _listening(quiet, recorder) as on_step:
-        picture = draw_from(network, goal, recipe, photographs, **how, on_step=on_step)
+        (picture,) = draw(network, [goal], recipe, drawing.run, photographs=photographs, on_step=on_step)
     stem = f"{photographs['image'].name}-dream-{_words(picture)}"
     output = Output(out, quiet=quiet)
     moving: Path | None = None
@@ -122,35 +124,29 @@ def dream(
         if recorder is not None:
             moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
         elif zoom:
-            moving = _zoom(
+            zoomed = zooming(
                 network,
-                picture,
+                goal,
+                picture.recipe,
                 photographs,
-                how,
-                count,
-                zoom_factor,
-                out / f"{stem}-zoom.{kind}",
-                fps,
-                quiet,
+                picture,
+                frames=count,
+                factor=zoom_factor,
+                run=drawing.run,
             )
+            moving = _film(zoomed, count, out / f"{stem}-zoom.{kind}", fps, quiet)
         _moves(output, moving)
     finally:
         output.finish(of=1)
     _told(output, as_json=as_json, moving=moving)
 
 
-def _zoom(
-    network: Network, picture: Picture, photographs: dict[str, Photograph], how: dict[str, Any], count: int,
-    factor: float, path: Path, fps: float, quiet: bool,
-) -> Path:  # fmt: skip
+def _film(frames: Iterable[Image.Image], count: int, path: Path, fps: float, quiet: bool) -> Path:
+    """Save frames as they are drawn, under a bar."""
     from tqdm.auto import tqdm
 
-    from filterscope.photographs.zoom import zoom
     from filterscope.pictures.animation import save_animation
 
-    frames = zoom(
-        network, picture.target, picture.recipe, photographs, picture, frames=count, factor=factor, **how
-    )
     shown = list(tqdm(frames, total=count, unit="frame", disable=True if quiet else None, leave=False))
     return save_animation(shown, path, fps=fps, hold=0)
 
@@ -194,7 +190,7 @@ def _draw_all(
     network: Network, goals: list[Any], recipe: Any, photographs: dict[str, Photograph], drawing: Drawing,
     name: str, frames: int | None, kind: str, fps: float, out: Path, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    from filterscope.drawing.photographs import draw_from
+    from filterscope.drawing.draw import draw
     from filterscope.drawing.recording import Recorder
     from filterscope.pictures.sheet import Tile, compose
 
@@ -205,10 +201,9 @@ def _draw_all(
         for goal in goals:
             recorder = Recorder(frames, recipe) if frames else None
             with _listening(quiet, recorder) as on_step:
-                picture = draw_from(
-                    network, goal, recipe, photographs, seed=drawing.seed, precision=drawing.precision,
-                    device=drawing.device, on_step=on_step,
-                )  # fmt: skip
+                (picture,) = draw(
+                    network, [goal], recipe, drawing.run, photographs=photographs, on_step=on_step
+                )
             stem = f"{photograph.name}-{name}-{_words(picture)}"
             _save(output, picture, stem)
             if recorder is not None:
@@ -304,15 +299,12 @@ def accentuate(
     goal = accentuate_goal(
         network, unit, photographs["image"], keep=keep, keep_layer=keep_layer, device=drawing.device
     )
-    from filterscope.drawing.photographs import draw_from
+    from filterscope.drawing.draw import draw
     from filterscope.drawing.recording import Recorder
 
     recorder = Recorder(frames, recipe, first=photographs["image"].image) if frames else None
     with _listening(quiet, recorder) as on_step:
-        picture = draw_from(
-            network, goal, recipe, photographs, seed=drawing.seed, precision=drawing.precision,
-            device=drawing.device, on_step=on_step,
-        )  # fmt: skip
+        (picture,) = draw(network, [goal], recipe, drawing.run, photographs=photographs, on_step=on_step)
     stem = f"{photographs['image'].name}-accentuate-{unit.stem}"
     output = Output(out, quiet=quiet)
     moving = None

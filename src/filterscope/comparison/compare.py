@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from filterscope.api import draw
 from filterscope.ascent.engine.prepare import choose_device
 from filterscope.comparison.pages import write_pages
 from filterscope.comparison.pairs import (
@@ -31,7 +30,9 @@ from filterscope.comparison.pairs import (
     network_names,
     pair_targets,
 )
-from filterscope.errors import ArgumentError, checked_seed
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Run
+from filterscope.errors import ArgumentError
 from filterscope.measure.scores import Measurers
 from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
@@ -108,12 +109,12 @@ def compare(
 
     Raises TargetError for a unit that one of the networks does not have.
     """
-    seed = checked_seed(seed)
+    run = Run(seed, precision, device)
     a, b = open_network(network_a), open_network(network_b)
     chosen = get_recipe(recipe)
     chosen = chosen.model_copy(update={"facets": None})  # one picture a unit: pairs must be of one kind
     texts = [targets] if isinstance(targets, str) else list(targets)
-    wanted = pair_targets(a, b, texts or common_targets(a, b, seed=seed), seed=seed)
+    wanted = pair_targets(a, b, texts or common_targets(a, b, seed=run.seed), seed=run.seed)
     total = 2 * len(wanted) * chosen.steps
     drawn: list[list[Picture]] = []
     for side, network in enumerate((a, b)):
@@ -123,9 +124,7 @@ def compare(
                 on_step(replace(step, done=before + step.done, total=total))
 
         own: list[Objective] = [pair[side] for pair in wanted]
-        drawn.append(
-            list(draw(network, own, chosen, seed=seed, precision=precision, device=device, on_step=report))
-        )
+        drawn.append(list(draw(network, own, chosen, run, on_step=report)))
     crossed = zip(
         activations_of(a, drawn[0], drawn[1], device=device),
         activations_of(b, drawn[1], drawn[0], device=device),

@@ -18,7 +18,7 @@ LARGEST = 1024  # longer side of an animation's frames in pixels: more than that
 
 
 class Recorder:
-    """Told of each step, keeps `count` frames of each picture, the last of them the finished one.
+    """Called after each step, keeps `count` frames of each picture, the last of them the finished one.
 
     recorder = Recorder(24, recipe)
     draw(net, targets, recipe, on_step=recorder)
@@ -37,6 +37,8 @@ class Recorder:
 
     def __call__(self, step: Step) -> None:
         """Keep what this step has to show, if it is one of those wanted."""
+        if step.attempt:  # of some of the pictures alone, drawn again
+            return
         count = len(step.activations)
         begin = (step.done - step.step * count) // self.recipe.steps  # pictures done before this batch
         for i, value in enumerate(step.activations.tolist()):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from filterscope.ascent.canvas.photograph import Beside
 from filterscope.ascent.engine.prepare import Prepared, prepare
-from filterscope.ascent.objectives import activation, own_unit
+from filterscope.ascent.objectives import References, activation, own_unit
 from filterscope.ascent.soundness import require_finite
+from filterscope.ascent.tiles import windows
+from filterscope.ascent.transforms import Transforms
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status
+from filterscope.recipe import Recipe
+from filterscope.sides import Size
 from filterscope.target import Target, row_and_column
 
 
@@ -34,11 +39,13 @@ def to_bytes(pixels: Tensor, output: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measurer:
-    """Measures 8-bit pictures of objectives that listen to the same layers.
+    """Measures 8-bit pictures of objectives of the same layers.
 
     `prepared` is in float32, whole, and has the layer's softmax. `natural_best` holds each target's largest
     activation on natural images, where these are known; `layer_best` that of every unit of the targets' layer, and
-    `layer_peak` each one's largest value at any place, by which neurons are measured.
+    `layer_peak` each one's largest value at any place, by which neurons are measured. `photographs` are those that
+    the objectives compare a picture with, by role, (C, H, W); a picture that was drawn window by window, of size
+    `tile`, is measured so.
     """
 
     prepared: Prepared
@@ -46,17 +53,21 @@ class Measurer:
     natural_best: Sequence[float | None]
     layer_best: Tensor | None = None
     layer_peak: Tensor | None = None
+    photographs: Mapping[str, Tensor] = field(default_factory=dict)
+    tile: Size | None = None
 
     def taps(self, images: np.ndarray) -> dict[str, Taps]:
-        """What the network says of 8-bit pictures (B, H, W, C)."""
-        pixels = torch.from_numpy(images).to(self.prepared.device).permute(0, 3, 1, 2).float()
-        with torch.no_grad():
-            found: dict[str, Taps] = self.prepared(pixels)
+        """The activations for 8-bit pictures (B, H, W, C)."""
+        return self._taps(pixels_of(images))
+
+    @torch.no_grad()
+    def _taps(self, pixels: Tensor) -> dict[str, Taps]:
+        found: dict[str, Taps] = self.prepared(pixels.to(self.prepared.device).float())
         return found
 
-    def activations(self, taps: dict[str, Taps]) -> list[float]:
+    def activations(self, taps: dict[str, Taps], references: References | None = None) -> list[float]:
         """Each picture's activation; WorkError for one that is no number."""
-        values = activation(taps, self.targets, self.prepared.units)
+        values = activation(taps, self.targets, self.prepared.units, references=references)
         require_finite(values, self.targets, "for a finished picture")
         return values.tolist()
 
@@ -89,22 +100,46 @@ class Measurer:
             tops.append(bool(values[goal.unit] >= values.max()))
         return tops
 
-    def scores(self, images: np.ndarray, start: np.ndarray) -> list[Scores]:
-        """The scores of finished pictures, beside those of the noise they started from."""
-        before = self.activations(self.taps(start))
-        taps = self.taps(images)
-        rows = zip(
-            self.activations(taps),
-            self.natural_best,
-            self.probabilities(taps),
-            self.top_units(taps),
-            before,
-            strict=True,
-        )
+    def scores(self, images: np.ndarray, start: Tensor | None) -> list[Scores]:
+        """The scores of finished pictures, beside those of what they started from, (B, C, H, W), where it is told."""
+        now = self.measured(pixels_of(images))
+        before = [None] * len(images) if start is None else self.measured(start).activations
+        rows = zip(now.activations, self.natural_best, now.probabilities, now.tops, before, strict=True)
         return [
             Scores(value, value / best if best is not None and best > 0 else None, probability, begin, top)
             for value, best, probability, top, begin in rows
         ]
+
+    def measured(self, pixels: Tensor) -> Measured:
+        """Of pictures (B, C, H, W); over several windows the mean by area, and no unit is called the top one."""
+        sides = (pixels.shape[-2], pixels.shape[-1])
+        recipe = Recipe(name="measure", tile=self.tile)
+        references = Beside(self.prepared, self.targets, self.photographs, sides, recipe)
+        still = Transforms((), [], 1, sides)
+        values, shares = np.zeros(len(pixels)), np.zeros(len(pixels))
+        for window in windows(sides, self.tile):
+            taps = self._taps(window.of(pixels))
+            share = window.area / (sides[0] * sides[1])
+            values += share * np.array(self.activations(taps, references(window, still, 0)))
+            probabilities = self.probabilities(taps)
+            shares += share * np.array(probabilities, dtype=float)
+        tops = self.top_units(taps) if share == 1 else [None] * len(pixels)
+        known = probabilities[0] is not None
+        return Measured(values.tolist(), shares.tolist() if known else [None] * len(pixels), tops)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value a picture: its activation, its class's probability and whether its unit is the layer's top one."""
+
+    activations: Sequence[float]
+    probabilities: Sequence[float | None]
+    tops: Sequence[bool | None]
+
+
+def pixels_of(images: np.ndarray) -> Tensor:
+    """Saved 8-bit pictures (B, H, W, C) as pixel values (B, C, H, W)."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 class Measurers:
@@ -119,20 +154,32 @@ class Measurers:
         self._known: dict[str, tuple[Tensor, Tensor | None] | None] = {}
         self._whole: tuple[str, Prepared] | None = None
 
-    def of(self, targets: Sequence[Objective]) -> Measurer:
-        """The measurer of objectives that listen to the same layers."""
+    def of(
+        self,
+        targets: Sequence[Objective],
+        photographs: Mapping[str, Tensor] | None = None,
+        tile: Size | None = None,
+    ) -> Measurer:
+        """The measurer of objectives of the same layers, and of the photographs that they compare a picture with."""
         layer = targets[0].layers[0]
         known = self._best(layer) if len(targets[0].layers) == 1 else None
         natural = [None if known is None else _natural_best(goal, *known) for goal in targets]
-        if known is None or all(best is None for best in natural):
-            return Measurer(
-                prepare(self._network, targets, device=self._device, softmax=True), targets, natural
-            )
+        whole = known is not None and any(best is not None for best in natural)
+        prepared = self._whole_layer(targets) if whole else self._prepared(targets)
+        best, peak = known if known is not None and whole else (None, None)
+        return Measurer(prepared, targets, natural, best, peak, photographs or {}, tile)
+
+    def _whole_layer(self, targets: Sequence[Objective]) -> Prepared:
+        """Every unit of the targets' layer, prepared once for as long as it is the same layer."""
+        layer = targets[0].layers[0]
         if self._whole is None or self._whole[0] != layer:
-            whole = prepare(self._network, targets, device=self._device, softmax=True, narrow=False)
+            whole = self._prepared(targets, narrow=False)
             whole.units = None  # other targets stand elsewhere
             self._whole = layer, whole
-        return Measurer(self._whole[1], targets, natural, *known)
+        return self._whole[1]
+
+    def _prepared(self, targets: Sequence[Objective], *, narrow: bool = True) -> Prepared:
+        return prepare(self._network, targets, device=self._device, softmax=True, narrow=narrow)
 
     def _best(self, layer: str) -> tuple[Tensor, Tensor | None] | None:
         """Every unit's largest natural activation, and its largest at any place; None where they are not known."""

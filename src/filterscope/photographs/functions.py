@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from filterscope.ascent.engine.prepare import choose_device, prepare
-from filterscope.drawing.photographs import draw_from, measured
+from filterscope.ascent.engine.prepare import choose_device
+from filterscope.drawing.draw import Photographs, draw
+from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.natural import natural_best
+from filterscope.measure.scores import Measurers
 from filterscope.networks import Network, open_network
 from filterscope.objective import Likeness, Objective, WholeLayer
 from filterscope.photographs.presets import octaves as octave_stages
@@ -69,7 +71,8 @@ def dream(
     photographs = {"image": _photograph(image)}
     if guide is not None:
         photographs["guide"] = _photograph(guide)
-    return _drawn(net, goal, chosen, photographs, seed, precision, device, progress, on_step)
+    run = Run(seed, precision, device)
+    return _drawn(net, [goal], chosen, photographs, run, progress, on_step)[0]
 
 
 def dream_recipe(
@@ -190,9 +193,7 @@ def _likenesses(
     chosen = get_recipe(named_recipe(recipe or preset), steps=steps, size=size, settings=settings)
     goals = likeness_goals(net, preset, _texts(layer))
     photographs = {"image": _photograph(image)}
-    pictures = [
-        _drawn(net, goal, chosen, photographs, seed, precision, device, progress, on_step) for goal in goals
-    ]
+    pictures = _drawn(net, goals, chosen, photographs, Run(seed, precision, device), progress, on_step)
     return pictures[0] if len(pictures) == 1 else Sheet(pictures)
 
 
@@ -244,7 +245,8 @@ def accentuate(
     goal = accentuate_goal(
         net, one_goal(net, target), photograph, keep=keep, keep_layer=keep_layer, device=device
     )
-    return _drawn(net, goal, chosen, {"image": photograph}, seed, precision, device, progress, on_step)
+    run = Run(seed, precision, device)
+    return _drawn(net, [goal], chosen, {"image": photograph}, run, progress, on_step)[0]
 
 
 def accentuate_goal(
@@ -265,8 +267,8 @@ def accentuate_goal(
     if not usual or usual < 0:
         height, width = sides_of(net.input.size)
         pixels = read_photograph(photograph.image.resize((width, height))).pixels(net.input.channels)
-        prepared = prepare(net, [goal], device=choose_device(device))
-        usual = abs(measured(prepared, Target(goal.layer, goal.unit), pixels)[0])
+        measurer = Measurers(net, choose_device(device), best={}).of([Target(goal.layer, goal.unit)])
+        usual = abs(measurer.measured(pixels[None]).activations[0])
     weight = float(f"{1 / usual:.4g}") if usual else 1.0
     terms: list[tuple[float, Objective]] = [(weight, goal)]
     if keep:
@@ -299,23 +301,12 @@ def _photograph(source: Source) -> Photograph:
 
 def _drawn(
     net: Network,
-    goal: Objective,
+    goals: Sequence[Objective],
     recipe: Recipe,
-    photographs: Mapping[str, Photograph],
-    seed: int,
-    precision: str,
-    device: str,
+    photographs: Photographs,
+    run: Run,
     progress: bool,
     on_step: OnStep | None,
-) -> Picture:
+) -> list[Picture]:
     with progress_bar(progress, also=on_step) as bar:
-        return draw_from(
-            net,
-            goal,
-            recipe,
-            photographs,
-            seed=seed,
-            precision=precision,
-            device=device,
-            on_step=bar,
-        )
+        return list(draw(net, goals, recipe, run, photographs=photographs, on_step=bar))

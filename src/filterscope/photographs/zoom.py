@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 from PIL import Image
 
-from filterscope.drawing.photographs import Photographs, draw_from
+from filterscope.drawing.draw import Photographs, draw
+from filterscope.drawing.run import USUAL, Run
 from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.reading import read_photograph
-from filterscope.progress import OnStep
 from filterscope.recipe import Recipe
 
 FACTOR = 1.04
@@ -27,13 +28,10 @@ def zoom(
     *,
     frames: int,
     factor: float = FACTOR,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
-    on_step: Callable[[int], OnStep | None] = lambda frame: None,
+    run: Run = USUAL,
 ) -> Iterator[Image.Image]:
     """`frames` frames of one size; the first is the dream of the photograph, each next one the dream of the one
-    before, enlarged by `factor` about its middle. `on_step` gives each frame's listener, by its number."""
+    before, enlarged by `factor` about its middle."""
     image = first.to_pil()
     yield image
     again = recipe.model_copy(
@@ -41,16 +39,8 @@ def zoom(
     )
     for frame in range(1, frames):
         known = {**photographs, "image": read_photograph(_stepped_into(image, factor))}
-        picture = draw_from(
-            net,
-            goal,
-            again,
-            known,
-            seed=seed + frame,
-            precision=precision,
-            device=device,
-            on_step=on_step(frame),
-        )
+        now = replace(run, seed=run.seed + frame)
+        (picture,) = draw(net, [goal], again, now, photographs=known)
         image = picture.to_pil()
         yield image
 

@@ -46,6 +46,12 @@ class Photograph(Shown):
         """The file's name without its ending, or `image`."""
         return self.path.stem if self.path else "image"
 
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What a picture's record says of it: its file's name, without the folder, and its sha256, by which `rerun`
+        finds it."""
+        return {"file": self.path.name if self.path else None, "sha256": self.sha256}
+
     def to_pil(self) -> Image.Image:
         """The photograph as a Pillow image."""
         return self.image

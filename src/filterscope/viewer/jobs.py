@@ -187,7 +187,8 @@ class Studio:
                 self._end(job, "failed", f"{type(error).__name__}: {error}")
 
     def _draw(self, job: Job) -> list[Picture]:
-        from filterscope.api import draw
+        from filterscope.drawing.draw import draw
+        from filterscope.drawing.run import Run
 
         order, watch = job.order, _Watch(job)
         if job.stop or job.abandoned:
@@ -196,16 +197,12 @@ class Studio:
         network = self._network(order.network)
 
         def on_step(step: Step) -> None:
-            if step.step == 1:  # only now are the weights read and their hash known
+            if step.step == 1 and not step.attempt:  # only now are the weights read and their hash known
                 _check_weights(network, record)
             watch(step)
 
-        return list(
-            draw(
-                network, [order.target], order.recipe, seed=order.seed,
-                precision=str(record.get("precision") or "auto"), on_step=on_step, on_restart=watch,
-            )
-        )  # fmt: skip
+        run = Run(order.seed, str(record.get("precision") or "auto"))
+        return list(draw(network, [order.target], order.recipe, run, on_step=on_step))
 
     def _network(self, folder: str) -> Network:
         if folder in self._given:

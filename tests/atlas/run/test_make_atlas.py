@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 import filterscope.atlas.run.paint as paint
-from filterscope.api import draw
 from filterscope.atlas.run.run import make_atlas
 from filterscope.atlas.storage.index import read_index
 from filterscope.atlas.storage.manifest import locked
 from filterscope.atlas.storage.store import Store, open_store
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
 from filterscope.errors import ArgumentError, OutputError, TargetError, WorkError
 from filterscope.pictures.png import CHUNK
 from filterscope.recipe import get_recipe
@@ -87,7 +88,15 @@ def test_atlas(small, memory):
 def test_pictures_are_those_of_show(tiny, memory):
     """The bytes of an atlas' pictures are those that `draw` gives for the same batch."""
     make_atlas(tiny, memory, layers=["block1_conv1"], **QUICK)
-    two = list(draw(tiny, tiny.targets("block1_conv1:6,7"), QUICK["recipe"], precision="float32", batch=2))
+    two = list(
+        draw(
+            tiny,
+            tiny.targets("block1_conv1:6,7"),
+            QUICK["recipe"],
+            run=Run(precision="float32"),
+            given=Given(batch=2),
+        )
+    )
     for picture in two:
         data = memory.read(f"tiny-vgg16/block1_conv1/{picture.target.stem}.png")
         assert (np.asarray(Image.open(io.BytesIO(data))) == picture.image).all()
@@ -261,7 +270,7 @@ def test_interrupted(small, memory, monkeypatch):
     told, count = [], iter(range(99))
 
     def interrupted(*arguments, **more):
-        if "batch" in more and next(count) == 3:  # the trial names no batch
+        if more["given"].batch and next(count) == 3:  # the trial names no batch
             raise KeyboardInterrupt
         return draw(*arguments, **more)
 

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import fx
 
-from filterscope.api import draw
 from filterscope.ascent.engine.prepare import choose_device
 from filterscope.atlas.plan import Chunk, Drawn
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
 from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
 from filterscope.pictures import Picture
@@ -72,8 +73,8 @@ class Painter:
         with contextlib.suppress(Exception):  # whatever is wrong will be told where it counts
             list(
                 draw(
-                    self.network, chunk.targets, recipe, precision=self.precision, device=self.device,
-                    attempt=0, measurers=self._measurers,  # so short a climb is no failure
+                    self.network, chunk.targets, recipe, Run(0, self.precision, self.device),
+                    given=Given(attempt=0, measurers=self._measurers),  # so short an ascent is no failure
                 )
             )  # fmt: skip
         return time.perf_counter() - begun
@@ -82,8 +83,8 @@ class Painter:
         facets = self.recipe.facet_count
         pictures = list(
             draw(
-                self.network, chunk.targets, self.recipe, seed=chunk.seed, precision=self.precision,
-                device=self.device, batch=len(chunk.units) * facets, measurers=self._measurers,
+                self.network, chunk.targets, self.recipe, Run(chunk.seed, self.precision, self.device),
+                given=Given(batch=len(chunk.units) * facets, measurers=self._measurers),
             )
         )  # fmt: skip
         responses = self._responses(chunk.layer, np.stack([p.image for p in pictures]))
