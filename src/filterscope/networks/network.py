@@ -184,7 +184,8 @@ class Network:
             return self.tokens[name]
         if name not in self.layers:
             self._require_token(name)
-            near = sum_advice(name) or did_you_mean(name, self.layers)
+            colons = [own for own in self.layers if ":" in own and ":" in name]
+            near = did_you_mean(name, colons) or sum_advice(name) or did_you_mean(name, self.layers)
             raise TargetError(
                 f"{self.name} has no layer {name!r}{near} (filterscope layers {self.name} lists them)"
             )
@@ -250,7 +251,11 @@ class Network:
     def selection(self, text: str | Selection) -> Selection:
         """A target's text read by the layers' names, of which the longest that fits is meant."""
         known = [*self.layers, *self.tokens]
-        return Selection.parse(text, known) if isinstance(text, str) else text.among(known)
+        found = Selection.parse(text, known) if isinstance(text, str) else text.among(known)
+        odd = isinstance(found.units, tuple) and any(isinstance(u, str) and ":" in u for u in found.units)
+        if odd and any(":" in name for name in known) and not self.class_names(found.layer):
+            return Selection.parse(str(text))  # no class's name: a layer's, mistyped
+        return found
 
     def targets(self, text: str | Selection, *, seed: int = 0) -> list[Target]:
         """The units that a text means, checked against this network."""
