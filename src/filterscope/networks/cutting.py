@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.sides import Size, sides_of
 
@@ -48,7 +49,10 @@ class Shapes:
         place = torch.device("cpu" if here else "meta")
         image = torch.zeros(1, channels, *sides_of(size), device=place)
         try:
-            with torch.no_grad():  # the forward itself: a graph that is called prints what it raises
+            with (
+                torch.no_grad(),
+                KnownShapes(),
+            ):  # the forward itself: a graph that is called prints what it raises
                 outs = _standing(part, place, {}).forward(image)
         except Exception:  # whatever operations and a person's own code raise at a size they do not take
             return None

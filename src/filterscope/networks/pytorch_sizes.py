@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.errors import first_line
+from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.pytorch_outputs import first_tensor
 from filterscope.sides import Size, as_size, sides_of
 
@@ -35,7 +36,7 @@ LARGEST = 1024  # px that a network's own size is looked for up to
 
 def run(net: nn.Module, channels: int, size: Size, device: str = "meta", batch: int = 1) -> object:
     """What the network gives for pictures of zeros; raises what its forward pass raises."""
-    with torch.no_grad():
+    with torch.no_grad(), KnownShapes():
         return net(torch.zeros(batch, channels, *sides_of(size), device=device))
 
 

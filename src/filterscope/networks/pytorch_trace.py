@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import first_line
+from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.pytorch_batch import keep_batch
 from filterscope.networks.pytorch_code import own_code
 from filterscope.networks.pytorch_copy import TorchScript, on_meta
@@ -227,7 +228,7 @@ class _Tracer(fx.Tracer):
 
     def _evaluated(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
-        with torch.no_grad():
+        with torch.no_grad(), KnownShapes():
             if node.op == "get_attr":
                 owner, _, name = str(node.target).rpartition(".")
                 value = getattr(self.twin.get_submodule(owner), name, None)

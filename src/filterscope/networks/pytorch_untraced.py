@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
 from filterscope.networks.cutting import RUN_AT_MOST, Shapes
+from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.network import Layer, Network
 from filterscope.networks.pytorch_copy import on_meta
 from filterscope.networks.pytorch_layout import (
@@ -239,7 +240,7 @@ class _HeardShapes(Shapes):
 
 def _shapes(part: fx.GraphModule, picture: Tensor) -> list[tuple[int, ...] | None] | None:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), KnownShapes():
             outs = part.forward(picture)
     except Exception:  # whatever a person's own code raises at a size that it does not take
         return None
