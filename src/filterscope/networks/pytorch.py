@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from filterscope.errors import NetworkError
+from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch_attention import open_attention
-from filterscope.networks.pytorch_copy import on_meta, private_copy
+from filterscope.networks.pytorch_copy import private_copy
 from filterscope.networks.pytorch_graph import read_traced
-from filterscope.networks.pytorch_input import take_input
+from filterscope.networks.pytorch_input import Taken, take_input
 from filterscope.networks.pytorch_outputs import tensors_of
 from filterscope.networks.pytorch_single import SingleNetwork
-from filterscope.networks.pytorch_sizes import runs
+from filterscope.networks.pytorch_sizes import Trials
 from filterscope.networks.pytorch_state import named_tensors
 from filterscope.networks.pytorch_trace import Traced, UntraceableError, trace
 from filterscope.networks.pytorch_untraced import UntracedNetwork, read_untraced
@@ -93,13 +93,13 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path, copies)
     try:
-        found, whole = _opened(net, origin, taken.spec, weights, single=taken.single is True)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        found, whole = _opened(net, origin, taken, weights, single=taken.single is True)
+    except NetworkError:
         if taken.single is not None:
             raise
         found, whole = None, False  # it does not run for several pictures together
     if not whole and not taken.single:  # pictures may go through one by one
-        singly, _ = _opened(net, origin, taken.spec, weights, single=True)
+        singly, _ = _opened(net, origin, taken, weights, single=True)
         found = max(
             (n for n in (found, singly) if n), key=lambda n: len({c.partition("#")[0] for c in n.layers})
         )
@@ -109,11 +109,31 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
 
 
 def _opened(
-    net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWeights, *, single: bool
+    net: nn.Module, origin: Origin, taken: Taken, weights: TorchWeights, *, single: bool
 ) -> tuple[Network, bool]:
-    """The network as a graph where it can be traced, else run as it is; and whether all of its modules are layers."""
+    """The network as a graph where it can be traced, else run as it is; and whether all of its modules are layers.
+
+    NetworkError where its forward pass fails on numbers.
+    """
     try:
-        traced = _traced(net, spec, 1 if single else 2)
+        return _graph_or_whole(net, origin, taken, weights, single=single)
+    except FilterscopeError:
+        raise
+    except Exception as error:  # whatever a person's own code raises
+        if is_out_of_memory(error):
+            raise
+        raise NetworkError(
+            f"{origin.name} does not run for pictures of {pixels_text(taken.spec.size)} with {taken.spec.channels} "
+            f"channels: {type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def _graph_or_whole(
+    net: nn.Module, origin: Origin, taken: Taken, weights: TorchWeights, *, single: bool
+) -> tuple[Network, bool]:
+    spec = taken.spec
+    try:
+        traced = _traced(net, spec, taken.trials, 1 if single else 2)
     except UntraceableError as error:
         log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
         heard = _untraced(net, origin, spec, weights, single=single)
@@ -177,12 +197,12 @@ def _modules_in(value: Any) -> bool:
     return any(isinstance(v, nn.Module) for v in (value.values() if isinstance(value, dict) else value))
 
 
-def _traced(net: nn.Module, spec: InputSpec, batch: int) -> Traced:
+def _traced(net: nn.Module, spec: InputSpec, trials: Trials, batch: int) -> Traced:
     """The network's graph, tried against the network itself; UntraceableError where they differ."""
     sizes: list[Size] = [spec.size]
     if not spec.fixed:
-        meta = on_meta(net)
-        other = next((s for s in _smaller(spec.size) if runs(meta, spec.channels, s)), None)
+        runs = trials.runs if trials.asks_values else trials.runs_on_shapes
+        other = next(filter(runs, _smaller(spec.size)), None)
         sizes = [other] if other else sizes
     tried = [_tried(net, replace(spec, size=s), batch) for s in sizes]
     replaced = open_attention(net)
@@ -209,10 +229,9 @@ def _compare(traced: Traced, picture: Tensor, expected: Mapping[str, Tensor]) ->
     copies: dict[torch.fx.Node, Any] = {}
     graph.graph_copy(traced.graph, copies)
     graph.output(tuple(copies[traced.outputs[place]] for place in expected))
-    module = torch.fx.GraphModule(traced.holder, graph)
     try:
         with torch.no_grad():
-            outs = module(picture)
+            outs = torch.fx.Interpreter(traced.holder, graph=graph).run(picture)
     except Exception as error:
         raise UntraceableError(f"its graph does not run at {_px(picture)}: {error}") from error
     for found, own in zip(outs, expected.values(), strict=True):

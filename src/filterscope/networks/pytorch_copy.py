@@ -97,6 +97,8 @@ def _parts(module: nn.Module, seen: set[int] | None = None) -> Iterator[nn.Modul
 
 def _copied(name: str, value: Any, memo: dict[int, Any]) -> Any:
     """An attribute of a module, copied."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if name in ("_parameters", "_buffers", "_modules"):
         return type(value)((n, memo.get(id(v), v)) for n, v in list(value.items()))
     if "_hooks" in name and isinstance(value, dict):

@@ -33,11 +33,12 @@ UNIT_RANGE = InputSpec(high=1.0)  # as torchvision's ToTensor gives pictures: 0 
 @dataclass(frozen=True)
 class Taken:
     """How a network is fed. guessed: what of it nothing told. single: it runs for one picture at a time alone; None
-    where shapes alone do not tell."""
+    where shapes alone do not tell. trials: which sizes run."""
 
     spec: InputSpec
     guessed: tuple[str, ...]
     single: bool | None
+    trials: Trials
 
 
 def take_input(net: nn.Module, name: str, known: InputSpec | None, options: InputOptions) -> Taken:
@@ -55,14 +56,15 @@ def take_input(net: nn.Module, name: str, known: InputSpec | None, options: Inpu
     require_no_vectors(net, trials, size)
     spec = replace(spec.changed(replace(options, channels=trials.channels)), size=size)
     others = others_of(size)
-    fixed = not any(trials.runs_on_shapes(s) for s in others) and not trials.runs(others[1])
+    with_numbers = reversed(others[1:]) if trials.asks_values else others[1:2]  # the small one first
+    fixed = not any(map(trials.runs_on_shapes, others)) and not any(map(trials.runs, with_numbers))
     spec, ranged = without_own_scaling(net, spec, known=known is not None)
     spec = spec.changed(replace(options, channels=trials.channels))  # what a person says holds
     sized = told or asked is not None or (fixed and isinstance(size, int))
     guessed = tuple(n for n, sure in (("range", ranged), ("size", sized)) if not sure)
     several = trials.runs_on_shapes(size, 2)
     single = False if several else True if trials.runs_on_shapes(size) else None
-    return Taken(replace(spec, fixed=fixed), guessed, single)
+    return Taken(replace(spec, fixed=fixed), guessed, single, trials)
 
 
 def _sized(net: nn.Module, name: str, counts: list[int], asked: Size | None) -> tuple[Trials, Size, bool]:

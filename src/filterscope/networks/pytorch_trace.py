@@ -252,13 +252,14 @@ def without_views(graph: fx.Graph) -> None:
 def without_mutation(graph: fx.Graph, holder: nn.Module) -> None:
     """Operations in place become new values, so that whoever listens before one hears what was there."""
     order = {node: i for i, node in enumerate(graph.nodes)}
+    shared: dict[int, list[fx.Node]] = {}
+    for node in graph.nodes:
+        shared.setdefault(_memory(node), []).append(node)
     for node in list(graph.nodes):
         if not node.args or not isinstance(node.args[0], fx.Node) or not _in_place(node, holder):
             continue
         changed = node.args[0]
-        others = [
-            n for n in graph.nodes if order[n] < order[node] and n is not changed and _shares(n, changed)
-        ]
+        others = [n for n in shared[_memory(changed)] if order[n] < order[node] and n is not changed]
         if any(order[user] > order[node] for n in others for user in n.users):
             raise UntraceableError(f"{node.name} changes part of a value that is used again")
         for user in list(changed.users):
@@ -310,8 +311,7 @@ def _mutating(name: str) -> bool:
     return name.endswith("_") and not name.endswith("__")
 
 
-def _shares(node: fx.Node, other: fx.Node) -> bool:
-    a, b = node.meta.get("val"), other.meta.get("val")
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        return False
-    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
+def _memory(node: fx.Node) -> int:
+    """Which memory a value lies in: views of one another have the same; what is no tensor has its own."""
+    value = node.meta.get("val")
+    return int(value.untyped_storage()._cdata) if isinstance(value, Tensor) else id(node)

@@ -39,6 +39,7 @@ from filterscope.sides import Size, sides_of
 log = logging.getLogger("filterscope")
 
 LEAST = 16  # patches: fewer, and one token more, may be anything
+FEW = 64  # numbers
 CHANNELS_FIRST = (
     nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle,
@@ -372,10 +373,15 @@ def _call_before_sigmoid(calls: dict[Spot, _Call]) -> Spot | None:
         for k, c in calls.items()
         if c.out.shape == end.shape
         and c.out.is_floating_point()
+        and _is_sigmoid(c.out.flatten()[:FEW], end.flatten()[:FEW])  # of a whole map only where these agree
         and not torch.equal(c.out, end)
-        and torch.allclose(c.out.sigmoid(), end, atol=1e-6)
+        and _is_sigmoid(c.out, end)
     ]
     return made[-1] if made else None
+
+
+def _is_sigmoid(value: Tensor, end: Tensor) -> bool:
+    return torch.allclose(value.sigmoid(), end, atol=1e-6)
 
 
 def _gives(call: _Call, calls: dict[Spot, _Call], squashed: Spot) -> bool:
