@@ -10,7 +10,7 @@ share can be told on a machine that is not quiet, on which two times of drawing 
 `driver` hands out chunks that cost the workers nothing and return what a real one does, and counts the driver's
 processor time for each: where it writes pictures and journals itself (to a disk), and where the workers do (to an
 object store).
-`scale` runs the scheduler itself (`Team` and `schedule`) over workers whose clock is simulated: a chunk of four units
+`scale` runs the scheduler itself (`RayExecutor`) over workers whose clock is simulated: a chunk of four units
 takes them 2 s, give or take a third; each costs the driver what `driver` measured, one after the other; a worker
 dies every 10,000 chunks and is replaced after 20 s.
 
@@ -34,13 +34,14 @@ from typing import Any
 import numpy as np
 
 import result_files
-from filterscope.atlas.plan import Chunk, Drawn, Plan, PlannedLayer
+from filterscope.atlas.plan import Chunk, ChunkResult, Plan, PlannedLayer
 from filterscope.atlas.run import ray as ray_run
-from filterscope.atlas.run.paint import sealed
+from filterscope.atlas.run.drawer import pack_chunk
+from filterscope.atlas.run.request import AtlasRequest
 from filterscope.atlas.run.run import make_atlas
-from filterscope.atlas.run.schedule import schedule
-from filterscope.atlas.run.work import Work
+from filterscope.atlas.run.writer import AtlasWriter
 from filterscope.atlas.storage.journal import LayerJournal
+from filterscope.atlas.storage.rows import Row as PictureRow
 from filterscope.atlas.storage.store import open_store
 from filterscope.recipe import get_recipe
 from speed_machine import described
@@ -89,22 +90,22 @@ def _a_chunk(on: str) -> tuple[float, float]:
     """Seconds a chunk from the second to the last, and how many of these its worker drew."""
     stamps: list[float] = []
     drawing: list[float] = []
-    commit = Work.commit
+    write = AtlasWriter.write
 
-    def stamped(self: Work, chunk: Chunk, drawn: Drawn) -> None:
-        commit(self, chunk, drawn)
+    def stamped(self: AtlasWriter, chunk: Chunk, result: ChunkResult) -> None:
+        write(self, chunk, result)
         stamps.append(time.perf_counter())
-        drawing.append(drawn.seconds)
+        drawing.append(result.seconds)
 
-    Work.commit = stamped  # type: ignore[method-assign]
+    AtlasWriter.write = stamped  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            make_atlas(
-                "tiny-vgg16", folder, layers=["block3_conv1"], recipe=get_recipe(steps=32), on=on, progress=False,
-                workers=1 if on == "ray" else None,
-            )  # fmt: skip
+            request = AtlasRequest(
+                ["block3_conv1"], get_recipe(steps=32), on=on, workers=1 if on == "ray" else None
+            )
+            make_atlas("tiny-vgg16", folder, request, progress=False)
     finally:
-        Work.commit = commit  # type: ignore[method-assign]
+        AtlasWriter.write = write  # type: ignore[method-assign]
     count = len(stamps) - 2
     return (stamps[-1] - stamps[1]) / count, sum(drawing[2:]) / count
 
@@ -128,11 +129,11 @@ class Idle:
     def ready(self) -> int:
         return 0
 
-    def paint(self, chunk: Chunk) -> Drawn:
+    def draw(self, chunk: Chunk) -> ChunkResult:
         names = [f"{chunk.folder}/{chunk.folder}-{unit:04d}.png" for unit in chunk.units]
-        rows = [{"unit": unit, "file": n, **self.row} for unit, n in zip(chunk.units, names, strict=True)]
-        drawn = sealed(chunk, rows, dict(zip(names, self.data, strict=True)))
-        return drawn if self.returns else Drawn(drawn.rows)
+        rows = [PictureRow(unit=unit, file=n, **self.row) for unit, n in zip(chunk.units, names, strict=True)]
+        result = pack_chunk(chunk, rows, dict(zip(names, self.data, strict=True)))
+        return result if self.returns else ChunkResult(result.rows)
 
 
 def driver(chunks: int = 2_000) -> list[Row]:
@@ -148,17 +149,17 @@ def driver(chunks: int = 2_000) -> list[Row]:
 def _driver(ray: Any, chunks: int, returns: bool) -> float:
     actor = ray.remote(num_cpus=1)(Idle)
     layer = PlannedLayer("layer", "layer", chunks * BATCH, 128, BATCH)
-    team = ray_run.Team(ray, lambda: actor.remote(1000, returns), 2, print)
+    executor = ray_run.RayExecutor(ray, lambda: actor.remote(1000, returns), 2, print)
     with tempfile.TemporaryDirectory() as folder:
         journal = LayerJournal(open_store(folder), "network", "layer")
-        results = schedule(Plan((layer,), 0).chunks(), team, lambda chunk, reason: Drawn([]))
+        results = executor.draw(Plan((layer,), 0).chunks())
         for _ in range(100):  # whatever only the first cost
-            journal.commit(*next(results))
+            journal.write(*next(results))
         begun, own, used = time.perf_counter(), time.thread_time(), time.process_time()
-        for chunk, drawn in results:
-            journal.commit(chunk, drawn)
+        for chunk, result in results:
+            journal.write(chunk, result)
         wall, own, used = time.perf_counter() - begun, time.thread_time() - own, time.process_time() - used
-    team.close()
+    executor.close()
     each, who = 1e3 / (chunks - 100), DRIVER if returns else WORKERS
     print(
         f"{who}: a chunk takes {own * each:.2f} ms of its main thread's processor time, {used * each:.2f} ms with all "
@@ -194,18 +195,18 @@ class Clock:
 
 
 class Future:
-    """What Ray's references give: a result or an error, told to whoever listens."""
+    """What Ray's references give: a result or an error, handed to the callback."""
 
     def __init__(self) -> None:
-        self._told: Callable[[Any], None] = lambda _: None
+        self._callback: Callable[[Any], None] = lambda _: None
         self._value: Any = None
         self._error: Any = None
 
     def future(self) -> Future:
         return self
 
-    def add_done_callback(self, told: Callable[[Any], None]) -> None:
-        self._told = told
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._callback = callback
 
     def exception(self) -> Any:
         return self._error
@@ -215,7 +216,7 @@ class Future:
 
     def settle(self, value: Any, error: Any = None) -> None:
         self._value, self._error = value, error
-        self._told(self)
+        self._callback(self)
 
 
 class DeadError(Exception):
@@ -223,7 +224,11 @@ class DeadError(Exception):
 
 
 class FakeRay:
-    """As much of Ray as a team asks of it."""
+    """As much of Ray as an executor asks of it."""
+
+    @staticmethod
+    def kill(actor: Any) -> None:
+        """It is dead already."""
 
     class exceptions:  # noqa: N801
         RayActorError = OutOfMemoryError = WorkerCrashedError = NodeDiedError = ObjectLostError = DeadError
@@ -243,10 +248,10 @@ class FakeActor:
         return _Method(lambda: self._later(self.free, 0.0))
 
     @property
-    def paint(self) -> Any:
-        return _Method(self._paint)
+    def draw(self) -> Any:
+        return _Method(self._draw)
 
-    def _paint(self, _: Chunk) -> Future:
+    def _draw(self, _: Chunk) -> Future:
         seconds = SECONDS * max(0.1, self.clock.rng.gauss(1, SPREAD))
         self.free = max(self.clock.now + LATENCY, self.free) + seconds
         return self._later(self.free, seconds)
@@ -267,7 +272,7 @@ class FakeActor:
                     lost.settle(None, DeadError("killed"))
             else:
                 self.clock.spent += seconds
-                future.settle(Drawn([]))
+                future.settle(ChunkResult([]))
 
         self.clock.at(when, done)
         return future
@@ -278,8 +283,8 @@ class _Method:
         self.remote = function
 
 
-class Simulated(ray_run.Team):
-    """The real team over fake actors: instead of waiting, it lets the clock run on."""
+class Simulated(ray_run.RayExecutor):
+    """The real executor over fake actors: instead of waiting, it lets the clock run on."""
 
     def __init__(self, clock: Clock, workers: int):
         self.clock = clock
@@ -287,7 +292,7 @@ class Simulated(ray_run.Team):
         super().__init__(FakeRay, lambda: FakeActor(clock, 0.0 if self.first else REPLACED), workers, print)
         self.first = False
 
-    def _next(self) -> Any:
+    def _next_event(self) -> Any:
         while self._events.empty():
             self.clock.step()
         self.clock.now += self.clock.work
@@ -318,8 +323,8 @@ def scale(work: float) -> list[Row]:
     return rows
 
 
-def _all(plan: Plan, clock: Clock, workers: int) -> Iterator[tuple[Chunk, Drawn]]:
-    return schedule(plan.chunks(), Simulated(clock, workers), lambda chunk, reason: Drawn([]))
+def _all(plan: Plan, clock: Clock, workers: int) -> Iterator[tuple[Chunk, Any]]:
+    return Simulated(clock, workers).draw(plan.chunks())
 
 
 def main() -> None:

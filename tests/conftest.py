@@ -292,7 +292,7 @@ def descendants(pid: int) -> dict[int, str]:
 def ray_workers() -> Callable[[int], list[int]]:
     """A function that gives the processes of Ray's workers below a driver, those that are drawing."""
     return lambda pid: sorted(
-        p for p, name in descendants(pid).items() if name.startswith("ray::Worker.paint")
+        p for p, name in descendants(pid).items() if name.startswith("ray::Worker.draw")
     )
 
 

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.atlas import draw_atlas
 
 import filterscope as fs
 from filterscope import errors
-from filterscope.atlas.run.run import make_atlas
 from filterscope.cli import main
 from filterscope.comparison.compare import compare
 from filterscope.drawing.draw import draw
@@ -109,7 +109,7 @@ def test_seed_of_every_command(command, photo, tmp_path, capsys):
         lambda net, photo, seed: list(draw(net, net.targets("block1_conv1:1"), get_recipe(), run=Run(seed=seed))),
         lambda net, photo, seed: draw_ladder(net, net.targets("block1_conv1:1"), [get_recipe()], run=Run(seed=seed)),
         lambda net, photo, seed: compare(net, net, ["block1_conv1:1"], seed=seed),
-        lambda net, photo, seed: make_atlas(net, f"{photo}.atlas", seed=seed),
+        lambda net, photo, seed: draw_atlas(net, f"{photo}.atlas", seed=seed),
     ],
 )  # fmt: skip
 def test_seed_of_every_function(tiny, photo, call):

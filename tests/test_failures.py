@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.helpers.atlas import draw_atlas
 
 import filterscope as fs
 from filterscope import errors
-from filterscope.atlas.run.run import make_atlas
 from filterscope.cli import cli, main
 from filterscope.drawing import attempts, draw
 from filterscope.measure.examples import find_examples
@@ -211,7 +211,7 @@ def test_what_is_no_picture_among_images(tiny, folder, capsys):
 def test_what_is_no_picture_among_an_atlas_images(tiny, folder, tmp_path):
     """Likewise for an atlas."""
     how = {"layers": ["block1_conv1"], "recipe": fs.Recipe(name="x", steps=1, size=32), "progress": False}
-    assert make_atlas(tiny, tmp_path / "atlas", images=folder, **how)["failed"] == 0
+    assert draw_atlas(tiny, tmp_path / "atlas", images=folder, **how)["failed"] == 0
     shown = sorted((tmp_path / "atlas" / "tiny-vgg16" / "examples").glob("*.jpg"))
     colours = [np.asarray(Image.open(p)).mean((0, 1)).round(-1).astype(int).tolist() for p in shown]
     assert colours == [[10, 100, 200], [200, 100, 0], [0, 0, 0]]  # of those that could be read, by number

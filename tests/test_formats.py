@@ -12,7 +12,7 @@ from tests.helpers.made_up_atlas import rows_of, write_atlas
 
 from filterscope import cache
 from filterscope.atlas.gallery.data import Index, read_networks
-from filterscope.atlas.storage.index import network_folders
+from filterscope.atlas.storage.index import list_network_folders
 from filterscope.atlas.storage.manifest import read_manifest
 from filterscope.atlas.storage.store import open_store
 from filterscope.cache import Cache
@@ -286,7 +286,7 @@ def test_a_newer_atlas(tmp_path, name):
     store.write_json(name, {**told, "format": 5})
     message = rf"{name} was written by a newer filterscope \(format 5; this one reads up to 1\)"
     with pytest.raises(ArgumentError, match=message):
-        read_manifest(store, network_folders(store)[0])
+        read_manifest(store, list_network_folders(store)[0])
     with pytest.raises(ArgumentError, match=message):
         read_networks(store, Index(store))
 
@@ -296,4 +296,4 @@ def test_a_damaged_atlas(tmp_path, content):
     """What names no networks is damaged."""
     (tmp_path / "atlas.json").write_text(content)
     with pytest.raises(DamagedError, match=r"atlas\.json is damaged: it names no networks"):
-        network_folders(open_store(tmp_path))
+        list_network_folders(open_store(tmp_path))

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.helpers.atlas import draw_atlas
 from torch import nn
 
 from filterscope.api import visualize
-from filterscope.atlas.run.run import make_atlas
 from filterscope.atlas.storage.index import read_index
-from filterscope.atlas.storage.manifest import planned
+from filterscope.atlas.storage.manifest import LayerEntry
 from filterscope.atlas.storage.store import open_store
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, RecipeError
@@ -182,11 +182,11 @@ def test_atlas(wide, photographs, monkeypatch, tmp_path):
     store = open_store(str(tmp_path / "atlas"))
     recipe = get_recipe("sharp", steps=2)
     for _ in range(2):
-        summary = make_atlas(wide, store, recipe=recipe, images=photographs, progress=False)
+        summary = draw_atlas(wide, store, recipe=recipe, images=photographs, progress=False)
         assert summary["pictures"] == 9
     (folder,) = (name for name in store.folders() if name.startswith("net"))
     rows = store.read_json(f"{folder}/network.json")["layers"]
-    assert {planned(row).size for row in rows} == {(16, 32)}
+    assert {LayerEntry.model_validate(row).plan().size for row in rows} == {(16, 32)}
     first = read_index(store).to_pylist()[0]
     with Image.open(tmp_path / "atlas" / first["file"]) as image:
         assert image.size == (32, 16)

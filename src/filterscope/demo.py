@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from filterscope.atlas.run.estimate import Estimate, spoken
+from filterscope.atlas.run.estimate import Estimate, format_duration
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given
 from filterscope.ladder import draw_ladder
@@ -71,12 +71,12 @@ def run_demo(network: Network, out: Path, *, shown: bool | None, say: Callable[[
     estimate = Estimate(_expected(network))
     whole = estimate.seconds(dict.fromkeys(SHARES, 1))
     say(
-        f"{len(sheets)} sheets of {network.name}, about {spoken(whole)} in all; Ctrl-C keeps what is finished"
+        f"{len(sheets)} sheets of {network.name}, about {format_duration(whole)} in all; Ctrl-C keeps what is finished"
     )
     sections = []
     for place, sheet in enumerate(sheets):
         left = estimate.seconds({s.name: 1 for s in sheets[place:]})
-        say(f"{place + 1} of {len(sheets)}, about {spoken(left)} left: {sheet.title}")
+        say(f"{place + 1} of {len(sheets)}, about {format_duration(left)} left: {sheet.title}")
         begun = time.perf_counter()
         image, text = sheet.make(demo)
         save_image(image, out / f"{sheet.name}.png")

@@ -160,6 +160,23 @@ def first_line(error: BaseException) -> str:
     return (str(told).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of what an error says, where its cause stands behind a traceback; its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def kind_and_line(error: BaseException, most: int = 300) -> str:
+    """An error's kind and the first line of what it says, for errors that are not ours.
+
+    >>> kind_and_line(ValueError("too small\\nand more")), kind_and_line(MemoryError())
+    ('ValueError: too small', 'MemoryError')
+    """
+    kind, line = type(error).__name__, first_line(error)
+    text = kind if line == kind else f"{kind}: {line}"
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """The nearest option as a phrase to put behind a message, or nothing.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,15 @@ def is_dangling(path: str | os.PathLike[str]) -> bool:
         return Path(path).is_symlink() and not is_there(path)
     except (OSError, ValueError):
         return False
+
+
+def safe_name(name: str, also: str = "+-") -> str:
+    """A name as a file's or folder's: all but letters, digits, `_`, `.` and the characters of `also` become dots.
+
+    >>> safe_name("features/0: x"), safe_name("a b@1", also="@")
+    ('features.0..x', 'a.b@1')
+    """
+    return re.sub(rf"[^\w.{re.escape(also)}]", ".", name)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from filterscope.errors import TargetError, did_you_mean
+from filterscope.files import safe_name
 
 SAMPLE = 16  # units that a bare LAYER stands for: the 4 x 4 sheet of the blog
 _INDEX = re.compile(r"\d{1,18}")
@@ -157,8 +158,7 @@ class Target(Algebra):
         'features.0-0007@1,2'
         """
         layer, place = _apart(self.layer, self.at)
-        layer = re.sub(r"[^\w.+-]", ".", layer)
-        return f"{layer}-{self.unit:04d}{place}"
+        return f"{safe_name(layer)}-{self.unit:04d}{place}"
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from tests.helpers.atlas import draw_atlas
 
-from filterscope.atlas.run.run import make_atlas
 from filterscope.atlas.storage.index import read_index
 from filterscope.cli import main
 from filterscope.recipe import get_recipe
@@ -53,7 +53,7 @@ def test_changes_and_units_that_fail(tmp_path, capsys, monkeypatch):
     def broken(*arguments, **more):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("filterscope.atlas.run.paint.draw", broken)
+    monkeypatch.setattr("filterscope.atlas.run.drawer.draw", broken)
     assert atlas("--out", tmp_path / "b", "--layers", "block1_conv1", "-q") == 1
     assert "32 units failed; the same command with --retry" in capsys.readouterr().err
     monkeypatch.undo()
@@ -101,7 +101,7 @@ def test_wrong_arguments_need_no_torch():
 def test_facets(tmp_path):
     """A recipe with several pictures a unit: a file and a row each, and as many in a chunk as fit."""
     recipe = get_recipe("sharp", steps=2, size=16).model_copy(update={"facets": Facets(count=2)})
-    make_atlas(
+    draw_atlas(
         "tiny-vgg16", tmp_path, layers=["block1_conv1"], recipe=recipe, precision="float32", progress=False
     )
     rows = read_index(tmp_path).to_pylist()

@@ -7,7 +7,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterscope.atlas.plan import Plan, PlannedLayer, differences, folder_names, retry_chunks
+from filterscope.atlas.plan import Plan, PlannedLayer, choose_folder_names, list_differences, retry_chunks
 
 layers = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=5).map(
     lambda rows: tuple(PlannedLayer(f"l{i}", f"l{i}", u, 64, b) for i, (u, b) in enumerate(rows))
@@ -56,7 +56,7 @@ def test_retry_chunks_have_one_seed_each():
 def test_folder_names_never_fall_together():
     """Names that differ by separators or case alone get folders of their own; none is hidden or leaves its place."""
     names = ["a/b", "a.b", "A.b", "..", "../x", "", "a b"]
-    folders = folder_names(names)
+    folders = choose_folder_names(names)
     assert len({f.casefold() for f in folders.values()}) == len(names)
     assert not any(f.startswith(".") or "/" in f for f in folders.values())
 
@@ -64,9 +64,9 @@ def test_folder_names_never_fall_together():
 def test_differences():
     """Each key that differs, with both values; equal settings give nothing."""
     told = {"seed": 0, "recipe": {"steps": 9, "stages": [{"scale": 1}]}}
-    assert differences(told, told) == []
+    assert list_differences(told, told) == []
     asked = {"seed": 0, "recipe": {"steps": 8, "stages": [{"scale": 0.5}], "new": 1}}
-    assert differences(told, asked) == [
+    assert list_differences(told, asked) == [
         "recipe.steps is 9 there and 8 here",
         "recipe.stages.0.scale is 1 there and 0.5 here",
         "recipe.new is not set there and 1 here",

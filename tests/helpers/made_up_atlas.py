@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from filterscope.atlas.gallery.paths import folder_name
-from filterscope.atlas.storage.index import INDEX, table_of, write_table
+from filterscope.atlas.storage.index import INDEX, make_table, write_table
+from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import open_store
 from filterscope.target import Target
 
@@ -92,6 +93,8 @@ def write_atlas(place: Path, networks: dict[str, dict[str, list[dict[str, Any]]]
             store.write(f"{network}/examples/{i:06d}.jpg", png(500 + i, 112))
         for row in (row for rows in layers.values() for row in rows if row["file"]):
             store.write(row["file"], png(row["unit"] + 1000 * row["facet"]))
-    tables = (table_of(rows) for layers in networks.values() for rows in layers.values())
+    tables = (
+        make_table(map(Row.model_validate, rows)) for layers in networks.values() for rows in layers.values()
+    )
     write_table(store, INDEX, tables)
     return place

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from tests.helpers.made_up_atlas import rows_of, write_atlas
 from tests.helpers.viewer_server import serving
 
+from filterscope.atlas.storage.manifest import LayerEntry, NetworkManifest
 from filterscope.cli import main
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
@@ -31,7 +32,8 @@ from filterscope.viewer import app as viewer
 from filterscope.viewer import jobs as viewer_jobs
 from filterscope.viewer.app import listen, make_app
 from filterscope.viewer.guard import is_loopback
-from filterscope.viewer.jobs import open_recorded, read_order
+from filterscope.viewer.opening import open_recorded
+from filterscope.viewer.requests import parse_request
 
 LAYER = "block2_conv1"
 POST = "POST /_live/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -326,15 +328,14 @@ def test_cancel_a_restart(folder, tiny_file, tmp_path):
     save_file(tensors, tmp_path / "dead.safetensors")
     dead = open_network("tiny-vgg16", weights=tmp_path / "dead.safetensors")
     with serving(folder, dead) as live:
-        record = live.studio.networks["tiny-vgg16"]
-        live.studio.networks["tiny-vgg16"] = {**record, "weights_sha256": dead.weights.sha256}
+        live.queue.manifests["tiny-vgg16"].weights_sha256 = dead.weights.sha256
         job = started(live, LONG | {"steps": 120})
         with live.client.stream("GET", f"/_live/jobs/{job}/events") as answer:
             for line in answer.iter_lines():
                 if '"attempt": 1' in line:
                     break
             assert live.client.post(f"/_live/jobs/{job}/cancel", json={}).status_code == 200
-        found = live.studio.find(job)
+        found = live.queue.find(job)
         assert events(live.client, job)[-1] == ("cancelled", {"message": "cancelled"})
         assert (found.attempt, found.step < 120) == (1, True)
 
@@ -366,10 +367,7 @@ def test_failed(live):
 def test_other_weights(folder, tiny):
     """Weights that are not the atlas' own are noticed at the first step."""
     with serving(folder, tiny) as live:
-        live.studio.networks["tiny-vgg16"] = {
-            **live.studio.networks["tiny-vgg16"],
-            "weights_sha256": "cd" * 32,
-        }
+        live.queue.manifests["tiny-vgg16"].weights_sha256 = "cd" * 32
         said = events(live.client, started(live, QUICK))[-1]
     assert said[0] == "failed"
     assert "are not those that the atlas was drawn with (cdcdcdcdcdcd)" in said[1]["message"]
@@ -377,8 +375,8 @@ def test_other_weights(folder, tiny):
 
 def test_unwatched(live, monkeypatch):
     """A drawing that nobody watches is given up, so that people who left do not fill the queue."""
-    monkeypatch.setattr(viewer_jobs, "UNWATCHED", 0.3)
-    job = live.studio.find(started(live, LONG))
+    monkeypatch.setattr(viewer_jobs, "MAX_UNWATCHED_SECONDS", 0.3)
+    job = live.queue.find(started(live, LONG))
     until = time.monotonic() + 10
     while job.state != "cancelled" and time.monotonic() < until:
         time.sleep(0.05)
@@ -387,7 +385,7 @@ def test_unwatched(live, monkeypatch):
 
 def test_too_long(live, monkeypatch):
     """No drawing holds up the others for ever."""
-    monkeypatch.setattr(viewer_jobs, "SECONDS", 0.3)
+    monkeypatch.setattr(viewer_jobs, "MAX_SECONDS", 0.3)
     said = events(live.client, started(live, LONG))[-1]
     assert said[0] == "cancelled"
     assert "take fewer steps" in said[1]["message"]
@@ -395,9 +393,9 @@ def test_too_long(live, monkeypatch):
 
 def test_queue_full(live, monkeypatch):
     """A full queue is said so, with when to come again; what waits is not lost."""
-    monkeypatch.setattr(viewer_jobs, "WAITING", 2)
+    monkeypatch.setattr(viewer_jobs, "MAX_WAITING", 2)
     jobs = [started(live, LONG)]
-    while live.studio.find(jobs[0]).state == "queued":
+    while live.queue.find(jobs[0]).state == "queued":
         time.sleep(0.01)
     jobs += [started(live, QUICK), started(live, QUICK)]
     answer = live.client.post("/_live/jobs", json=QUICK)
@@ -454,9 +452,9 @@ WRONG = [
 @pytest.mark.parametrize(("asked", "message"), WRONG)
 def test_wrong_orders(asked, message):
     """What cannot be drawn is refused before it is queued, with what is allowed."""
-    record = {"layers": [{"name": LAYER, "units": 64}]}
+    record = NetworkManifest(layers=[LayerEntry(name=LAYER, units=64)])
     with pytest.raises((ArgumentError, RecipeError, TargetError), match=message):
-        read_order(asked, {"tiny-vgg16": record})
+        parse_request(asked, {"tiny-vgg16": record})
 
 
 @pytest.mark.parametrize(
@@ -486,7 +484,7 @@ def test_endless_body(live):
 
 def test_slow_body(live, monkeypatch):
     """A body that never comes is not waited for."""
-    monkeypatch.setattr(viewer, "PATIENCE", 0.3)
+    monkeypatch.setattr(viewer, "MAX_BODY_SECONDS", 0.3)
     head = POST + "Content-Length: 10\r\n\r\n{"
     assert b" 408 " in raw(live.port, head.encode(), wait=2)
 
@@ -560,7 +558,7 @@ def open_files() -> int:
 
 def test_many_watchers(live, monkeypatch):
     """Streams of events are bounded too."""
-    monkeypatch.setattr(viewer, "WATCHERS", 2)
+    monkeypatch.setattr(viewer, "MAX_STREAMS", 2)
     job, lines = started(live, LONG), []
     with contextlib.ExitStack() as stack:
         for _ in range(2):
@@ -576,11 +574,13 @@ def test_many_watchers(live, monkeypatch):
 
 def test_open_recorded(tiny, tmp_path, tiny_file):
     """The network of an atlas is opened by what network.json says."""
-    net = open_recorded({"name": "tiny-vgg16", "source": "tiny-vgg16", "weights": None})
+    net = open_recorded(NetworkManifest(name="tiny-vgg16", source="tiny-vgg16", weights=None))
     assert net.name == "tiny-vgg16"
-    assert open_recorded({"source": "tiny-vgg16", "weights": str(tiny_file)}).weights.path == tiny_file
+    assert (
+        open_recorded(NetworkManifest(source="tiny-vgg16", weights=str(tiny_file))).weights.path == tiny_file
+    )
     with pytest.raises(ArgumentError, match="was drawn from a model object"):
-        open_recorded({"name": "mine", "source": None})
+        open_recorded(NetworkManifest(name="mine", source=None))
 
 
 def test_port_taken():
@@ -601,5 +601,5 @@ def test_command(tmp_path, capsys):
     assert "(got memory://x)" in capsys.readouterr().err
     for token in ("", " ", "a\nb", "a\udcff"):
         assert main(["view", str(tmp_path), "--token", token]) == 2
-        with pytest.raises(ArgumentError, match="signs that can be seen"):
+        with pytest.raises(ArgumentError, match="visible characters"):
             viewer.view(tmp_path, token=token)

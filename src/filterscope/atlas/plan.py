@@ -13,13 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filterscope.errors import ArgumentError
+from filterscope.files import safe_name
 from filterscope.sides import Size
 from filterscope.target import Target
 
-TAKEN = ("_gallery", "atlas.json", "index.html", "index.parquet", "report.json")  # an atlas' own, at its top
-RESERVED = ("drawn", "examples")  # folders of a network that are no layer's
-LOST = "its worker died"  # how the reason of a chunk begins that was given up: the next run tries it again
-PLAIN = "chunk"  # what the journals of a first drawing are called; those of `--retry` are retry-001 and so on
+ATLAS_FILES = ("_gallery", "atlas.json", "index.html", "index.parquet", "report.json")
+NETWORK_FOLDERS = ("drawn", "examples")  # of a network, that are no layer's
+LOST = (
+    "its worker died"  # how the reason of a unit begins whose chunk was given up; the next run draws it again
+)
+FIRST = (
+    "chunk"  # how the journals of a first drawing begin; those of `--retry` begin with retry-001 and so on
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Chunk:
     number: int
     units: tuple[int, ...]
     seed: int
-    kind: str = PLAIN
+    kind: str = FIRST
 
     @property
     def journal(self) -> str:
@@ -72,15 +77,24 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ChunkRow:
+    """What a run reports of one picture."""
+
+    unit: int
+    facet: int
+    status: str
+
+
+@dataclass(frozen=True)
+class ChunkResult:
     """What came of a chunk.
 
-    rows: of each picture, short: what a run tells of it. files: by name, those that are still to be written, its
-    journal last; empty where the worker wrote them itself. seconds: how long it took.
+    files: by name, those that are still to be written, its journal last; empty where the worker wrote them itself.
+    seconds: how long it took.
     """
 
-    rows: list[dict[str, Any]]
-    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    rows: Sequence[ChunkRow]
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
 
 
@@ -117,16 +131,16 @@ def retry_chunks(layer: PlannedLayer, units: Sequence[tuple[int, int]], *, turn:
             number += 1
 
 
-def folder_names(names: Iterable[str]) -> dict[str, str]:
-    """For each name a folder's: signs that do not belong there as dots, each folder only once.
+def choose_folder_names(names: Iterable[str]) -> dict[str, str]:
+    """For each name a folder's: characters that do not belong there as dots, each folder only once.
 
-    >>> folder_names(["conv/1", "conv.1", "fc"])
+    >>> choose_folder_names(["conv/1", "conv.1", "fc"])
     {'conv/1': 'conv.1', 'conv.1': 'conv.1-2', 'fc': 'fc'}
     """
-    taken = set(RESERVED)
+    taken = set(NETWORK_FOLDERS)
     folders: dict[str, str] = {}
     for name in names:
-        plain = re.sub(r"[^\w.+-]", ".", name).lstrip(".") or "layer"
+        plain = safe_name(name).lstrip(".") or "layer"
         folder, count = plain, 1
         while folder.casefold() in taken:  # some file systems take A and a for the same
             count += 1
@@ -142,35 +156,35 @@ def check_name(name: str) -> str:
     >>> check_name("resnet-50_v1.5")
     'resnet-50_v1.5'
     """
-    if not re.fullmatch(r"[\w+-][\w.+-]{0,99}", name) or name.casefold() in TAKEN:
+    if not re.fullmatch(r"[\w+-][\w.+-]{0,99}", name) or name.casefold() in ATLAS_FILES:
         raise ArgumentError(
             f"a network's name in an atlas is made of letters, digits and . _ + -, 100 at most, the first no dot, and is "
-            f"not {', '.join(TAKEN)} (got {name!r})"
+            f"not {', '.join(ATLAS_FILES)} (got {name!r})"
         )
     return name
 
 
-def differences(told: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+def list_differences(before: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """What sets two sets of settings apart, key by dotted key, for a person.
 
-    >>> differences({"seed": 0, "recipe": {"steps": 200}}, {"seed": 1, "recipe": {"steps": 200}})
+    >>> list_differences({"seed": 0, "recipe": {"steps": 200}}, {"seed": 1, "recipe": {"steps": 200}})
     ['seed is 0 there and 1 here']
     """
     return [
-        f"{key} is {_short(before)} there and {_short(after)} here"
-        for key, before, after in _unequal("", told, asked)
+        f"{key} is {_short(old)} there and {_short(new)} here"
+        for key, old, new in _unequal("", before, asked)
     ]
 
 
-def _unequal(prefix: str, told: Any, asked: Any) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(told, Mapping) and isinstance(asked, Mapping):
-        for key in dict.fromkeys([*asked, *told]):
-            yield from _unequal(f"{prefix}.{key}" if prefix else str(key), told.get(key), asked.get(key))
-    elif isinstance(told, list) and isinstance(asked, list) and len(told) == len(asked):
-        for i, (before, after) in enumerate(zip(told, asked, strict=True)):
-            yield from _unequal(f"{prefix}.{i}", before, after)
-    elif told != asked:
-        yield prefix, told, asked
+def _unequal(prefix: str, before: Any, asked: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(asked, Mapping):
+        for key in dict.fromkeys([*asked, *before]):
+            yield from _unequal(f"{prefix}.{key}" if prefix else str(key), before.get(key), asked.get(key))
+    elif isinstance(before, list) and isinstance(asked, list) and len(before) == len(asked):
+        for i, (old, new) in enumerate(zip(before, asked, strict=True)):
+            yield from _unequal(f"{prefix}.{i}", old, new)
+    elif before != asked:
+        yield prefix, before, asked
 
 
 def _short(value: Any) -> str:

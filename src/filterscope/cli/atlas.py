@@ -78,17 +78,18 @@ def atlas(
     if name is not None:
         check_name(name)
     store = open_store(out)
+    from filterscope.atlas.run.request import AtlasRequest
     from filterscope.atlas.run.run import make_atlas
 
-    def say(line: str) -> None:
+    def on_message(line: str) -> None:
         if not quiet:
             click.echo(f"filterscope: {line}", err=True)
 
-    summary = make_atlas(
-        net, store, layers=names, recipe=recipe, seed=drawing.seed, precision=drawing.precision,
-        device=drawing.device, weights=weights, images=images, name=name, retry=retry, overwrite=overwrite, on=on,
-        address=address, workers=workers, progress=False if quiet else None, say=say,
+    request = AtlasRequest(
+        names, recipe, drawing.seed, drawing.precision, drawing.device, weights=weights, images=images, name=name,
+        retry=retry, overwrite=overwrite, on=on, address=address, workers=workers,
     )  # fmt: skip
+    summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)
     if as_json:
         click.echo(json.dumps(summary, indent=1))
     elif not quiet:

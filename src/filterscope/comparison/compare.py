@@ -4,7 +4,7 @@
     comparison.pairs[0].change               # of the unit that changed most
     comparison.save("out")                   # compare.png, report.json, pages from index.html on
 
-`pairs.py` says how the change is measured.
+`pairs.py` defines the change.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Comparison(Shown):
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write pictures, compare.png, report.json and the pages, whose first is index.html, into a folder.
 
-        ArgumentError where it holds pages that would be lost (see `check_out`), unless told to overwrite them.
+        ArgumentError where it holds pages that would be lost (see `check_out`), unless it is to overwrite them.
         """
         folder = Path(path)
         files = [files_of(self.names, pair.a.target, pair.b.target) for pair in self.pairs]
@@ -157,7 +157,7 @@ def activations_of(
 
 
 def _by_weights(a: Network, b: Network) -> bool:
-    """Whether the files of their weights alone tell two networks apart."""
+    """Whether two networks differ by the files of their weights alone."""
     return (
         a.name == b.name and None not in (a.weights_file, b.weights_file) and a.weights_file != b.weights_file
     )
@@ -194,5 +194,5 @@ def planned_files(a: Network, b: Network, texts: Sequence[str] = (), *, seed: in
 
 def _tiles(pair: Pair) -> list[Tile]:
     change = "no gain in either" if pair.change is None else f"change {pair.change:.2f}"
-    said = [f"{pair.a.target.layers[0]}", change]
-    return [Tile(p.to_pil(), p.label, text) for p, text in zip((pair.a, pair.b), said, strict=True)]
+    captions = [f"{pair.a.target.layers[0]}", change]
+    return [Tile(p.to_pil(), p.label, text) for p, text in zip((pair.a, pair.b), captions, strict=True)]

@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filterscope.atlas.gallery.data import LayerPages, NetworkPages, group_units, thinned
-from filterscope.atlas.gallery.pages import render, script, write_assets, write_network
+from filterscope.atlas.gallery.data import LayerPages, NetworkPages, group_units, thin_curve
+from filterscope.atlas.gallery.pages import make_script, render, write_assets, write_network
 from filterscope.atlas.gallery.paths import folder_name
+from filterscope.atlas.storage.manifest import LayerEntry, NetworkManifest
+from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import open_store
 from filterscope.comparison.pairs import Pair, files_of, folders
 from filterscope.measure.natural import recall
@@ -30,12 +32,12 @@ def write_pages(
         network = _network(networks[side], place, pictures, names[side])
         rows = [_row(networks[side], place, p) for p in pictures]
         layers = [
-            LayerPages(n, network.info(n), group_units([r for r in rows if r["layer"] == n]))
+            LayerPages(network.info(n), group_units(r for r in rows if r.layer == n))
             for n in network.layers()
         ]
         cards.append(write_network(store, network, layers))
     shown = [_pair(pair, pair.report(files_of(names, pair.a.target, pair.b.target))) for pair in pairs]
-    store.write("pairs.js", script("pairs", shown, list(names)))
+    store.write("pairs.js", make_script("pairs", shown, list(names)))
     store.write("index.html", render("compare.html", root="", names=names, cards=cards, pairs=shown))
 
 
@@ -56,7 +58,7 @@ def _pair(pair: Pair, report: dict[str, Any]) -> dict[str, Any]:
             {k: report[side][k] for k in ("file", "activation", "excitation", "probability", "status")}
             for side in ("a", "b")
         ],
-        "curves": [thinned(pair.a.curve), thinned(pair.b.curve)],
+        "curves": [thin_curve(pair.a.curve), thin_curve(pair.b.curve)],
     }
 
 
@@ -65,41 +67,39 @@ def _network(network: Network, place: str, pictures: Sequence[Picture], name: st
     for picture in pictures:
         counts[picture.target.layers[0]] = counts.get(picture.target.layers[0], 0) + 1
     layers = [
-        {
-            "name": n, "folder": folder_name(n), "kind": row.kind, "units": row.units,
-            "output_shape": row.output_shape, "receptive_field": row.receptive_field,
-        }
+        LayerEntry(
+            name=n, folder=folder_name(n), kind=row.kind, units=row.units, output_shape=list(row.output_shape),
+            receptive_field=row.receptive_field,
+        )
         for n, row in network.layers.items()
     ]  # fmt: skip
-    record = {
-        "name": name, "input": str(network.input), "weights_sha256": pictures[0].weights_sha256,
-        "weights_file": network.weights_file, "recipe": json.loads(pictures[0].recipe.model_dump_json()),
-        "layers": layers,
-    }  # fmt: skip
+    record = NetworkManifest(
+        name=name, input=str(network.input), weights_sha256=pictures[0].weights_sha256,
+        weights_file=network.weights_file, recipe=json.loads(pictures[0].recipe.model_dump_json()), layers=layers,
+    )  # fmt: skip
     units = {n: counts[n] for n in network.layers if n in counts}
     return NetworkPages(place, record, units, home="Comparison")
 
 
-def _row(network: Network, place: str, picture: Picture) -> dict[str, Any]:
+def _row(network: Network, place: str, picture: Picture) -> Row:
     """A picture as a row of an atlas' index."""
     layer, unit = picture.target.layers[0], int(getattr(picture.target, "unit", 0))
     natural = recall(network, layer)
-    known = {}
+    known: dict[str, float] = {}
     if natural is not None:
         known = {f"natural_{k}": float(getattr(natural, k)[unit]) for k in ("mean", "p99", "best")}
-    return {
-        "network": place,
-        "layer": layer,
-        "unit": unit,
-        "facet": 0,
-        "class_name": picture.class_name,
-        "status": picture.status,
-        "file": f"{place}/{folder_name(layer)}/{picture.stem}.png",
-        "seconds": picture.seconds,
-        "attempt": picture.attempt,
-        "seed": picture.seed,
-        "recipe": picture.recipe.name,
-        "curve": picture.curve,
+    return Row(
+        network=place,
+        layer=layer,
+        unit=unit,
+        class_name=picture.class_name,
+        status=picture.status,
+        file=f"{place}/{folder_name(layer)}/{picture.stem}.png",
+        seconds=picture.seconds,
+        attempt=picture.attempt,
+        seed=picture.seed,
+        recipe=picture.recipe.name,
+        curve=list(picture.curve),
         **known,
         **{k: v for k, v in asdict(picture.scores).items() if k != "top_unit"},
-    }
+    )

@@ -7,13 +7,13 @@ and excite a unit alike. Each network is shown both pictures of the unit, its ow
     change  = 1 - (clip(reach_A, 0, 1) + clip(reach_B, 0, 1)) / 2
 
 a_A is the unit's activation in network A; the noise is what A's picture began from. `change` is 0 where each network
-likes the other's picture as well as its own, 1 where it sees no more in it than in noise. Dividing by the own
+is excited by the other's picture as far as by its own, 1 where it excites the unit no more than noise. Dividing by the own
 picture's gain takes away the scale of the activations, which training may change though the unit detects the same.
 That units of two networks are compared by their responses to the same images follows Li et al. 2015, "Convergent
 Learning"; the images here are the units' preferred stimuli (Erhan et al. 2009). A unit that only one network can
 excite has changed by 1; one that neither can has no number and stands last.
 
-`difference`, the root mean square between the two pictures' values over 255, says how different they look; it counts
+`difference`, the root mean square between the two pictures' values over 255, measures how different they look; it counts
 shifts too and orders nothing but ties.
 """
 
@@ -39,7 +39,7 @@ EACH = 4  # units of every layer, where no target is named
 
 @dataclass(frozen=True)
 class Pair:
-    """One unit's pictures from both networks, and what each network says of the other's: `crossed` is A's
+    """One unit's pictures from both networks, and how far each excites the other network: `crossed` is A's
     activation for B's picture, and B's for A's."""
 
     a: Picture
@@ -60,7 +60,7 @@ class Pair:
 
     @property
     def change(self) -> float | None:
-        """From 0 (each network likes the other's picture as well as its own) to 1; None where neither can be
+        """From 0 (each network is excited by the other's picture as far as by its own) to 1; None where neither can be
         excited."""
         reach = self.reach
         if reach == (None, None):

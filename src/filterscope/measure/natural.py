@@ -23,7 +23,7 @@ import torch
 
 from filterscope.cache import cache_folder, say_once
 from filterscope.errors import ArgumentError, ImageError, OutputError
-from filterscope.files import writing
+from filterscope.files import safe_name, writing
 from filterscope.formats import NATURAL
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
@@ -320,7 +320,7 @@ def natural_best(network: Network, goals: Sequence[Objective]) -> list[float | N
 
 
 def _cached(network: Network, layer: str) -> Path:
-    name = "".join(c if c.isalnum() or c in "._-#@" else "." for c in layer)
+    name = safe_name(layer, also="-#@")
     fed = hashlib.sha256(network.name.encode()).hexdigest()[:12] if "?" in network.name else ""
     key = (
         f"{network.weights.sha256}-{fed}" if fed else network.weights.sha256

@@ -23,7 +23,7 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
     """Write one HTML page with a picture a section; the pictures lie beside it."""
     from jinja2 import Environment, PackageLoader
 
-    pages = Environment(loader=PackageLoader("filterscope", "templates"), autoescape=True)
+    pages = Environment(loader=PackageLoader("filterscope.pictures", "templates"), autoescape=True)
     write_text(
         path, pages.get_template("sheets.html").render(title=title, sections=sections, version=__version__)
     )

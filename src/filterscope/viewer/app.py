@@ -12,7 +12,7 @@ pages find the script that draws. Drawing goes by a few addresses under `/_live/
     GET  /_live/jobs/ID/N.png        its picture, with the recipe inside
     POST /_live/jobs/ID/keep         keep it in the atlas: NETWORK/drawn/, beside the atlas' own pictures
 
-A job's id cannot be guessed, so that whoever has it is who asked for it, or was told.
+A job's id cannot be guessed, so that only who asked for it, or was given it, can use it.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from filterscope.atlas.gallery.data import Index, number, read_networks, thinned
-from filterscope.atlas.gallery.kept import keep, list_kept
-from filterscope.atlas.gallery.pages import ASSETS, SHARED, asset, build_gallery, is_built, write_kept
+from filterscope.atlas.gallery.data import Data, Index, read_networks, round_number, thin_curve
+from filterscope.atlas.gallery.kept import keep_picture, list_kept
+from filterscope.atlas.gallery.pages import (
+    ASSETS,
+    SHARED,
+    build_gallery,
+    is_built,
+    read_asset,
+    write_kept,
+)
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
 from filterscope.recipe import ALIASES, PRESETS
 from filterscope.sides import as_size
-from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refusal
-from filterscope.viewer.jobs import (
-    ENDS,
-    SIDE,
-    STEPS,
-    Job,
-    Studio,
-    layer_units,
-    read_order,
-)
+from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refuse
+from filterscope.viewer.jobs import ENDS, DrawQueue, Job
+from filterscope.viewer.requests import MAX_SIDE, MAX_STEPS, count_units, parse_request
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
 
 PORT = 8765
-BODY = 64 * 1024  # bytes of a request's body; a recipe is about one thousand
-PATIENCE = 10.0  # seconds for a body to arrive
-WATCHERS = 128  # event streams at once
-LOOK = 0.1  # seconds between looks at a job for whoever watches it
-ALIVE = 15.0  # seconds between signs of life, so that proxies keep the stream open
-CONNECTIONS = 512
+MAX_BODY_BYTES = 64 * 1024  # of a request; a recipe is about one thousand
+MAX_BODY_SECONDS = 10.0  # for a body to arrive
+MAX_STREAMS = 128  # of events at once
+POLL_SECONDS = 0.1  # from one look at a job to the next, for each stream
+KEEPALIVE_SECONDS = 15.0  # from one comment to the next, so that proxies keep the stream open
+MAX_CONNECTIONS = 512
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 
@@ -87,10 +87,10 @@ def view(
     Raises ArgumentError where there is no atlas or the token cannot be, OutputError where the port is taken.
     """
     if token is not None and not (token.strip() and token.isprintable()):
-        raise ArgumentError(f"a token is of signs that can be seen (got {token!r})")
+        raise ArgumentError(f"a token consists of visible characters (got {token!r})")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(18)
-    app, studio = make_app(address, local=is_loopback(host), token=token, networks=networks)
+    app, queue = make_app(address, local=is_loopback(host), token=token, networks=networks)
     try:
         with listen(host, port) as own:
             name, bound = host.strip("[]"), own.getsockname()[1]
@@ -100,7 +100,7 @@ def view(
             with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
                 server(app).run(sockets=[own])
     finally:
-        studio.close()
+        queue.close()
 
 
 def server(app: Any) -> uvicorn.Server:
@@ -108,7 +108,7 @@ def server(app: Any) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app, log_level="error", access_log=False, server_header=False, http="h11", ws="none",
-            limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=16 * 1024, timeout_graceful_shutdown=2,
+            limit_concurrency=MAX_CONNECTIONS, h11_max_incomplete_event_size=16 * 1024, timeout_graceful_shutdown=2,
         )
     )  # fmt: skip
 
@@ -128,8 +128,8 @@ def make_app(
     local: bool = True,
     token: str | None = None,
     networks: Mapping[str, Network] | None = None,
-) -> tuple[Guard, Studio]:
-    """The viewer as an ASGI application, and the studio that draws for it, to be closed after use."""
+) -> tuple[Guard, DrawQueue]:
+    """The viewer as an ASGI application, and the queue that draws for it, to be closed after use."""
     store = open_store(address)
     if not store.local:
         raise ArgumentError(f"the viewer serves a folder of this machine (got {store.address})")
@@ -137,8 +137,8 @@ def make_app(
     root = Path(store.path())
     if not is_built(store):
         build_gallery(address)
-    studio = Studio({n.folder: n.record for n in found}, networks)
-    live = _Live(store, studio, needs_token=token is not None)
+    queue = DrawQueue({n.folder: n.record for n in found}, networks)
+    live = _Live(store, queue, needs_token=token is not None)
     routes = [
         Route("/_live/config", live.config),
         Route("/_live/jobs", live.draw, methods=["POST"]),
@@ -150,84 +150,90 @@ def make_app(
         Mount("/", AtlasFiles(root)),
     ]
     errors = {HTTPException: _http_error, FilterscopeError: _own_error}
-    return Guard(Starlette(routes=routes, exception_handlers=errors), local=local, token=token), studio  # type: ignore[arg-type]
+    return Guard(Starlette(routes=routes, exception_handlers=errors), local=local, token=token), queue  # type: ignore[arg-type]
 
 
 async def _shared(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in (*ASSETS, "live.js", "compare.js"):
         raise HTTPException(404)
-    return Response(asset(name), media_type=TYPES[Path(name).suffix])
+    return Response(read_asset(name), media_type=TYPES[Path(name).suffix])
 
 
 async def _http_error(_: Request, error: HTTPException) -> Response:
-    said = {404: "there is no such page", 405: "that cannot be done here"}
-    return refusal(error.status_code, said.get(error.status_code, error.detail))
+    messages = {404: "there is no such page", 405: "that cannot be done here"}
+    return refuse(error.status_code, messages.get(error.status_code, error.detail))
 
 
 async def _own_error(_: Request, error: FilterscopeError) -> Response:
     if isinstance(error, QueueFullError):
-        return refusal(503, str(error), **{"Retry-After": "60"})
-    return refusal(422 if isinstance(error, ArgumentError) else 500, str(error))
+        return refuse(503, str(error), **{"Retry-After": "60"})
+    return refuse(422 if isinstance(error, ArgumentError) else 500, str(error))
 
 
 class _Live:
     """What the server adds to the pages."""
 
-    def __init__(self, store: Store, studio: Studio, *, needs_token: bool):
-        self.store, self.studio, self.needs_token = store, studio, needs_token
+    def __init__(self, store: Store, queue: DrawQueue, *, needs_token: bool):
+        self.store, self.queue, self.needs_token = store, queue, needs_token
         self.watchers = 0
         self.keeping = asyncio.Lock()
 
     async def config(self, _: Request) -> Response:
-        layers = {name: layer_units(record) for name, record in self.studio.networks.items()}
+        layers = {name: count_units(manifest) for name, manifest in self.queue.manifests.items()}
         recipes = [*PRESETS, *ALIASES]
         return JSONResponse(
-            {"token": self.needs_token, "networks": layers, "recipes": recipes, "steps": STEPS, "side": SIDE}
+            {
+                "token": self.needs_token,
+                "networks": layers,
+                "recipes": recipes,
+                "steps": MAX_STEPS,
+                "side": MAX_SIDE,
+            }
         )
 
     async def draw(self, request: Request) -> Response:
-        job = self.studio.submit(read_order(await _body(request), self.studio.networks))
-        return JSONResponse({"id": job.id, "ahead": self.studio.place(job)}, status_code=202)
+        job = self.queue.submit(parse_request(await _read_body(request), self.queue.manifests))
+        return JSONResponse({"id": job.id, "ahead": self.queue.place(job)}, status_code=202)
 
     async def events(self, request: Request) -> Response:
         job = self._job(request)
-        if self.watchers >= WATCHERS:
-            return refusal(503, "too many drawings are being watched; try again in a minute")
+        if self.watchers >= MAX_STREAMS:
+            return refuse(503, "too many drawings are being watched; try again in a minute")
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(self._told(job), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._stream(job), media_type="text/event-stream", headers=headers)
 
-    async def _told(self, job: Job) -> AsyncIterator[str]:
+    async def _stream(self, job: Job) -> AsyncIterator[str]:
         """The job's newest state whenever it has changed, until it ends or the reader goes."""
         self.watchers += 1
-        self.studio.watch(job, 1)
+        self.queue.watch(job, 1)
         seen, previews, silent, ahead = -1, 0, 0.0, -1
         try:
             while True:
-                place = self.studio.place(job) if job.state == "queued" else 0
+                place = self.queue.place(job) if job.state == "queued" else 0
                 if job.version != seen or place != ahead:
                     seen, ahead, silent = job.version, place, 0.0
                     if job.previews != previews:
                         previews = job.previews
                         if job.preview:  # none any more, once it is done
                             yield _event("preview", {"image": job.preview, "step": job.step})
-                    kind, told = _state(job, place)
-                    yield _event(kind, told)
-                    if kind in ENDS:  # as told: the job may have ended since
+                    kind, state = _state(job, place)
+                    yield _event(kind, state)
+                    if kind in ENDS:  # as sent: the job may have ended since
                         return
-                elif silent > ALIVE:
+                elif silent > KEEPALIVE_SECONDS:
                     silent = 0.0
                     yield ": still here\n\n"
-                await asyncio.sleep(LOOK)
-                silent += LOOK
+                await asyncio.sleep(POLL_SECONDS)
+                silent += POLL_SECONDS
         finally:
             self.watchers -= 1
-            self.studio.watch(job, -1)
+            self.queue.watch(job, -1)
 
     async def cancel(self, request: Request) -> Response:
-        await _body(request)
+        await _read_body(request)
         job = self._job(request)
-        self.studio.cancel(job)
+        self.queue.cancel(job)
         return JSONResponse({"state": job.state})
 
     async def picture(self, request: Request) -> Response:
@@ -237,19 +243,19 @@ class _Live:
         return Response(encode_png(picture.to_pil(), picture.metadata()), media_type="image/png")
 
     async def keep(self, request: Request) -> Response:
-        asked = await _body(request)
+        asked = await _read_body(request)
         index = asked.get("picture", 0) if isinstance(asked, dict) else None
         if type(index) is not int:
             raise ArgumentError("what to keep is the number of a picture")
-        picture, folder = self._finished(request, index), self._job(request).order.network
+        picture, folder = self._finished(request, index), self._job(request).request.network
         async with self.keeping:
-            file = await run_in_threadpool(keep, self.store, folder, picture)
+            file = await run_in_threadpool(keep_picture, self.store, folder, picture)
             await run_in_threadpool(write_kept, self.store, folder)
             rows = await run_in_threadpool(list_kept, self.store, folder)
         return JSONResponse(next(row for row in rows if row["file"] == file))
 
     def _job(self, request: Request) -> Job:
-        job = self.studio.find(request.path_params["id"])
+        job = self.queue.find(request.path_params["id"])
         if job is None:
             raise HTTPException(404, "there is no such drawing (any more)")
         return job
@@ -261,8 +267,8 @@ class _Live:
         return pictures[index]
 
 
-def _state(job: Job, ahead: int) -> tuple[str, dict[str, Any]]:
-    """The event that tells a job's state."""
+def _state(job: Job, ahead: int) -> tuple[str, Data]:
+    """The event that reports a job's state."""
     if job.state == "done":
         rows = [
             {
@@ -273,34 +279,34 @@ def _state(job: Job, ahead: int) -> tuple[str, dict[str, Any]]:
                 "steps": p.recipe.steps,
                 "size": as_size(*p.image.shape[:2]),
                 "seconds": round(p.seconds, 2),
-                "curve": thinned(p.curve),
-                **{k: number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},
+                "curve": thin_curve(p.curve),
+                **{k: round_number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},
             }
             for i, p in enumerate(job.pictures)
         ]
         return "done", {"pictures": rows}
     if job.state in ENDS:
         return job.state, {"message": job.message}
-    told = {"state": job.state, "ahead": ahead, "step": job.step, "steps": job.order.recipe.steps}
-    return "progress", {**told, "attempt": job.attempt, "activation": number(job.activation)}
+    state = {"state": job.state, "ahead": ahead, "step": job.step, "steps": job.request.recipe.steps}
+    return "progress", {**state, "attempt": job.attempt, "activation": round_number(job.activation)}
 
 
 def _event(name: str, data: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
 
 
-async def _body(request: Request) -> Any:
+async def _read_body(request: Request) -> Any:
     """The JSON of a request's body, which must be small and arrive soon."""
     data = bytearray()
 
     async def read() -> None:
         async for part in request.stream():
             data.extend(part)
-            if len(data) > BODY:
-                raise HTTPException(413, f"the body may have {BODY} bytes")
+            if len(data) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"the body may have {MAX_BODY_BYTES} bytes")
 
     try:
-        await asyncio.wait_for(read(), PATIENCE)
+        await asyncio.wait_for(read(), MAX_BODY_SECONDS)
         return json.loads(data)
     except TimeoutError:
         raise HTTPException(408, "the body did not arrive") from None

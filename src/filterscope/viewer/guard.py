@@ -1,7 +1,7 @@
 """What stands before the viewer: who may ask for what, and which files are given out.
 
-- Bound to this machine alone, only requests that name this machine (`Host`) are answered: a page of somebody
-  else's whose name was pointed at 127.0.0.1 (DNS rebinding) is not.
+- Bound to this machine alone, only requests that name this machine (`Host`) are answered: another site's page whose
+  name was pointed at 127.0.0.1 (DNS rebinding) is not.
 - What changes anything (POST) must come from the viewer's own pages (`Origin`, `Sec-Fetch-Site`, a JSON body),
   and where the viewer is not bound to this machine alone, with its token.
 - Only files of an atlas' kinds inside its folder are given out, never through a link that leads out of it.
@@ -77,39 +77,39 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        refused = self.refuses(scope["method"], Headers(scope=scope))
+        refused = self.check(scope["method"], Headers(scope=scope))
         await (refused or self.app)(scope, receive, sealed)
 
-    def refuses(self, method: str, headers: Headers) -> Response | None:
+    def check(self, method: str, headers: Headers) -> Response | None:
         """The answer to a request that may not pass, None for one that may."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or (self.local and _name(hosts[0]) not in LOCAL):
-            return refusal(421, "this viewer answers to localhost and 127.0.0.1 only")
+            return refuse(421, "this viewer answers to localhost and 127.0.0.1 only")
         if method in ("GET", "HEAD"):
             return None
         if method != "POST":
-            return refusal(405, "the viewer knows GET, HEAD and POST")
+            return refuse(405, "the viewer takes GET, HEAD and POST")
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
         if (origin is not None and urlsplit(origin).netloc != hosts[0]) or site not in (
             "same-origin",
             "none",
         ):
-            return refusal(403, "only the viewer's own pages may ask for this")
+            return refuse(403, "only the viewer's own pages may ask for this")
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return refusal(415, "the body must be application/json")
+            return refuse(415, "the body must be application/json")
         if self.token is not None and not _carries(headers.get("authorization", ""), self.token):
-            return refusal(401, "drawing needs the token that `filterscope view` printed")
+            return refuse(401, "drawing needs the token that `filterscope view` printed")
         return None
 
 
-def refusal(status: int, message: str, **headers: str) -> JSONResponse:
-    """An answer that says what is wrong."""
+def refuse(status: int, message: str, **headers: str) -> JSONResponse:
+    """An answer with what is wrong."""
     return JSONResponse({"error": message}, status_code=status, headers=headers)
 
 
 def _carries(authorization: str, token: str) -> bool:
     """Whether an Authorization header has the token: as it is, or escaped as in an address, since a header takes
-    few signs."""
+    few characters."""
     given = authorization.removeprefix("Bearer ").encode("latin-1")  # the very bytes: starlette reads them so
     same = [hmac.compare_digest(one, token.encode()) for one in (given, unquote_to_bytes(given))]
     return any(same)  # both are compared always

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from tests.helpers.made_up_atlas import HOSTILE, rows_of, write_atlas
 
-from filterscope.atlas.gallery.data import LayerPages, details, group_units, number, thinned
-from filterscope.atlas.gallery.kept import keep, list_kept
-from filterscope.atlas.gallery.pages import build_gallery, script
-from filterscope.atlas.gallery.paths import folder_name, inside, is_inside, link
+from filterscope.atlas.gallery.data import LayerPages, describe_unit, group_units, round_number, thin_curve
+from filterscope.atlas.gallery.kept import keep_picture, list_kept
+from filterscope.atlas.gallery.pages import build_gallery, make_script
+from filterscope.atlas.gallery.paths import check_inside, folder_name, is_inside, quote_path
+from filterscope.atlas.storage.manifest import LayerEntry
+from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import open_store
 from filterscope.errors import ArgumentError, DamagedError
 
@@ -98,7 +100,7 @@ def test_no_inline_code(atlas):
         links = Links()
         links.feed(text)
         assert not links.handlers
-        assert re.findall(r"<script(?! src=)", text) == []
+        assert re.findall(r"<make_script(?! src=)", text) == []
         assert "script-src 'self' file:;" in text
 
 
@@ -178,10 +180,10 @@ def test_files_outside(tmp_path):
         rows, ["../secret.png", "/etc/passwd", "a\\..\\b", "net/\0", "javascript:1"], strict=False
     ):
         row["file"] = file
-    (unit, *_) = group_units(rows)
+    (unit, *_) = group_units(map(Row.model_validate, rows))
     assert unit.file is None
-    layer = LayerPages("conv", {}, [unit])
-    assert details(unit, layer, (64, 64))["pictures"][0]["file"] is None
+    layer = LayerPages(LayerEntry(name="conv"), [unit])
+    assert describe_unit(unit, layer, (64, 64))["pictures"][0]["file"] is None
 
 
 def test_damaged_pictures(tmp_path):
@@ -218,7 +220,7 @@ def test_damaged_index(tmp_path):
     """A cut index is an error that names it."""
     place = write_atlas(tmp_path / "atlas", {"net": {"conv": rows_of("net", "conv", 3)}})
     (place / "index.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ArgumentError, match=r"index\.parquet cannot be read"):
+    with pytest.raises(ArgumentError, match=r"index\.parquet is damaged"):
         build_gallery(place)
 
 
@@ -243,8 +245,8 @@ def test_kept(tmp_path, picture):
     """A kept picture lies beside the atlas' own, twice the same is one file, and the pages know it."""
     place = write_atlas(tmp_path / "atlas", {"net": {"block3_conv1": rows_of("net", "block3_conv1", 40)}})
     store = open_store(place)
-    file = keep(store, "net", picture())
-    assert file == keep(store, "net", picture())
+    file = keep_picture(store, "net", picture())
+    assert file == keep_picture(store, "net", picture())
     assert re.fullmatch(r"net/drawn/block3_conv1-0034--tv-5-[0-9a-f]{8}\.png", file)
     (place / "net/drawn/other--1.png").write_bytes(b"no picture")
     (row,) = list_kept(store, "net")
@@ -257,37 +259,37 @@ def test_kept(tmp_path, picture):
 def test_inside(path):
     """A path that leads out is refused."""
     with pytest.raises(DamagedError, match="leads out"):
-        inside(path)
+        check_inside(path)
     assert not is_inside(path)
 
 
 def test_paths():
     """Paths stay themselves; folders of dots alone are renamed; links escape every special sign."""
-    assert inside("net/conv1/a~1.png") == "net/conv1/a~1.png"
+    assert check_inside("net/conv1/a~1.png") == "net/conv1/a~1.png"
     assert not is_inside(None)
     assert folder_name("..") == "_.."
     assert folder_name("a/b c") == "a.b.c"
-    assert link("a'b\")(#?.png") == "a%27b%22%29%28%23%3F.png"
+    assert quote_path("a'b\")(#?.png") == "a%27b%22%29%28%23%3F.png"
 
 
 def test_numbers():
     """Significant digits; nothing that is not finite; numpy's numbers too."""
-    assert number(123456.789, 3) == 123000
-    assert number(np.float32(0.5)) == 0.5
-    assert number("3") is None
-    assert number(float("-inf")) is None
+    assert round_number(123456.789, 3) == 123000
+    assert round_number(np.float32(0.5)) == 0.5
+    assert round_number("3") is None
+    assert round_number(float("-inf")) is None
 
 
 def test_thinned():
     """A long curve keeps its ends and its steps."""
-    curve = thinned(list(range(1000)), most=100)
+    curve = thin_curve(list(range(1000)), most=100)
     assert len(curve) == 100
     assert (curve[0], curve[-1]) == ([1, 0], [1000, 999])
-    assert thinned([5.0]) == [[1, 5]]
+    assert thin_curve([5.0]) == [[1, 5]]
 
 
 def test_script_is_json():
     """Quotes, backslashes and tags come through."""
-    text = script("kept", ["'\\\"</script>\u2028\n"]).decode()
+    text = make_script("kept", ["'\\\"</script>\u2028\n"]).decode()
     assert "</" not in text
     assert text.isascii()

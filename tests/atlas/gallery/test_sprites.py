@@ -5,7 +5,13 @@ import io
 import numpy as np
 from PIL import Image
 
-from filterscope.atlas.gallery.sprites import COLUMNS, PER_SHEET, SIDE, make_sprites, spot
+from filterscope.atlas.gallery.sprites import (
+    COLUMNS,
+    THUMBNAIL_SIDE,
+    THUMBNAILS_PER_SHEET,
+    locate_thumbnail,
+    make_sprites,
+)
 
 
 def flat(value: int, size=(40, 40)) -> bytes:
@@ -15,21 +21,24 @@ def flat(value: int, size=(40, 40)) -> bytes:
 
 
 def tile(sheets: list[bytes], index: int) -> np.ndarray:
-    at = spot(index)
+    at = locate_thumbnail(index)
     with Image.open(io.BytesIO(sheets[at.sheet])) as image:
         pixels = np.asarray(image.convert("RGB"), dtype=int)
-    return pixels[at.row * SIDE : (at.row + 1) * SIDE, at.column * SIDE : (at.column + 1) * SIDE]
+    return pixels[
+        at.row * THUMBNAIL_SIDE : (at.row + 1) * THUMBNAIL_SIDE,
+        at.column * THUMBNAIL_SIDE : (at.column + 1) * THUMBNAIL_SIDE,
+    ]
 
 
 def test_every_picture_has_its_place():
-    """Each thumbnail lies where `spot` says, on as many sheets as needed, the last one short."""
-    count = PER_SHEET + COLUMNS + 1
+    """Each thumbnail lies where `locate_thumbnail` says, on as many sheets as needed, the last one short."""
+    count = THUMBNAILS_PER_SHEET + COLUMNS + 1
     sprites = make_sprites([str(i) for i in range(count)], lambda name: flat(int(name) % 200))
     assert len(sprites.sheets) == 2
     assert sprites.rows == [COLUMNS, 2]
     assert sprites.shown == [True] * count
-    for i in (0, 1, COLUMNS, PER_SHEET - 1, PER_SHEET, count - 1):
-        middle = tile(sprites.sheets, i)[SIDE // 2, SIDE // 2]
+    for i in (0, 1, COLUMNS, THUMBNAILS_PER_SHEET - 1, THUMBNAILS_PER_SHEET, count - 1):
+        middle = tile(sprites.sheets, i)[THUMBNAIL_SIDE // 2, THUMBNAIL_SIDE // 2]
         assert abs(middle[0] - i % 200) <= 8, i
         assert abs(middle[1] - (255 - i % 200)) <= 8, i
 

@@ -3,7 +3,7 @@
 import pytest
 
 from filterscope.atlas.plan import Chunk, PlannedLayer
-from filterscope.atlas.run.estimate import Estimate, measure, spoken
+from filterscope.atlas.run.estimate import Estimate, format_duration, measure
 
 
 def test_estimate_finds_what_chunks_cost():
@@ -47,6 +47,12 @@ def test_estimate_learns():
     assert untried.seconds({"a": 10}) == 20
 
 
-def test_spoken():
-    """Durations as a person says them."""
-    assert [spoken(s) for s in (0.2, 59, 61, 7200, 100_000)] == ["1 s", "59 s", "1 min", "2.0 h", "1.2 days"]
+def test_format_duration():
+    """Durations for a person."""
+    assert [format_duration(s) for s in (0.2, 59, 61, 7200, 100_000)] == [
+        "1 s",
+        "59 s",
+        "1 min",
+        "2.0 h",
+        "1.2 days",
+    ]

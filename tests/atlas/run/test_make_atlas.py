@@ -11,11 +11,12 @@ import uuid
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.atlas import draw_atlas
 
-import filterscope.atlas.run.paint as paint
-from filterscope.atlas.run.run import make_atlas
+import filterscope.atlas.run.drawer as drawer
 from filterscope.atlas.storage.index import read_index
-from filterscope.atlas.storage.manifest import locked
+from filterscope.atlas.storage.lock import hold_lock
+from filterscope.atlas.storage.rows import decode_response
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
@@ -61,7 +62,7 @@ def rows(store: Store) -> list[dict]:
 
 def test_atlas(small, memory):
     """A picture of every unit of every layer worth one, in the folders of the format, all in the index."""
-    summary = make_atlas(small, memory, **QUICK)
+    summary = draw_atlas(small, memory, **QUICK)
     told = memory.read_json("small/network.json")
     assert [row["name"] for row in told["layers"]] == ["conv1", "pool", "conv2", "predictions"]
     assert memory.read_json("atlas.json") == {"format": 1, "networks": ["small"]}
@@ -87,16 +88,9 @@ def test_atlas(small, memory):
 
 def test_pictures_are_those_of_show(tiny, memory):
     """The bytes of an atlas' pictures are those that `draw` gives for the same batch."""
-    make_atlas(tiny, memory, layers=["block1_conv1"], **QUICK)
-    two = list(
-        draw(
-            tiny,
-            tiny.targets("block1_conv1:6,7"),
-            QUICK["recipe"],
-            run=Run(precision="float32"),
-            given=Given(batch=2),
-        )
-    )
+    draw_atlas(tiny, memory, layers=["block1_conv1"], **QUICK)
+    run, given = Run(precision="float32"), Given(batch=2)
+    two = list(draw(tiny, tiny.targets("block1_conv1:6,7"), QUICK["recipe"], run, given=given))
     for picture in two:
         data = memory.read(f"tiny-vgg16/block1_conv1/{picture.target.stem}.png")
         assert (np.asarray(Image.open(io.BytesIO(data))) == picture.image).all()
@@ -106,11 +100,11 @@ def test_pictures_are_those_of_show(tiny, memory):
 
 def test_responses_are_the_activations(small, memory):
     """A picture's response at its own unit is its activation; ranks and likeness follow from the responses."""
-    make_atlas(small, memory, layers=["conv2"], **QUICK)
+    draw_atlas(small, memory, layers=["conv2"], **QUICK)
     response = {}
     for number in range(3):
         for row in memory.read_json(f"small/conv2/chunk-{number:06d}.json")["rows"]:
-            response[row["unit"]] = paint.response_of(row)
+            response[row["unit"]] = decode_response(row["response"])
             assert response[row["unit"]][row["unit"]] == pytest.approx(row["activation"], rel=1e-4, abs=1e-5)
     matrix = np.stack([response[unit] for unit in range(6)]).astype(float)
     spread = matrix.std(0)
@@ -130,7 +124,7 @@ def test_natural_images(tiny, memory, tmp_path):
     rng = np.random.default_rng(0)
     for i in range(12):
         Image.fromarray(rng.integers(0, 256, (70, 64, 3), dtype=np.uint8)).save(tmp_path / f"{i:02d}.png")
-    make_atlas(tiny, memory, layers=["block1_conv1"], images=tmp_path, **QUICK)
+    draw_atlas(tiny, memory, layers=["block1_conv1"], images=tmp_path, **QUICK)
     for row in rows(memory):
         assert len(row["examples"]) == 9
         assert row["examples"][0]["activation"] == pytest.approx(row["natural_best"])
@@ -145,24 +139,24 @@ def test_natural_images(tiny, memory, tmp_path):
     memory.remove("tiny-vgg16/block1_conv1/layer.parquet")
     memory.remove("tiny-vgg16/block1_conv1/block1_conv1-0006.png")
     Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(tmp_path / "white.png")
-    make_atlas(tiny, memory, layers=["block1_conv1"], **QUICK)  # without --images: what it was begun with
+    draw_atlas(tiny, memory, layers=["block1_conv1"], **QUICK)  # without --images: what it was begun with
     assert pictures(memory) == before
     with pytest.raises(ArgumentError, match="images_digest"):
-        make_atlas(tiny, memory, layers=["block1_conv1"], images=tmp_path, **QUICK)
+        draw_atlas(tiny, memory, layers=["block1_conv1"], images=tmp_path, **QUICK)
     with pytest.raises(ArgumentError, match="give it for the new layers"):
-        make_atlas(tiny, memory, layers=["block1_conv2"], **QUICK)
+        draw_atlas(tiny, memory, layers=["block1_conv2"], **QUICK)
 
 
 def test_more_layers_and_networks(small, tiny, memory):
     """Layers and networks come together in one atlas and one index, in the network's order."""
-    make_atlas(small, memory, layers=["conv2"], **QUICK)
+    draw_atlas(small, memory, layers=["conv2"], **QUICK)
     before = pictures(memory)
-    summary = make_atlas(small, memory, layers=["conv1"], **QUICK)
+    summary = draw_atlas(small, memory, layers=["conv1"], **QUICK)
     assert (summary["drawn"], summary["pictures"]) == (4, 10)
     assert before.items() <= pictures(memory).items()
     with pytest.raises(ArgumentError, match=r"\(got 'Other/one'\)"):
-        make_atlas(tiny, memory, layers=["block1_conv1"], name="Other/one", **QUICK)
-    make_atlas(tiny, memory, layers=["block1_conv1"], name="Other.one", **QUICK)
+        draw_atlas(tiny, memory, layers=["block1_conv1"], name="Other/one", **QUICK)
+    draw_atlas(tiny, memory, layers=["block1_conv1"], name="Other.one", **QUICK)
     assert memory.read_json("atlas.json")["networks"] == ["small", "Other.one"]
     seen = list(dict.fromkeys((r["network"], r["layer"]) for r in rows(memory)))
     assert seen == [("small", "conv1"), ("small", "conv2"), ("Other.one", "block1_conv1")]
@@ -181,10 +175,10 @@ def test_damaged_files_are_told(small, memory, tmp_path, file, data, message):
     """What somebody spoiled is named, with what to do."""
     for i in range(9):
         Image.new("RGB", (16, 16), (20 * i, 90, 10)).save(tmp_path / f"{i}.png")
-    make_atlas(small, memory, layers=["conv1", "conv2"], images=tmp_path, **QUICK)
+    draw_atlas(small, memory, layers=["conv1", "conv2"], images=tmp_path, **QUICK)
     memory.write(file, data)
     with pytest.raises(OutputError, match=message):
-        make_atlas(small, memory, layers=["conv2"], **QUICK)
+        draw_atlas(small, memory, layers=["conv2"], **QUICK)
 
 
 # --- cut short -----------------------------------------------------------------------------------------------
@@ -219,17 +213,17 @@ def test_killed_at_every_write(small, memory, after):
     its file twice."""
     layers = ["conv1", "predictions"]
     whole = Mortal(memory, -1, False)
-    make_atlas(small, whole, layers=layers, **QUICK)
+    draw_atlas(small, whole, layers=layers, **QUICK)
     expected, index, count = pictures(memory), rows(memory), len(whole.written)
     assert count > 20
     for at in range(count):
         store = open_store(f"memory://{uuid.uuid4().hex}")
         first = Mortal(store, at, after)
         with pytest.raises(Killed):
-            make_atlas(small, first, layers=layers, **QUICK)
+            draw_atlas(small, first, layers=layers, **QUICK)
         assert pictures(store).items() <= expected.items()  # whole, or not there
         second = Mortal(store, -1, False)
-        make_atlas(small, second, layers=layers, **QUICK)
+        draw_atlas(small, second, layers=layers, **QUICK)
         assert pictures(store) == expected
         assert rows(store) == index
         once = [n for n in first.written + second.written if n.endswith(".png") or "/chunk-" in n]
@@ -238,10 +232,10 @@ def test_killed_at_every_write(small, memory, after):
 
 def test_finished_runs_draw_nothing(small, memory, monkeypatch):
     """The same command again draws nothing and changes no picture."""
-    make_atlas(small, memory, **QUICK)
+    draw_atlas(small, memory, **QUICK)
     before = contents(memory)
-    monkeypatch.setattr(paint, "draw", lambda *a, **k: pytest.fail("drew again"))
-    assert make_atlas(small, memory, **QUICK)["drawn"] == 0
+    monkeypatch.setattr(drawer, "draw", lambda *a, **k: pytest.fail("drew again"))
+    assert draw_atlas(small, memory, **QUICK)["drawn"] == 0
     after = contents(memory)
     assert {n for n in after if after[n] != before.get(n)} <= {"index.parquet"}
 
@@ -249,7 +243,7 @@ def test_finished_runs_draw_nothing(small, memory, monkeypatch):
 @pytest.mark.parametrize("damage", ["picture gone", "picture short", "journal damaged", "parquet damaged"])
 def test_damage_is_found_and_mended(small, memory, damage):
     """A picture that is gone or cut short is drawn again, of a journal or index that is damaged nothing is believed."""
-    make_atlas(small, memory, **QUICK)
+    draw_atlas(small, memory, **QUICK)
     expected, index = pictures(memory), rows(memory)
     if damage == "picture gone":
         memory.remove("small/conv2/conv2-0003.png")
@@ -260,7 +254,7 @@ def test_damage_is_found_and_mended(small, memory, damage):
         memory.write("small/conv2/chunk-000001.json", b"{")
     else:
         memory.write("small/conv2/layer.parquet", b"PAR1")
-    make_atlas(small, memory, **QUICK)
+    draw_atlas(small, memory, **QUICK)
     assert pictures(memory) == expected
     assert rows(memory) == index
 
@@ -274,9 +268,9 @@ def test_interrupted(small, memory, monkeypatch):
             raise KeyboardInterrupt
         return draw(*arguments, **more)
 
-    monkeypatch.setattr(paint, "draw", interrupted)
+    monkeypatch.setattr(drawer, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        make_atlas(small, memory, layers=["conv1", "conv2"], say=told.append, **QUICK)
+        draw_atlas(small, memory, layers=["conv1", "conv2"], on_message=told.append, **QUICK)
     assert "6 of 10 units are finished" in told[-1]
     found = rows(memory)
     assert [(r["layer"], r["unit"]) for r in found] == [
@@ -290,7 +284,7 @@ def test_interrupted(small, memory, monkeypatch):
 
 def test_disk_full(small, tmp_path, monkeypatch):
     """No space left: OutputError, finished pictures whole, nothing half written; goes on when there is room."""
-    make_atlas(small, tmp_path / "whole", layers=["conv1"], **QUICK)
+    draw_atlas(small, tmp_path / "whole", layers=["conv1"], **QUICK)
     expected = pictures(open_store(tmp_path / "whole"))
     store, told = open_store(tmp_path / "full"), []
     write = Store.write
@@ -304,31 +298,31 @@ def test_disk_full(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Store, "write", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        make_atlas(small, store, layers=["conv1"], say=told.append, **QUICK)
+        draw_atlas(small, store, layers=["conv1"], on_message=told.append, **QUICK)
     monkeypatch.setattr(Store, "write", write)
     assert "2 of 4 units are finished" in told[-1]
     assert pictures(store).items() <= expected.items()
     assert not list((tmp_path / "full").rglob(".*.part"))
-    make_atlas(small, store, layers=["conv1"], **QUICK)
+    draw_atlas(small, store, layers=["conv1"], **QUICK)
     assert pictures(store) == expected
 
 
 def test_what_a_kill_left_is_swept_up(small, tmp_path):
     """Half-written files beside the pictures go when the run goes on."""
-    make_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+    draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
     (tmp_path / "small" / "conv1" / ".conv1-0001.png.abcd1234.part").write_bytes(b"half")
-    make_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+    draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
     assert not list(tmp_path.rglob(".*.part"))
 
 
 def test_one_run_at_a_time(small, tmp_path):
     """A second run on a network's folder is refused while the first lasts; another network's is not."""
     store = open_store(tmp_path)
-    with locked(store, "small"):
+    with hold_lock(store, "small"):
         with pytest.raises(OutputError, match="another run is drawing small"):
-            make_atlas(small, tmp_path, layers=["conv1"], **QUICK)
-        make_atlas(small, tmp_path, layers=["conv1"], name="twin", **QUICK)
-    make_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+            draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+        draw_atlas(small, tmp_path, layers=["conv1"], name="twin", **QUICK)
+    draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
 
 
 # --- changes -------------------------------------------------------------------------------------------------
@@ -344,48 +338,48 @@ def test_one_run_at_a_time(small, tmp_path):
 )
 def test_changes_are_refused(small, memory, change, said):
     """Other settings: refused with what differs; nothing changes unless told, then all is drawn anew."""
-    make_atlas(small, memory, layers=["conv1", "conv2"], **QUICK)
+    draw_atlas(small, memory, layers=["conv1", "conv2"], **QUICK)
     before = contents(memory)
     asked = {**QUICK, **change}
     with pytest.raises(ArgumentError, match=said) as error:
-        make_atlas(small, memory, layers=["conv1"], **asked)
+        draw_atlas(small, memory, layers=["conv1"], **asked)
     assert "--overwrite" in str(error.value)
     assert contents(memory) == before
-    make_atlas(small, memory, layers=["conv1"], overwrite=True, **asked)
+    draw_atlas(small, memory, layers=["conv1"], overwrite=True, **asked)
     assert {r["layer"] for r in rows(memory)} == {"conv1"}
     after = contents(memory)
-    make_atlas(small, memory, layers=["conv1"], overwrite=True, **asked)  # the same now: it goes on with it
+    draw_atlas(small, memory, layers=["conv1"], overwrite=True, **asked)  # the same now: it goes on with it
     assert pictures(memory) == {n: d for n, d in after.items() if n.endswith(".png")}
 
 
 def test_other_weights_and_versions_are_refused(small, memory, monkeypatch):
     """Other weights under the same name, another minor version: noticed; a patch is not."""
-    make_atlas(small, memory, layers=["conv1"], **QUICK)
+    draw_atlas(small, memory, layers=["conv1"], **QUICK)
     told = memory.read_json("small/network.json")
     memory.write_json("small/network.json", {**told, "weights_sha256": "ab" * 32})
     with pytest.raises(ArgumentError, match="weights_sha256 is 'abab"):
-        make_atlas(small, memory, layers=["conv1"], **QUICK)
+        draw_atlas(small, memory, layers=["conv1"], **QUICK)
     memory.write_json("small/network.json", {**told, "version": "99.1.0"})
     with pytest.raises(ArgumentError, match=r"version is '99\.1' there"):
-        make_atlas(small, memory, layers=["conv1"], **QUICK)
+        draw_atlas(small, memory, layers=["conv1"], **QUICK)
     memory.write_json("small/network.json", {**told, "version": told["version"] + "1"})
-    make_atlas(small, memory, layers=["conv1"], **QUICK)
+    draw_atlas(small, memory, layers=["conv1"], **QUICK)
 
 
 def test_precision_auto_goes_on_with_what_is_there(small, memory):
     """`auto` on another machine takes the precision that the atlas was begun with."""
-    make_atlas(small, memory, layers=["conv1"], **QUICK)
-    make_atlas(small, memory, layers=["conv1"], **{**QUICK, "precision": "auto"})
+    draw_atlas(small, memory, layers=["conv1"], **QUICK)
+    draw_atlas(small, memory, layers=["conv1"], **{**QUICK, "precision": "auto"})
 
 
 def test_foreign_files_are_left_alone(small, tmp_path):
     """A folder that is no atlas and holds files an atlas would overwrite is refused, unless told."""
     (tmp_path / "report.json").write_text("[]")
     with pytest.raises(ArgumentError, match=r"holds report\.json"):
-        make_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+        draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
     assert (tmp_path / "report.json").read_text() == "[]"
-    make_atlas(small, tmp_path, layers=["conv1"], overwrite=True, **QUICK)
+    draw_atlas(small, tmp_path, layers=["conv1"], overwrite=True, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +396,7 @@ def test_foreign_files_are_left_alone(small, tmp_path):
 def test_what_cannot_be_done(small, memory, more, error, said):
     """Refused before anything is written."""
     with pytest.raises(error, match=said):
-        make_atlas(small, memory, **{**QUICK, **more})
+        draw_atlas(small, memory, **{**QUICK, **more})
     assert contents(memory) == {}
 
 
@@ -420,13 +414,13 @@ def sick(monkeypatch):
                 raise WorkError(f"the picture of {target} is not finite\nand more")
         return draw(net, targets, *arguments, **more)
 
-    monkeypatch.setattr(paint, "draw", weak)
+    monkeypatch.setattr(drawer, "draw", weak)
     return ill.clear
 
 
 def test_a_unit_that_fails(small, memory, sick):
     """Its chunk's other units are drawn, the run goes on, index and report say why; nothing redraws it unasked."""
-    summary = make_atlas(small, memory, **QUICK)
+    summary = draw_atlas(small, memory, **QUICK)
     assert (summary["failed"], summary["pictures"]) == (2, 17)
     bad = [r for r in summary["not_ok"] if r["status"] == "failed"]
     assert [r["target"] for r in bad] == ["conv1:1", "conv2:4"]
@@ -435,22 +429,22 @@ def test_a_unit_that_fails(small, memory, sick):
     assert (row["file"], row["activation"], row["curve"]) == (None, None, [])
     assert row["alike"] is not None  # other pictures excite it or not
     sick()
-    assert make_atlas(small, memory, **QUICK)["failed"] == 2
+    assert draw_atlas(small, memory, **QUICK)["failed"] == 2
 
 
 def test_retry(small, memory, sick):
     """--retry draws failed units again, with the same seed, and none else."""
-    make_atlas(small, memory, **QUICK)
+    draw_atlas(small, memory, **QUICK)
     before = pictures(memory)
     sick()
-    summary = make_atlas(small, memory, retry=True, **QUICK)
+    summary = draw_atlas(small, memory, retry=True, **QUICK)
     assert (summary["failed"], summary["drawn"]) == (0, 2)
     after = pictures(memory)
     assert before.items() <= after.items()
     assert set(after) - set(before) == {"small/conv1/conv1-0001.png", "small/conv2/conv2-0004.png"}
     assert {r["seed"] for r in rows(memory)} == {0}
     told = []
-    make_atlas(small, memory, retry=True, say=told.append, **QUICK)
+    draw_atlas(small, memory, retry=True, on_message=told.append, **QUICK)
     assert "nothing to retry" in told[-1]
 
 
@@ -475,16 +469,16 @@ def with_dead(keras_with_weights):
 
 def test_dead_units(with_dead, memory):
     """A dead unit is listed with a reason, and retried from other noise, its new seed on record."""
-    summary = make_atlas(with_dead, memory, **QUICK)
+    summary = draw_atlas(with_dead, memory, **QUICK)
     assert summary["dead"] == 1
     (bad,) = (r for r in summary["not_ok"] if r["status"] == "dead")
     assert (bad["target"], "nothing excites it" in bad["reason"]) == ("conv:1", True)
     first = pictures(memory)
-    assert make_atlas(with_dead, memory, retry=True, **QUICK)["dead"] == 1
+    assert draw_atlas(with_dead, memory, retry=True, **QUICK)["dead"] == 1
     assert [r["seed"] for r in rows(memory)] == [0, 1, 0, 0]
     changed = {name for name, data in pictures(memory).items() if first[name] != data}
     assert changed == {"dead/conv/conv-0001.png"}
-    make_atlas(with_dead, memory, retry=True, **QUICK)
+    draw_atlas(with_dead, memory, retry=True, **QUICK)
     assert [r["seed"] for r in rows(memory)] == [0, 2, 0, 0]
 
 
@@ -492,18 +486,18 @@ def test_dead_units(with_dead, memory):
 def test_a_retry_killed_at_every_write(small, memory, sick, after):
     """A retry cut short anywhere is finished by the same command, as an uninterrupted one would have."""
     layers = ["conv1", "conv2"]
-    make_atlas(small, memory, layers=layers, **QUICK)
+    draw_atlas(small, memory, layers=layers, **QUICK)
     before = contents(memory)
     sick()
     whole = Mortal(memory, -1, False)
-    make_atlas(small, whole, layers=layers, retry=True, **QUICK)
+    draw_atlas(small, whole, layers=layers, retry=True, **QUICK)
     expected, index = pictures(memory), rows(memory)
     for at in range(len(whole.written)):
         store = open_store(f"memory://{uuid.uuid4().hex}")
         for name, data in before.items():
             store.write(name, data)
         with pytest.raises(Killed):
-            make_atlas(small, Mortal(store, at, after), layers=layers, retry=True, **QUICK)
-        make_atlas(small, store, layers=layers, retry=True, **QUICK)
+            draw_atlas(small, Mortal(store, at, after), layers=layers, retry=True, **QUICK)
+        draw_atlas(small, store, layers=layers, retry=True, **QUICK)
         assert pictures(store) == expected
         assert rows(store) == index

@@ -1,4 +1,4 @@
-"""ray_run: a real local Ray, small; workers that die, that cannot start, that see other weights."""
+"""ray: a real local Ray, small; workers that die, that cannot start, that find other weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import uuid
 
 import pytest
+from tests.helpers.atlas import draw_atlas
 
-from filterscope.atlas.run.run import make_atlas
 from filterscope.atlas.storage.index import read_index
 from filterscope.atlas.storage.store import open_store
 from filterscope.errors import ArgumentError, WorkError
@@ -20,6 +20,7 @@ from filterscope.recipe import get_recipe
 
 ray = pytest.importorskip("ray")
 from filterscope.atlas.run import ray as ray_run  # noqa: E402
+from filterscope.atlas.run.worker import Worker, WorkerSetup, read_given_files  # noqa: E402
 
 QUICK = {
     "layers": ["block1_conv1", "block1_conv2"], "recipe": get_recipe("sharp", steps=6, size=32),
@@ -62,14 +63,14 @@ def expected():
     store = open_store(f"memory://{uuid.uuid4().hex}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 4)
-        make_atlas("tiny-vgg16", store, **QUICK)
+        draw_atlas("tiny-vgg16", store, **QUICK)
     return pictures(store)
 
 
 def test_the_same_pictures(cluster, memory, expected):
     """Two workers of one thread each give the bytes that one machine gives with one thread."""
     said = []
-    summary = make_atlas("tiny-vgg16", memory, on="ray", say=said.append, **QUICK)
+    summary = draw_atlas("tiny-vgg16", memory, on="ray", on_message=said.append, **QUICK)
     assert (summary["drawn"], summary["failed"]) == (64, 0)
     assert pictures(memory) == expected
     assert "2 workers" in said[0]
@@ -79,21 +80,20 @@ def test_the_same_pictures(cluster, memory, expected):
 def test_a_worker_killed(cluster, memory, expected, monkeypatch, ray_workers):
     """A worker killed in the middle costs its chunk, which another draws; nothing is missing."""
     killed, results = [], []
-    kept = ray_run.Team.wait
+    wait = ray_run.RayExecutor._wait
 
-    def wait(self):
-        outcome = kept(self)
-        results.append(outcome is not None)
+    def killing(self):
+        chunk, result = wait(self)
+        results.append(chunk is not None)
         due = len(killed) < sum(sum(results) > count for count in (2, 5))
-        for pid in ray_workers(os.getpid())[
-            :due
-        ]:  # a slow driver may find none that draws: then the next time
+        # a slow driver may find none that draws: then the next time
+        for pid in ray_workers(os.getpid())[:due]:
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
-        return outcome
+        return chunk, result
 
-    monkeypatch.setattr(ray_run.Team, "wait", wait)
-    make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+    monkeypatch.setattr(ray_run.RayExecutor, "_wait", killing)
+    draw_atlas("tiny-vgg16", memory, on="ray", **QUICK)
     assert len(killed) == 2
     assert pictures(memory) == expected
 
@@ -101,36 +101,37 @@ def test_a_worker_killed(cluster, memory, expected, monkeypatch, ray_workers):
 def test_a_chunk_that_kills_its_workers(cluster, memory, expected, monkeypatch):
     """A chunk over which three workers die is given up, its units failed with the reason; the others are drawn."""
 
-    class Sick(ray_run.Worker):
-        def paint(self, chunk):
+    class Sick(Worker):
+        def draw(self, chunk):
             if (chunk.layer, chunk.number) == ("block1_conv1", 3):
                 os._exit(1)
-            return super().paint(chunk)
+            return super().draw(chunk)
 
     monkeypatch.setattr(ray_run, "Worker", Sick)
-    summary = make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+    summary = draw_atlas("tiny-vgg16", memory, on="ray", **QUICK)
     bad = [row for row in summary["not_ok"] if row["status"] == "failed"]
     assert [row["target"] for row in bad] == [f"block1_conv1:{unit}" for unit in range(12, 16)]
     assert "its worker died 3 times" in bad[0]["reason"]
     assert len(read_index(memory)) == 64
     monkeypatch.undo()
-    make_atlas("tiny-vgg16", memory, **QUICK)  # that workers died says nothing against the units
+    draw_atlas("tiny-vgg16", memory, **QUICK)  # that workers died says nothing against the units
     assert pictures(memory) == expected
 
 
 def test_a_machine_short_of_memory(cluster, memory, expected, monkeypatch):
     """Ray ends workers where memory runs short, whoever used it up: what they were drawing is drawn again."""
-    kept, short = ray_run.Team._next, [2, 5]
+    next_event, short = ray_run.RayExecutor._next_event, [2, 5]
 
     def following(self):
-        member, actor, chunk, value, error = kept(self)
-        if chunk is not None and short and chunk.number == short[0]:
+        event = next_event(self)
+        if event.chunk is not None and short and event.chunk.number == short[0]:
             short.pop(0)
             error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\nTop 10 memory users: ...")
-        return member, actor, chunk, value, error
+            return dataclasses.replace(event, error=error)
+        return event
 
-    monkeypatch.setattr(ray_run.Team, "_next", following)
-    summary = make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+    monkeypatch.setattr(ray_run.RayExecutor, "_next_event", following)
+    summary = draw_atlas("tiny-vgg16", memory, on="ray", **QUICK)
     assert (summary["failed"], short) == (0, [])
     assert pictures(memory) == expected
 
@@ -138,13 +139,13 @@ def test_a_machine_short_of_memory(cluster, memory, expected, monkeypatch):
 def test_workers_that_cannot_start(cluster, memory, monkeypatch):
     """Workers that die as they start end the run with the reason, instead of being hired for ever."""
 
-    class Unfit(ray_run.Worker):
+    class Unfit(Worker):
         def __init__(self, job):
             raise WorkError("no such file on this machine")
 
     monkeypatch.setattr(ray_run, "Worker", Unfit)
     with pytest.raises(WorkError, match=r"die as soon as they start: .*no such file on this machine"):
-        make_atlas("tiny-vgg16", memory, on="ray", **QUICK)
+        draw_atlas("tiny-vgg16", memory, on="ray", **QUICK)
 
 
 @pytest.mark.parametrize("said", ["float32", "bfloat16"])
@@ -152,30 +153,30 @@ def test_auto_is_what_the_drivers_variable_says(cluster, memory, monkeypatch, sa
     """FILTERSCOPE_PRECISION counts where the command is given; workers, which may lack it, are told."""
     monkeypatch.setenv("FILTERSCOPE_PRECISION", said)
     few = {"layers": ["block1_conv1"], "recipe": get_recipe("sharp", steps=1, size=8), "precision": "auto"}
-    make_atlas("tiny-vgg16", memory, on="ray", **{**QUICK, **few})
+    draw_atlas("tiny-vgg16", memory, on="ray", **{**QUICK, **few})
     assert memory.read_json("tiny-vgg16/network.json")["precision"] == said
 
 
-def job(**changes) -> ray_run.Job:
+def setup(**changes) -> WorkerSetup:
     """A job for one layer of the embedded network."""
     recipe = get_recipe().model_dump_json()
-    plain = ray_run.Job("tiny-vgg16", None, "ab" * 32, recipe, "float32", "cpu", ("block1_conv1",), {})
+    plain = WorkerSetup("tiny-vgg16", None, "ab" * 32, recipe, "float32", "cpu", ("block1_conv1",), {})
     return dataclasses.replace(plain, **changes)
 
 
 def test_other_weights_on_a_worker():
     """A worker that finds other weights than the driver's refuses to draw."""
     with pytest.raises(WorkError, match="has other weights for tiny-vgg16"):
-        ray_run.Worker(job())
+        Worker(setup())
 
 
 def test_files_travel(tiny_file, tmp_path):
     """A weights file that a worker's machine lacks is written there from the driver's bytes."""
-    files = ray_run.given_files("tiny-vgg16", str(tiny_file))
+    files = read_given_files("tiny-vgg16", str(tiny_file))
     assert set(files) == {str(tiny_file)}
     away = str(tmp_path / "gone.safetensors")
-    there = job(weights=away, sha256=sha256_file(tiny_file), files={away: files[str(tiny_file)]})
-    assert ray_run.Worker(there).ready() == os.getpid()
+    there = setup(weights=away, sha256=sha256_file(tiny_file), files={away: files[str(tiny_file)]})
+    assert Worker(there).ready() == os.getpid()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_files_travel(tiny_file, tmp_path):
 )
 def test_shares(resources, asked, shares):
     """Workers times threads never exceed the processors; with GPUs one worker each; memory bounds them."""
-    assert ray_run.shares(resources, asked) == shares
+    assert ray_run.divide_resources(resources, asked) == shares
 
 
 def test_no_such_cluster():

@@ -3,7 +3,8 @@
 import pandas
 import pytest
 
-from filterscope.atlas.storage.index import INDEX, read_index, schema, table_of, write_table
+from filterscope.atlas.storage.index import INDEX, make_schema, make_table, read_index, write_table
+from filterscope.atlas.storage.rows import Row
 from filterscope.errors import ArgumentError
 
 
@@ -14,11 +15,12 @@ def test_index_survives_parquet(store):
         "curve": [1.0, 2.5], "alike": [{"unit": 1, "likeness": 0.5}],
         "examples": [{"image": "i.jpg", "file": None, "activation": 2.0, "row": 0.5, "column": None}],
     }  # fmt: skip
-    write_table(store, INDEX, iter([table_of([row]), table_of([]), table_of([{**row, "unit": 4}])]))
+    one = Row.model_validate(row)
+    write_table(store, INDEX, iter(map(make_table, [[one], [], [one.model_copy(update={"unit": 4})]])))
     table = read_index(store)
-    assert table.column_names == schema().names
+    assert table.column_names == make_schema().names
     first = table.to_pylist()[0]
-    assert first == {**dict.fromkeys(schema().names), **row}
+    assert first == {**dict.fromkeys(make_schema().names), **row}
     with store.open(INDEX) as file:
         frame = pandas.read_parquet(file)
     assert list(frame.unit) == [3, 4]

@@ -6,7 +6,8 @@ import sys
 import fsspec
 import pytest
 
-from filterscope.atlas.storage.index import INDEX, read_index, schema, table_of, write_table
+from filterscope.atlas.storage.index import INDEX, make_schema, make_table, read_index, write_table
+from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError
 
@@ -171,7 +172,7 @@ def test_absent_is_no_error(unreachable):
 def test_a_connection_that_breaks_while_a_table_is_read(monkeypatch):
     """pyarrow hands an error in the middle of a file through, and it is told as any other."""
     store = open_store("memory://breaks")
-    write_table(store, INDEX, iter([table_of([{"network": "n", "layer": "l", "unit": 0}])]))
+    write_table(store, INDEX, iter([make_table([Row(network="n", layer="l", unit=0)])]))
     kept = store.system.open
 
     def open_(*arguments, **more):
@@ -239,4 +240,4 @@ def test_a_missing_package_names_the_extra(monkeypatch, package):
     """Without the extra the message says how to get it."""
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ArgumentError, match=r"pip install 'filterscope\[atlas\]'"):
-        open_store("x") if package == "fsspec" else schema()
+        open_store("x") if package == "fsspec" else make_schema()

@@ -22,20 +22,21 @@ from typing import Any
 
 from filterscope._version import __version__
 from filterscope.atlas.gallery.data import (
-    CHUNK,
-    STATUSES,
+    UNITS_PER_FILE,
+    Data,
     Index,
     LayerPages,
     NetworkPages,
-    catalog,
-    details,
+    describe_unit,
     layer_folder,
+    make_catalog,
     read_networks,
 )
 from filterscope.atlas.gallery.kept import list_kept
-from filterscope.atlas.gallery.paths import link
-from filterscope.atlas.gallery.sprites import COLUMNS, PER_SHEET, make_sprites, spot
+from filterscope.atlas.gallery.paths import quote_path
+from filterscope.atlas.gallery.sprites import COLUMNS, THUMBNAILS_PER_SHEET, locate_thumbnail, make_sprites
 from filterscope.atlas.storage.index import INDEX
+from filterscope.atlas.storage.rows import STATUSES
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import DamagedError
 
@@ -43,7 +44,7 @@ ASSETS = ("gallery.css", "theme.js", "charts.js", "grid.js", "unit.js")
 SHARED = "_gallery"
 BUILT = f"{SHARED}/built.json"  # what the pages were made from
 NOT_LIVE = "// Pages opened from a folder cannot draw; `filterscope view DIR` puts the drawing script here.\n"
-STRIP = 12  # thumbnails beside a layer's or a network's name
+STRIP_THUMBNAILS = 12  # thumbnails beside a layer's or a network's name
 
 
 def build_gallery(
@@ -51,7 +52,7 @@ def build_gallery(
 ) -> str:
     """Make, or make anew, the pages of the atlas in a folder; the address of the first page.
 
-    address: a folder, any fsspec address, or a store. `on_layer` is told each layer's name as its page is written.
+    address: a folder, any fsspec address, or a store. `on_layer` is called with each layer's name as its page is written.
 
     Raises ArgumentError where there is no atlas, OutputError where a page cannot be written.
     """
@@ -62,7 +63,7 @@ def build_gallery(
     write_assets(store)
     cards = []
     for network in networks:
-        layers = (LayerPages(n, network.info(n), index.layer(network.folder, n)) for n in network.layers())
+        layers = (LayerPages(network.info(n), index.read_layer(network.folder, n)) for n in network.layers())
         cards.append(write_network(store, network, layers, on_layer=on_layer))
     store.write("index.html", render("start.html", root="", networks=cards))
     store.write_json(BUILT, {"index_sha256": of_index, "version": __version__})  # last: all of it is there
@@ -70,12 +71,12 @@ def build_gallery(
 
 
 def is_built(store: Store) -> bool:
-    """Whether the pages are there and were made from this very index by this version, whatever files' times say."""
+    """Whether the pages are there and were made from this very index by this version, whatever the files' times are."""
     try:
-        told = store.read_json(BUILT)
+        built = store.read_json(BUILT)
     except DamagedError:
         return False
-    return store.exists("index.html") and told == {
+    return store.exists("index.html") and built == {
         "index_sha256": _index_sha256(store), "version": __version__,
     }  # fmt: skip
 
@@ -95,13 +96,13 @@ def _index_sha256(store: Store) -> str | None:
 def write_assets(store: Store, extra: Sequence[str] = ()) -> None:
     """The style sheet and scripts that all pages share."""
     for name in (*ASSETS, *extra):
-        store.write(f"{SHARED}/{name}", asset(name))
+        store.write(f"{SHARED}/{name}", read_asset(name))
     store.write(f"{SHARED}/live.js", NOT_LIVE.encode())
 
 
-def asset(name: str) -> bytes:
+def read_asset(name: str) -> bytes:
     """A style sheet or script of the package."""
-    return (resources.files("filterscope") / "templates" / name).read_bytes()
+    return (resources.files(__package__) / "templates" / name).read_bytes()
 
 
 def write_network(
@@ -110,8 +111,8 @@ def write_network(
     layers: Iterable[LayerPages],
     *,
     on_layer: Callable[[str], object] | None = None,
-) -> dict[str, Any]:
-    """A network's page, its layers' pages and their data; what the start page says of it.
+) -> Data:
+    """A network's page, its layers' pages and their data; what the start page shows of it.
 
     Layers are taken and written one at a time: only their catalogues are kept.
     """
@@ -130,41 +131,47 @@ def write_network(
         "layers": len(rows),
         "units": sum(row["units"] for row in rows),
         "counts": {s: n for s, n in counts.items() if n},
-        "strip": _spread([thumb for row in rows for thumb in row["strip"]], STRIP),
+        "strip": _spread([thumb for row in rows for thumb in row["strip"]], STRIP_THUMBNAILS),
     }
-    store.write(f"{network.folder}/catalog.js", script("catalog", catalogs))
+    store.write(f"{network.folder}/catalog.js", make_script("catalog", catalogs))
     write_kept(store, network.folder)
     page = render("network.html", root="../", network=network, card=card, layers=rows)
     store.write(f"{network.folder}/index.html", page)
     return card
 
 
-def write_layer(store: Store, network: NetworkPages, layer: LayerPages) -> dict[str, Any]:
+def write_layer(store: Store, network: NetworkPages, layer: LayerPages) -> Data:
     """A layer's page, its thumbnails and its units' details; its catalogue."""
     place = f"{network.folder}/{layer.folder}"
     sprites = make_sprites([u.file for u in layer.units], store.read)
     for name, data in zip(sprites.names(), sprites.sheets, strict=True):
         store.write(f"{place}/{name}", data)
-    found = catalog(
+    found = make_catalog(
         layer,
         {
             "files": sprites.names(),
             "rows": sprites.rows,
             "columns": COLUMNS,
-            "per": PER_SHEET,
+            "per": THUMBNAILS_PER_SHEET,
             "shown": "".join("1" if s else "0" for s in sprites.shown),
         },
     )
-    store.write(f"{place}/layer.js", script("catalog", [found]))
-    for begin in range(0, len(layer.units), CHUNK):
-        chunk = [details(u, layer, network.input_sides) for u in layer.units[begin : begin + CHUNK]]
-        store.write(f"{place}/units-{begin // CHUNK}.js", script("details", chunk, begin // CHUNK))
+    store.write(f"{place}/layer.js", make_script("catalog", [found]))
+    for begin in range(0, len(layer.units), UNITS_PER_FILE):
+        chunk = [
+            describe_unit(u, layer, network.record.input_sides)
+            for u in layer.units[begin : begin + UNITS_PER_FILE]
+        ]
+        store.write(
+            f"{place}/units-{begin // UNITS_PER_FILE}.js",
+            make_script("details", chunk, begin // UNITS_PER_FILE),
+        )
     page = render(
         "layer.html",
         root="../../",
         network=network,
         layer=layer,
-        chunk=CHUNK,
+        chunk=UNITS_PER_FILE,
         before=_neighbour(network, layer.name, -1),
         after=_neighbour(network, layer.name, 1),
     )
@@ -178,12 +185,12 @@ def _neighbour(network: NetworkPages, layer: str, by: int) -> dict[str, str] | N
     place = names.index(layer) + by
     if not 0 <= place < len(names):
         return None
-    return {"name": names[place], "folder": layer_folder(names[place], network.info(names[place]))}
+    return {"name": names[place], "folder": layer_folder(network.info(names[place]))}
 
 
 def write_kept(store: Store, network_folder: str) -> None:
     """The list of the pictures that people drew in the viewer and kept."""
-    store.write(f"{network_folder}/drawn/drawn.js", script("kept", list_kept(store, network_folder)))
+    store.write(f"{network_folder}/drawn/drawn.js", make_script("kept", list_kept(store, network_folder)))
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -191,38 +198,38 @@ def render(template: str, **values: Any) -> bytes:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
-        loader=PackageLoader("filterscope", "templates"),
+        loader=PackageLoader(__package__, "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters["link"] = link
+    pages.filters["link"] = quote_path
     pages.globals["version"] = __version__
     return pages.get_template(template).render(**values).encode()
 
 
-def script(function: str, *values: Any) -> bytes:
-    r"""A script that hands data to a function of the pages; read as JSON, so that no name becomes code.
+def make_script(function: str, *values: Any) -> bytes:
+    r"""A script that calls a function of the pages with data; read as JSON, so that no name becomes code.
 
-    >>> script("kept", ["</b>"]) == rb'''filterscope.kept(JSON.parse('["\u003c/b>"]'));''' + b'\n'
+    >>> make_script("kept", ["</b>"]) == rb'''filterscope.kept(JSON.parse('["\u003c/b>"]'));''' + b'\n'
     True
     """
     texts = [json.dumps(v, ensure_ascii=True, allow_nan=False, separators=(",", ":")) for v in values]
-    signs = str.maketrans({"\\": "\\\\", "'": "\\'", "<": "\\u003c"})
-    literals = [f"JSON.parse('{text.translate(signs)}')" for text in texts]
+    escapes = str.maketrans({"\\": "\\\\", "'": "\\'", "<": "\\u003c"})
+    literals = [f"JSON.parse('{text.translate(escapes)}')" for text in texts]
     return f"filterscope.{function}({', '.join(literals)});\n".encode()
 
 
-def _layer_row(layer: LayerPages, found: dict[str, Any]) -> dict[str, Any]:
-    """What a network's page says of a layer, with the thumbnails of the units that were drawn best."""
+def _layer_row(layer: LayerPages, found: Data) -> Data:
+    """What a network's page shows of a layer, with the thumbnails of the units that were drawn best."""
     order = sorted(
         (i for i, shown in enumerate(found["sheets"]["shown"]) if shown == "1"),
         key=lambda i: -(layer.units[i].excitation or 0.0),
     )
     strip = []
-    for i in _spread(order[: max(STRIP, len(order) // 2)], STRIP):
-        at = spot(i)
+    for i in _spread(order[: max(STRIP_THUMBNAILS, len(order) // 2)], STRIP_THUMBNAILS):
+        at = locate_thumbnail(i)
         file = f"{layer.folder}/{found['sheets']['files'][at.sheet]}"
         strip.append(
             {"file": file, "column": at.column, "row": at.row, "rows": found["sheets"]["rows"][at.sheet]}

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError, features
 
-SIDE = 112  # of a thumbnail in pixels
+THUMBNAIL_SIDE = 112  # of a thumbnail in pixels
 COLUMNS = 12
-PER_SHEET = COLUMNS * COLUMNS  # a sheet is 1,344 px wide: quick to decode, and only those in view are loaded
-QUALITY = 82  # of WebP: at 112 px nobody tells it from the PNG
+THUMBNAILS_PER_SHEET = (
+    COLUMNS * COLUMNS
+)  # a sheet is 1,344 px wide: quick to decode, and only those in view are loaded
+WEBP_QUALITY = 82  # at 112 px it looks like the PNG
 
 Read = Callable[[str], bytes]
 
@@ -40,14 +42,14 @@ class Sprites:
         return [f"sprite-{i}.{self.ending}" for i in range(len(self.sheets))]
 
 
-def spot(index: int) -> Spot:
+def locate_thumbnail(index: int) -> Spot:
     """Where the picture of that number lies.
 
-    >>> spot(145)
+    >>> locate_thumbnail(145)
     Spot(sheet=1, column=1, row=0)
     """
-    place = index % PER_SHEET
-    return Spot(index // PER_SHEET, place % COLUMNS, place // COLUMNS)
+    place = index % THUMBNAILS_PER_SHEET
+    return Spot(index // THUMBNAILS_PER_SHEET, place % COLUMNS, place // COLUMNS)
 
 
 def make_sprites(files: Sequence[str | None], read: Read) -> Sprites:
@@ -57,22 +59,22 @@ def make_sprites(files: Sequence[str | None], read: Read) -> Sprites:
     """
     ending = "webp" if features.check("webp") else "png"
     sheets, rows, shown = [], [], []
-    for begin in range(0, len(files), PER_SHEET):
-        some = files[begin : begin + PER_SHEET]
+    for begin in range(0, len(files), THUMBNAILS_PER_SHEET):
+        some = files[begin : begin + THUMBNAILS_PER_SHEET]
         height = math.ceil(len(some) / COLUMNS)
-        sheet = Image.new("RGB", (COLUMNS * SIDE, height * SIDE), (128, 128, 128))
+        sheet = Image.new("RGB", (COLUMNS * THUMBNAIL_SIDE, height * THUMBNAIL_SIDE), (128, 128, 128))
         for i, file in enumerate(some):
             thumbnail = _thumbnail(file, read)
             shown.append(thumbnail is not None)
             if thumbnail is not None:
-                sheet.paste(thumbnail, (i % COLUMNS * SIDE, i // COLUMNS * SIDE))
+                sheet.paste(thumbnail, (i % COLUMNS * THUMBNAIL_SIDE, i // COLUMNS * THUMBNAIL_SIDE))
         sheets.append(_encoded(sheet, ending))
         rows.append(height)
     return Sprites(sheets, rows, shown, ending)
 
 
 def _thumbnail(file: str | None, read: Read) -> Image.Image | None:
-    """The middle square of a picture, `SIDE` pixels wide, or None where there is none."""
+    """The middle square of a picture, `THUMBNAIL_SIDE` pixels wide, or None where there is none."""
     if file is None:
         return None
     try:
@@ -80,7 +82,9 @@ def _thumbnail(file: str | None, read: Read) -> Image.Image | None:
             side = min(image.size)
             left, top = (image.width - side) // 2, (image.height - side) // 2
             box = (left, top, left + side, top + side)
-            return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=box)
+            return image.convert("RGB").resize(
+                (THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, box=box
+            )
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
@@ -88,7 +92,7 @@ def _thumbnail(file: str | None, read: Read) -> Image.Image | None:
 def _encoded(sheet: Image.Image, ending: str) -> bytes:
     buffer = io.BytesIO()
     if ending == "webp":
-        sheet.save(buffer, "WEBP", quality=QUALITY, method=3)
+        sheet.save(buffer, "WEBP", quality=WEBP_QUALITY, method=3)
     else:
         sheet.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

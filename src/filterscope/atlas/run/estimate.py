@@ -10,8 +10,8 @@ from math import prod
 from filterscope.atlas.plan import Chunk, PlannedLayer
 from filterscope.sides import sides_of
 
-TRIAL_SECONDS = 10.0  # a trial ends after the layer that reaches this
-TRIAL_LAYERS = 5
+MAX_TRIAL_SECONDS = 10.0  # a trial ends after the layer that reaches this
+MAX_TRIAL_LAYERS = 5
 TRIAL_STEPS = (2, 6)  # their difference is the cost of four steps, without what a chunk costs once
 
 
@@ -50,7 +50,7 @@ def measure(
     steps: int,
     trial: Callable[[Chunk, int], float],
     *,
-    limit: float = TRIAL_SECONDS,
+    limit: float = MAX_TRIAL_SECONDS,
 ) -> tuple[Estimate, str]:
     """An estimate from short trials of a few layers, and what it rests on, for a person.
 
@@ -62,7 +62,7 @@ def measure(
     tried = 0
     if layers:
         trial(layers[0].chunk(0, seed=0), 1)  # what only the very first chunk costs
-    for place in _spread(len(layers), TRIAL_LAYERS):
+    for place in _spread(len(layers), MAX_TRIAL_LAYERS):
         layer = layers[place]
         chunk = layer.chunk(0, seed=0)
         costs[place] = _cost(chunk, steps, trial) / len(chunk.units) / prod(sides_of(layer.size))
@@ -84,7 +84,7 @@ def _cost(chunk: Chunk, steps: int, trial: Callable[[Chunk, int], float]) -> flo
 
 
 def _spread(count: int, some: int) -> list[int]:
-    """Places from all over, the middle first, so that a trial cut short has seen the most telling."""
+    """Places from all over, the middle first, so that a trial cut short has drawn the most typical layer."""
     if count <= some:
         places = list(range(count))
     else:
@@ -104,10 +104,10 @@ def _between(known: Mapping[int, float], place: int) -> float:
     return known[before] * (1 - share) + known[after] * share
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration for a person.
 
-    >>> [spoken(s) for s in (4, 95, 4000, 200_000)]
+    >>> [format_duration(s) for s in (4, 95, 4000, 200_000)]
     ['4 s', '2 min', '1.1 h', '2.3 days']
     """
     if seconds < 60:

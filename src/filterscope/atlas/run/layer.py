@@ -1,77 +1,71 @@
-"""A layer that is complete: which units are alike, what natural images say, its rows as one Parquet file."""
+"""A layer that is complete: which units are alike, how natural images excite them, its rows as one Parquet file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from filterscope.atlas.run.paint import response_of
-from filterscope.atlas.storage.index import PART, import_pyarrow, table_of, write_table
-from filterscope.atlas.storage.journal import Row, is_lost, read_journals
+from filterscope.atlas.storage.index import LAYER_TABLE, make_table, read_rows, write_table
+from filterscope.atlas.storage.journal import is_lost, read_journals
+from filterscope.atlas.storage.manifest import LayerEntry
 from filterscope.atlas.storage.natural import read_natural
+from filterscope.atlas.storage.rows import Alike, Row, decode_response
 from filterscope.atlas.storage.store import Store
+from filterscope.errors import DamagedError
 
-ALIKE = 10
+MAX_ALIKE = 10  # units that are named as alike
 
 
-def finish_layer(store: Store, network: str, layer: Mapping[str, Any]) -> None:
+def finish_layer(store: Store, network: str, layer: LayerEntry) -> None:
     """Write a complete layer's rows to its `layer.parquet`."""
-    folder = f"{network}/{layer['folder']}"
-    rows = layer_rows(store, network, layer, complete=True)
-    write_table(store, f"{folder}/{PART}", iter([table_of(rows)]))
+    rows = read_layer_rows(store, network, layer, complete=True)
+    write_table(store, f"{network}/{layer.folder}/{LAYER_TABLE}", iter([make_table(rows)]))
 
 
-def layer_rows(store: Store, network: str, layer: Mapping[str, Any], *, complete: bool) -> list[Row]:
+def read_layer_rows(store: Store, network: str, layer: LayerEntry, *, complete: bool) -> list[Row]:
     """A layer's rows with all columns of the index; likeness and ranks only where the layer is complete."""
-    rows = read_journals(store, network, layer["folder"])
-    natural = read_natural(store, network, layer["folder"]) if layer["natural"] else None
+    folder = str(layer.folder)
+    rows = read_journals(store, network, folder)
+    natural = read_natural(store, network, folder) if layer.natural else None
     if complete:
-        _relate(rows, int(layer["units"]), None if natural is None else natural.best)
+        _relate(rows, None if natural is None else natural.best)
     for row in rows:
-        row |= {"network": network, "layer": layer["name"]}
-        row["file"] = row["file"] and f"{network}/{row['file']}"
+        row.network, row.layer = network, layer.name
+        row.file = row.file and f"{network}/{row.file}"
         if natural is not None:
-            row |= natural.row(row["unit"])
+            natural.add_to(row)
     return rows
 
 
 def is_finished(store: Store, folder: str, sizes: Mapping[str, int], units: int) -> bool:
     """Whether a layer's `layer.parquet` is there and all the pictures that it names are whole; not where units
     were lost with their workers, which are to be drawn."""
-    if PART not in sizes:
+    if LAYER_TABLE not in sizes:
         return False
-    pa = import_pyarrow()
     try:
-        with store.open(f"{folder}/{PART}") as file:
-            table = pa.parquet.read_table(file, columns=["unit", "file", "bytes", "status", "reason"])
-    except (pa.ArrowException, OSError):
+        columns = ["unit", "file", "bytes", "status", "reason"]
+        rows = list(read_rows(store, f"{folder}/{LAYER_TABLE}", columns))
+    except (OSError, DamagedError):
         return False
-    whole = all(
-        file is None or sizes.get(file.rpartition("/")[2]) == size
-        for file, size in zip(table["file"].to_pylist(), table["bytes"].to_pylist(), strict=True)
-    )
-    lost = any(map(is_lost, table.select(["status", "reason"]).to_pylist()))
-    return whole and not lost and len(set(table["unit"].to_pylist())) == units
+    whole = all(row.file is None or sizes.get(row.file.rpartition("/")[2]) == row.bytes for row in rows)
+    lost = any(is_lost(row.status, row.reason) for row in rows)
+    return whole and not lost and len({row.unit for row in rows}) == units
 
 
-def _relate(rows: Sequence[Row], units: int, best: np.ndarray | None) -> None:
-    drawn = [row for row in rows if row.get("response")]
+def _relate(rows: Sequence[Row], best: np.ndarray | None) -> None:
+    drawn = [row for row in rows if row.response]
     if not drawn:
         return
-    responses = np.stack([response_of(row) for row in drawn]).astype(np.float64)
+    responses = np.stack([decode_response(str(row.response)) for row in drawn]).astype(np.float64)
     relative = responses / unit_scales(responses, best)
     order, likeness = most_alike(relative)
-    ranks, tops = unit_ranks(relative, [row["unit"] for row in drawn])
+    ranks, tops = unit_ranks(relative, [row.unit for row in drawn])
     for row, rank, top in zip(drawn, ranks, tops, strict=True):
-        row |= {"rank": int(rank), "top_unit": int(top)}
+        row.rank, row.top_unit = int(rank), int(top)
     for row in rows:
-        unit = row["unit"]
-        row["alike"] = [
-            {"unit": int(other), "likeness": float(like)}
-            for other, like in zip(order[unit], likeness[unit], strict=True)
-        ]
+        found = zip(order[row.unit].tolist(), likeness[row.unit].tolist(), strict=True)
+        row.alike = [Alike(unit=other, likeness=like) for other, like in found]
 
 
 def unit_scales(responses: np.ndarray, best: np.ndarray | None) -> np.ndarray:
@@ -82,7 +76,7 @@ def unit_scales(responses: np.ndarray, best: np.ndarray | None) -> np.ndarray:
     return np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
 
 
-def most_alike(relative: np.ndarray, count: int = ALIKE) -> tuple[np.ndarray, np.ndarray]:
+def most_alike(relative: np.ndarray, count: int = MAX_ALIKE) -> tuple[np.ndarray, np.ndarray]:
     """For each unit the others most alike, (units, count), most alike first, and how much, -1 to 1.
 
     relative: (pictures, units). The likeness is the cosine of two columns, each minus its mean.

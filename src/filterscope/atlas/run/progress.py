@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from filterscope.atlas.plan import PLAIN, Chunk, Drawn
-from filterscope.atlas.run.estimate import Estimate, spoken
+from filterscope.atlas.plan import FIRST, Chunk, ChunkResult
+from filterscope.atlas.run.estimate import Estimate, format_duration
 
 _FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} units [{elapsed}, {rate_fmt}{postfix}]"
 
@@ -45,18 +45,16 @@ class Progress:
         if self._bar is not None:
             self._bar.total += units
 
-    def done(self, chunk: Chunk, drawn: Drawn) -> None:
+    def done(self, chunk: Chunk, result: ChunkResult) -> None:
         """A chunk is finished."""
-        self._estimate.learn(
-            chunk.layer, len(chunk.units), sum(row.get("seconds") or 0.0 for row in drawn.rows)
-        )
-        if chunk.kind == PLAIN:
+        self._estimate.learn(chunk.layer, len(chunk.units), result.seconds)
+        if chunk.kind == FIRST:
             self._left[chunk.layer] = max(0, self._left.get(chunk.layer, 0) - len(chunk.units))
-        self._bad.update(row["status"] for row in drawn.rows if row["status"] != "ok")
+        self._bad.update(row.status for row in result.rows if row.status != "ok")
         if self._bar is None:
             return
         seconds = self._estimate.seconds(self._left)
-        words = [chunk.layer, *([f"about {spoken(seconds)} left"] if seconds else [])]
+        words = [chunk.layer, *([f"about {format_duration(seconds)} left"] if seconds else [])]
         words += [f"{count} {status}" for status, count in sorted(self._bad.items())]
         self._bar.set_postfix_str(", ".join(words), refresh=False)
         self._bar.update(len(chunk.units))

@@ -3,70 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filterscope.atlas.run.layer import layer_rows
+from filterscope.atlas.run.layer import read_layer_rows
 from filterscope.atlas.storage.index import (
     INDEX,
-    PART,
-    import_pyarrow,
-    network_folders,
-    table_of,
+    LAYER_TABLE,
+    list_network_folders,
+    make_table,
+    read_table,
     write_table,
 )
 from filterscope.atlas.storage.manifest import REPORT, read_manifest
+from filterscope.atlas.storage.rows import FAILED, STATUSES
 from filterscope.atlas.storage.store import Store
-from filterscope.errors import DamagedError
 
-STATUSES = ("ok", "no-gain", "dead", "failed")
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Report = dict[str, dict[str, Any]]  # by the networks' folders
 
 
-def write_index(store: Store) -> dict[str, dict[str, Any]]:
-    """Write index.parquet and report.json from what is there; returns the report, by the networks' folders."""
-    report: dict[str, dict[str, Any]] = {}
-    write_table(store, INDEX, _counted(_tables(store), report))
+def write_index(store: Store) -> Report:
+    """Write index.parquet and report.json from what is there; returns the report."""
+    report: Report = {}
+    write_table(store, INDEX, _count(_read_tables(store), report))
     store.write_json(REPORT, report)
     return report
 
 
-def _tables(store: Store) -> Iterator[Any]:
+def _read_tables(store: Store) -> Iterator[pa.Table]:
     """The rows of all layers of all networks, a table a layer."""
-    pa = import_pyarrow()
-    for folder in network_folders(store):
+    for folder in list_network_folders(store):
         manifest = read_manifest(store, folder)
-        for layer in manifest["layers"] if manifest else ():
-            place = f"{folder}/{layer['folder']}/{PART}"
+        for layer in manifest.layers if manifest else ():
+            place = f"{folder}/{layer.folder}/{LAYER_TABLE}"
             if store.exists(place):
-                try:
-                    with store.open(place) as file:
-                        table = pa.parquet.read_table(file)
-                except pa.ArrowException as error:
-                    raise DamagedError(
-                        f"{store.address}/{place} is damaged ({error}); remove it and run again"
-                    ) from None
-                yield table
+                yield read_table(store, place)
             else:
-                yield table_of(layer_rows(store, folder, layer, complete=False))
+                yield make_table(read_layer_rows(store, folder, layer, complete=False))
 
 
-def _counted(tables: Iterator[Any], report: dict[str, dict[str, Any]]) -> Iterator[Any]:
+def _count(tables: Iterator[pa.Table], report: Report) -> Iterator[pa.Table]:
+    """The tables as they come; what they hold is counted into the report."""
+    columns = ("facet", "class_name", "status", "excitation", "reason")
     for table in tables:
-        columns = table.select(
-            ["network", "layer", "unit", "facet", "class_name", "status", "reason", "excitation"]
-        )
-        for row in columns.to_pylist():
-            entry = report.setdefault(
-                row["network"], {"pictures": 0, **dict.fromkeys(STATUSES, 0), "not_ok": []}
-            )
-            entry["pictures"] += row["status"] != "failed"
+        for row in table.select(["network", "layer", "unit", *columns]).to_pylist():
+            new = {"pictures": 0, **dict.fromkeys(STATUSES, 0), "not_ok": []}
+            entry = report.setdefault(row["network"], new)
+            entry["pictures"] += row["status"] != FAILED
             entry[row["status"]] += 1
             if row["status"] != "ok":
-                entry["not_ok"].append(
-                    {
-                        "target": f"{row['layer']}:{row['unit']}",
-                        **{
-                            key: row[key] for key in ("facet", "class_name", "status", "excitation", "reason")
-                        },
-                    }
-                )
+                target = f"{row['layer']}:{row['unit']}"
+                entry["not_ok"].append({"target": target, **{key: row[key] for key in columns}})
         yield table

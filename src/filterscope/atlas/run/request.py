@@ -1,29 +1,33 @@
-"""What an atlas is to hold: the order of a person, checked against the network and what is there already."""
+"""What an atlas is to hold: a person's request, checked against the network and what is there already."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from filterscope._version import __version__
 from filterscope.ascent.engine import device as devices
 from filterscope.ascent.engine.prepare import choose_device, precision_for, why_not_in
+from filterscope.atlas.plan import check_name
 from filterscope.atlas.storage.manifest import (
-    Manifest,
+    LayerEntry,
+    NetworkManifest,
     add_network,
-    describe,
-    layer_entries,
+    make_layer_entries,
     read_manifest,
     refuse_changes,
     refuse_foreign,
+    write_manifest,
 )
-from filterscope.atlas.storage.natural import EXAMPLES, keep_natural
+from filterscope.atlas.storage.natural import EXAMPLES_FOLDER, save_natural
 from filterscope.atlas.storage.store import Store
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, checked_seed
 from filterscope.measure.examples import find_examples
 from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network
@@ -31,20 +35,29 @@ from filterscope.pictures.reading import list_images
 from filterscope.recipe import Recipe, get_recipe
 from filterscope.target import Selection
 
-Say = Callable[[str], object]
+OnMessage = Callable[[str], object]
 
 
-@dataclass
-class Order:
-    """What was asked for: the arguments of `make_atlas`."""
+@dataclass(frozen=True)
+class AtlasRequest:
+    """What to draw, and where.
+
+    layers: names of layers; all that have units worth a picture where None.
+    seed, precision, device, weights: as for `visualize` and `open_network`.
+    images: folder of natural images, for excitations and examples.
+    name: folder of the network in the atlas, its own name where None.
+    retry: draw failed and dead units again, the dead from other noise.
+    overwrite: draw anew where what is there was drawn otherwise, instead of refusing.
+    on, address, workers: "local" or "ray"; the cluster's address; how many workers.
+    """
 
     layers: Sequence[str] | None = None
     recipe: Recipe = field(default_factory=get_recipe)
     seed: int = 0
     precision: str = "auto"
     device: str = "auto"
-    weights: str | None = None
-    images: Path | None = None
+    weights: str | os.PathLike[str] | None = None
+    images: str | os.PathLike[str] | None = None
     name: str | None = None
     retry: bool = False
     overwrite: bool = False
@@ -52,46 +65,145 @@ class Order:
     address: str | None = None
     workers: int | None = None
 
+    def check(self, source: Any) -> AtlasRequest:
+        """The request with its seed as a number; ArgumentError for what cannot be done with any network."""
+        if self.on not in ("local", "ray"):
+            raise ArgumentError(f"an atlas is drawn on local or ray (got {self.on!r})")
+        if self.on == "ray" and not isinstance(source, str | os.PathLike):
+            raise ArgumentError(
+                f"a {type(source).__name__} object cannot be sent to Ray's workers; pass a network's name or a file"
+            )
+        if self.name is not None:
+            check_name(self.name)
+        return replace(self, seed=checked_seed(self.seed))
 
-def begin(
-    store: Store, folder: str, network: Network, source: Any, order: Order, say: Say, ray: Any = None
-) -> Manifest:
-    """What there is to draw, checked, and written down; natural activations with it."""
-    names = layer_names(network, order.layers)
-    if not order.overwrite:
-        refuse_foreign(store, folder)
-    for layer in names:
-        network.part(layer)  # damaged weights are found now; and their hash must not fetch a file of its own
-    told = read_manifest(store, folder)
-    asked = describe(
-        network, order.recipe, source=os.fspath(source) if isinstance(source, str | os.PathLike) else None,
-        weights=order.weights, seed=order.seed, precision=_precision(network, names, order, told, ray), images=order.images,
-        images_digest=None if order.images is None else images_digest(list_images(order.images)),
-    )  # fmt: skip
-    if told is not None and order.images is None:
-        asked |= {key: told[key] for key in ("images", "images_digest")}
-    if told is not None:
+    @property
+    def images_folder(self) -> Path | None:
+        """The folder of natural images."""
+        return None if self.images is None else Path(self.images)
+
+    @property
+    def weights_path(self) -> str | None:
+        """The weights file as text."""
+        return None if self.weights is None else os.fspath(self.weights)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Begins to draw a network into a folder of an atlas, or to go on with it. ray: Ray, where workers are to draw."""
+
+    store: Store
+    folder: str
+    network: Network
+    source: Any
+    request: AtlasRequest
+    on_message: OnMessage
+    ray: Any = None
+
+    def write(self) -> NetworkManifest:
+        """Check what there is to draw, and write it down with natural activations; the network's manifest."""
+        store, folder, request = self.store, self.folder, self.request
+        names = choose_layers(self.network, request.layers)
+        if not request.overwrite:
+            refuse_foreign(store, folder)
+        for layer in names:
+            self.network.part(
+                layer
+            )  # damaged weights are found now; and their hash must not fetch a file of its own
+        before = read_manifest(store, folder)
+        asked = self._describe(names, before)
+        before = self._accept(before, asked)
+        entries = make_layer_entries(self.network, names, request.recipe, before, self._device())
+        store.check()
+        add_network(store, folder)  # first of all: what lies here is an atlas from now on
+        for place in (folder, f"{folder}/{EXAMPLES_FOLDER}"):
+            store.sweep(place)
+        known = {entry.name for entry in before.layers} if before else set()
+        self._save_natural([entry for entry in entries if entry.name not in known], before)
+        manifest = (before or asked).model_copy(update={"layers": entries})
+        if before is None or manifest.model_dump() != before.model_dump():
+            write_manifest(store, folder, manifest)
+        return manifest
+
+    def _describe(self, names: Sequence[str], before: NetworkManifest | None) -> NetworkManifest:
+        """The manifest of pictures that are drawn as requested, without its layers."""
+        request, network, source = self.request, self.network, self.source
+        images = request.images_folder
+        asked = NetworkManifest(
+            name=network.name,
+            source=os.fspath(source) if isinstance(source, str | os.PathLike) else None,
+            weights=request.weights_path,
+            weights_sha256=network.weights.sha256,
+            weights_file=network.weights_file,
+            input=str(network.input),
+            recipe=json.loads(request.recipe.model_dump_json()),
+            seed=request.seed,
+            precision=self._precision(names, before),
+            version=__version__,
+            images=None if images is None else str(images),
+            images_digest=None if images is None else images_digest(list_images(images)),
+        )
+        if before is not None and images is None:
+            asked.images, asked.images_digest = before.images, before.images_digest
+        return asked
+
+    def _accept(self, before: NetworkManifest | None, asked: NetworkManifest) -> NetworkManifest | None:
+        """What is there, if the request goes on with it; None where nothing is there, or no longer."""
+        where = f"{self.store.address}/{self.folder}"
         try:
-            refuse_changes(told, asked, f"{store.address}/{folder}")
+            if before is not None:
+                refuse_changes(before, asked, where)
         except ArgumentError:
-            if not order.overwrite:
+            if not self.request.overwrite:
                 raise
-            say(f"removing the pictures in {store.address}/{folder}, which were drawn otherwise")
-            store.remove(folder)
-            told = None
-    entries = layer_entries(network, names, order.recipe, told, _device(order, ray))
-    store.check()
-    add_network(store, folder)  # first of all: what lies here is an atlas from now on
-    for place in (folder, f"{folder}/{EXAMPLES}"):
-        store.sweep(place)
-    _keep_natural(store, folder, network, entries, told, order)
-    manifest = {**(told or asked), "layers": entries}
-    if manifest != told:
-        store.write_json(f"{folder}/network.json", manifest)
-    return manifest
+            self.on_message(f"removing the pictures in {where}, which were drawn otherwise")
+            self.store.remove(self.folder)
+            return None
+        return before
+
+    def _device(self) -> torch.device:
+        """What draws: the cluster's GPUs where it has any."""
+        if self.ray is None:
+            return choose_device(self.request.device)
+        return torch.device("cuda" if self.ray.cluster_resources().get("GPU", 0) >= 1 else "cpu")
+
+    def _precision(self, layers: Sequence[str], before: NetworkManifest | None) -> str:
+        """The number type of all the atlas' pictures: the one its first pictures have, else the request's."""
+        asked, network = self.request.precision, self.network
+        if asked == "auto" and before is not None:
+            return str(before.precision)
+        goals = [target for layer in layers for target in network.targets(f"{layer}:0")]
+        device = choose_device(self.request.device)
+        if asked == "auto" and self.ray is not None:
+            from filterscope.atlas.run.ray import choose_cluster_precision
+
+            # the driver's variable first: workers may lack it
+            found = devices.auto_by_environment() or choose_cluster_precision(self.ray)
+            fits = found == "float32" or why_not_in(network, goals, torch.bfloat16, device) is None
+            return found if fits else "float32"
+        return str(precision_for(network, goals, asked, device)).removeprefix("torch.")
+
+    def _save_natural(self, fresh: Sequence[LayerEntry], before: NetworkManifest | None) -> None:
+        """Write the natural activations of layers that are new, and note in their entries that they are known."""
+        images, network = self.request.images_folder, self.network
+        if fresh and images is None and before is not None and before.images is not None:
+            raise ArgumentError(
+                f"{self.store.address}/{self.folder} was begun with --images {before.images}; give it for the new "
+                "layers too"
+            )
+        computed = find_examples(network, [entry.name for entry in fresh], images) if images and fresh else {}
+        for entry in fresh:
+            found = computed.get(entry.name) or recall(network, entry.name)
+            if found is not None:
+                shape = network.output_shape(entry.name, network.input.size)
+                save_natural(
+                    self.store, self.folder, str(entry.folder), found, shape=shape, size=network.input.size,
+                    images=images,
+                )  # fmt: skip
+                entry.natural = True
 
 
-def layer_names(network: Network, layers: Sequence[str] | None) -> list[str]:
+def choose_layers(network: Network, layers: Sequence[str] | None) -> list[str]:
     """The named layers, checked; all that have units worth a picture where None."""
     if layers is None:
         return layers_with_units(network)
@@ -103,53 +215,3 @@ def layer_names(network: Network, layers: Sequence[str] | None) -> list[str]:
         network.layer(name)
         network.targets(Selection(name, "*"))
     return list(dict.fromkeys(layers))
-
-
-def _device(order: Order, ray: Any) -> torch.device:
-    """What draws: the cluster's GPUs where it has any."""
-    if ray is None:
-        return choose_device(order.device)
-    return torch.device("cuda" if ray.cluster_resources().get("GPU", 0) >= 1 else "cpu")
-
-
-def _precision(network: Network, layers: Sequence[str], order: Order, told: Manifest | None, ray: Any) -> str:
-    """The number type of all the atlas' pictures: the one its first pictures have, else the order's."""
-    if order.precision == "auto" and told is not None:
-        return str(told["precision"])
-    goals = [target for layer in layers for target in network.targets(f"{layer}:0")]
-    device = choose_device(order.device)
-    if order.precision == "auto" and ray is not None:
-        from filterscope.atlas.run.ray import ray_precision
-
-        found = devices.auto_by_environment() or ray_precision(
-            ray
-        )  # the driver's variable: workers may lack it
-        fits = found == "float32" or why_not_in(network, goals, torch.bfloat16, device) is None
-        return found if fits else "float32"
-    return str(precision_for(network, goals, order.precision, device)).removeprefix("torch.")
-
-
-def _keep_natural(
-    store: Store,
-    folder: str,
-    network: Network,
-    entries: list[dict[str, Any]],
-    told: Manifest | None,
-    order: Order,
-) -> None:
-    known = {row["name"] for row in told["layers"]} if told else set()
-    fresh = [row for row in entries if row["name"] not in known]
-    images = order.images
-    if told is not None and told["images"] is not None and images is None and fresh:
-        raise ArgumentError(
-            f"{store.address}/{folder} was begun with --images {told['images']}; give it for the new layers too"
-        )
-    computed = find_examples(network, [row["name"] for row in fresh], images) if images and fresh else {}
-    for row in fresh:
-        found = computed.get(row["name"]) or recall(network, row["name"])
-        if found is not None:
-            shape = network.output_shape(row["name"], network.input.size)
-            keep_natural(
-                store, folder, row["folder"], found, shape=shape, size=network.input.size, images=images
-            )
-            row["natural"] = True

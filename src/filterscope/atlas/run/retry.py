@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from filterscope.atlas.plan import Chunk, retry_chunks
-from filterscope.atlas.run.work import Work
-from filterscope.atlas.storage.index import PART, import_pyarrow
-from filterscope.atlas.storage.manifest import planned
-from filterscope.atlas.storage.store import Store
+from filterscope.atlas.run.writer import AtlasWriter
+from filterscope.atlas.storage.index import LAYER_TABLE, read_rows
 from filterscope.errors import SEEDS
 
 AGAIN = ("failed", "dead")
@@ -31,61 +29,57 @@ class Round:
         """How many units it draws again."""
         return sum(len(units) for units in self.units.values())
 
-    def chunks(self, work: Work) -> Iterator[Chunk]:
+    def chunks(self, writer: AtlasWriter) -> Iterator[Chunk]:
         """All its chunks in those layers that this run is about."""
         for layer, units in self.units.items():
-            if layer in work.by_name:
-                yield from retry_chunks(planned(work.by_name[layer]), units, turn=self.turn)
+            if layer in writer.layers:
+                yield from retry_chunks(writer.layers[layer], units, turn=self.turn)
 
 
-def pending_round(store: Store, folder: str, work: Work) -> Round | None:
+def find_pending_round(writer: AtlasWriter) -> Round | None:
     """The last round, where it was cut short."""
-    turns = _turns(store, folder)
+    turns = _turns(writer)
     if not turns:
         return None
-    told = store.read_json(f"{folder}/retry-{turns[-1]:03d}.json")
-    last = Round(told["turn"], {k: [(u, s) for u, s in v] for k, v in told["units"].items()})
-    done = all(
-        chunk.journal.rpartition("/")[2] in store.sizes(f"{folder}/{chunk.folder}")
-        for chunk in last.chunks(work)
-    )
+    written = writer.store.read_json(f"{writer.folder}/retry-{turns[-1]:03d}.json")
+    last = Round(written["turn"], {k: [(u, s) for u, s in v] for k, v in written["units"].items()})
+    done = all(_name(chunk) in writer.store.sizes(writer.place(chunk.layer)) for chunk in last.chunks(writer))
     return None if done else last
 
 
-def start_round(store: Store, folder: str, work: Work, seed: int) -> Round | None:
+def start_round(writer: AtlasWriter, seed: int) -> Round | None:
     """A new round over all units that are failed or dead; None where there are none."""
-    turns = _turns(store, folder)
+    turns = _turns(writer)
     turn = turns[-1] + 1 if turns else 1
     units: dict[str, list[tuple[int, int]]] = {}
-    for row in work.layers:
-        found = _not_drawn(store, f"{folder}/{row['folder']}")
-        if found:
-            units[row["name"]] = [
-                (unit, (seed + turn) % SEEDS if status == "dead" else own) for unit, status, own in found
+    for layer in writer.layers:
+        rows = read_rows(writer.store, f"{writer.place(layer)}/{LAYER_TABLE}", ["unit", "status", "seed"])
+        again = {row.unit: row for row in rows if row.status in AGAIN}
+        if again:
+            units[layer] = [
+                (unit, (seed + turn) % SEEDS if row.status == "dead" else row.seed or 0)
+                for unit, row in again.items()
             ]
     if not units:
         return None
-    store.write_json(f"{folder}/retry-{turn:03d}.json", {"turn": turn, "units": units})
+    writer.store.write_json(f"{writer.folder}/retry-{turn:03d}.json", {"turn": turn, "units": units})
     return Round(turn, units)
 
 
-def round_chunks(waiting: Round, work: Work) -> Iterator[Chunk]:
+def remaining_chunks(pending: Round, writer: AtlasWriter) -> Iterator[Chunk]:
     """The chunks of a round that are not done."""
-    for layer in dict.fromkeys(chunk.layer for chunk in waiting.chunks(work)):
-        work.unfinish(layer)
-    for chunk in waiting.chunks(work):
-        if chunk.journal.rpartition("/")[2] not in work.journal(chunk.layer).done:
+    for layer in dict.fromkeys(chunk.layer for chunk in pending.chunks(writer)):
+        writer.reopen(layer)
+    for chunk in pending.chunks(writer):
+        if _name(chunk) not in writer.journal(chunk.layer).done:
             yield chunk
 
 
-def _turns(store: Store, folder: str) -> list[int]:
-    return sorted(int(n[6:9]) for n in store.sizes(folder) if n.startswith("retry-") and n.endswith(".json"))
+def _name(chunk: Chunk) -> str:
+    return chunk.journal.rpartition("/")[2]
 
 
-def _not_drawn(store: Store, folder: str) -> list[tuple[int, str, int]]:
-    """(unit, status, seed) of the failed and dead units of a complete layer."""
-    with store.open(f"{folder}/{PART}") as file:
-        table = import_pyarrow().parquet.read_table(file, columns=["unit", "status", "seed"])
-    rows = table.to_pylist()
-    found = {row["unit"]: (row["unit"], row["status"], row["seed"]) for row in rows if row["status"] in AGAIN}
-    return list(found.values())
+def _turns(writer: AtlasWriter) -> list[int]:
+    """The numbers of the rounds that have been begun."""
+    files = writer.store.sizes(writer.folder)
+    return sorted(int(n[6:9]) for n in files if n.startswith("retry-") and n.endswith(".json"))

@@ -1,6 +1,6 @@
 """`filterscope atlas`: from a network to a folder of pictures that can be cut short at any moment and gone on with.
 
-    summary = make_atlas("tiny-vgg16", "out/atlas", layers=["block1_conv1"])
+    summary = make_atlas("tiny-vgg16", "out/atlas", AtlasRequest(layers=["block1_conv1"]))
 
 The order of writing is what makes it safe: natural activations, network.json, then for each chunk its pictures and
 last its journal, for each layer that is complete its layer.parquet, at the end the index, the report, the gallery.
@@ -11,202 +11,160 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from filterscope.atlas.gallery.pages import build_gallery
-from filterscope.atlas.plan import Plan, check_name, folder_names
-from filterscope.atlas.run.estimate import Estimate, measure, spoken
-from filterscope.atlas.run.paint import Painter, failed
+from filterscope.atlas.plan import Chunk, Plan, choose_folder_names
+from filterscope.atlas.run.drawer import ChunkDrawer, fail_chunk
+from filterscope.atlas.run.estimate import Estimate, format_duration, measure
+from filterscope.atlas.run.executor import ChunkLost, Executor, LocalExecutor
 from filterscope.atlas.run.progress import Progress
 from filterscope.atlas.run.report import write_index
-from filterscope.atlas.run.request import Order, Say, begin, layer_names
-from filterscope.atlas.run.retry import pending_round, round_chunks, start_round
-from filterscope.atlas.run.schedule import Alone, Crew, schedule
-from filterscope.atlas.run.work import Work
+from filterscope.atlas.run.request import AtlasRequest, Beginning, OnMessage, choose_layers
+from filterscope.atlas.run.retry import find_pending_round, remaining_chunks, start_round
+from filterscope.atlas.run.writer import AtlasWriter
 from filterscope.atlas.storage.index import import_pyarrow
-from filterscope.atlas.storage.manifest import Manifest, locked, planned
+from filterscope.atlas.storage.lock import hold_lock
+from filterscope.atlas.storage.manifest import NetworkManifest
 from filterscope.atlas.storage.natural import read_natural
 from filterscope.atlas.storage.store import Store, open_store
-from filterscope.errors import ArgumentError, OutputError, checked_seed
+from filterscope.errors import OutputError
 from filterscope.networks import Network, open_network
-from filterscope.recipe import DEFAULT, Recipe, get_recipe
 
 
 def make_atlas(
     source: Any,
     out: str | os.PathLike[str] | Store,
+    request: AtlasRequest | None = None,
     *,
-    layers: Sequence[str] | None = None,
-    recipe: str | Recipe = DEFAULT,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
-    weights: str | os.PathLike[str] | None = None,
-    images: str | os.PathLike[str] | None = None,
-    name: str | None = None,
-    retry: bool = False,
-    overwrite: bool = False,
-    on: str = "local",
-    address: str | None = None,
-    workers: int | None = None,
     progress: bool | None = None,
-    say: Say = lambda _: None,
+    on_message: OnMessage = lambda _: None,
 ) -> dict[str, Any]:
     """Draw every unit of a network's layers into an atlas, or go on with one; returns its summary.
 
-    source: as for `open_network`; with on="ray" a name or file, since a model object cannot be sent.
+    source: as for `open_network`; on Ray a name or file, since a model object cannot be sent.
     out: a folder, or any fsspec address ("s3://...", "gs://...", "memory://...").
-    layers: names of layers; all that have units worth a picture where None.
-    images: folder of natural images, for excitations and examples.
-    name: folder of the network in the atlas, its own name where None.
-    retry: draw failed and dead units again, the dead from other noise.
-    overwrite: draw anew where what is there was drawn otherwise, instead of refusing.
-    on, address, workers: "local" or "ray"; the cluster's address; how many workers.
-    progress: whether to show a bar (None: on a terminal). say: told what is going on, a line at a time.
+    progress: whether to show a bar (None: on a terminal). on_message: called with what is done now, a line at a time.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
     """
-    if on not in ("local", "ray"):
-        raise ArgumentError(f"an atlas is drawn on local or ray (got {on!r})")
-    order = Order(
-        layers, get_recipe(recipe), checked_seed(seed), precision, device, None if weights is None else os.fspath(weights),
-        None if images is None else Path(images), name, retry, overwrite, on, address, workers,
-    )  # fmt: skip
-    if on == "ray" and not isinstance(source, str | os.PathLike):
-        raise ArgumentError(
-            f"a {type(source).__name__} object cannot be sent to Ray's workers; pass a network's name or a file"
-        )
-    if name is not None:
-        check_name(name)
+    request = (request or AtlasRequest()).check(source)
     import_pyarrow()
     store = out if isinstance(out, Store) else open_store(out)
-    network = open_network(source, weights=weights)
-    folder = name or next(iter(folder_names([network.name]).values()))
-    with locked(store, folder), _session(order) as ray:
-        manifest = begin(store, folder, network, source, order, say, ray)
-        return _Run(store, folder, network, manifest, order, progress, say, ray).run()
+    network = open_network(source, weights=request.weights)
+    folder = request.name or next(iter(choose_folder_names([network.name]).values()))
+    with hold_lock(store, folder), _open_cluster(request) as ray:
+        manifest = Beginning(store, folder, network, source, request, on_message, ray).write()
+        return _Run(store, folder, network, manifest, request, on_message, ray).run(progress)
 
 
 @contextlib.contextmanager
-def _session(order: Order) -> Iterator[Any]:
-    if order.on != "ray":
+def _open_cluster(request: AtlasRequest) -> Iterator[Any]:
+    """Ray, where it is to draw; else None."""
+    if request.on != "ray":
         yield None
         return
-    from filterscope.atlas.run.ray import ray_session
+    from filterscope.atlas.run.ray import open_cluster
 
-    with ray_session(order.address) as ray:
+    with open_cluster(request.address) as ray:
         yield ray
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
-    """One run over what an order asks for."""
+    """One run over what is requested."""
 
     store: Store
     folder: str
     network: Network
-    manifest: Manifest
-    order: Order
-    shown: bool | None
-    say: Say
+    manifest: NetworkManifest
+    request: AtlasRequest
+    on_message: OnMessage
     ray: Any = None
 
-    def run(self) -> dict[str, Any]:
-        names = layer_names(self.network, self.order.layers)
-        rows = [row for row in self.manifest["layers"] if row["name"] in names]
-        work = Work(self.store, self.folder, rows)
+    def run(self, shown: bool | None) -> dict[str, Any]:
+        names = choose_layers(self.network, self.request.layers)
+        writer = AtlasWriter(
+            self.store, self.folder, [entry for entry in self.manifest.layers if entry.name in names]
+        )
         begun = time.monotonic()
         try:
-            with self._crew(work) as crew, Progress(self.shown) as progress:
-                self._draw(work, crew, progress)
-        except KeyboardInterrupt:
-            with contextlib.suppress(OutputError):
-                write_index(self.store)
-            self.say(self._kept(work))
-            raise
-        except OutputError:
-            self.say(self._kept(work))
+            with self._start_executor(writer) as executor, Progress(shown) as progress:
+                self._draw(writer, executor, progress)
+        except (KeyboardInterrupt, OutputError) as stopped:
+            if isinstance(stopped, KeyboardInterrupt):
+                with contextlib.suppress(OutputError):
+                    write_index(self.store)
+            self.on_message(
+                f"{writer.finished} of {writer.units} units are finished and kept in {self.store.address}; "
+                "the same command goes on from there"
+            )
             raise
         summary = write_index(self.store)[self.folder]
         build_gallery(self.store)
-        return {
-            **summary,
-            "out": self.store.address,
-            "drawn": work.drawn,
-            "seconds": time.monotonic() - begun,
-        }
+        seconds = time.monotonic() - begun
+        return {**summary, "out": self.store.address, "drawn": writer.drawn, "seconds": seconds}
 
-    def _draw(self, work: Work, crew: _Hands, progress: Progress) -> None:
-        plan = Plan(tuple(planned(row) for row in work.layers), self.manifest["seed"])
-        left = work.left()
-        estimate = self._estimate(plan, left, crew)
-        progress.begin(plan.units, left, estimate)
-        self._all(plan.chunks(work.open), work, crew, progress)
-        waiting = pending_round(self.store, self.folder, work)
-        if waiting is None and self.order.retry:
-            waiting = start_round(self.store, self.folder, work, self.manifest["seed"])
-            if waiting is None:
-                self.say("no unit is failed or dead: there is nothing to retry")
-        if waiting is not None:
-            progress.more(waiting.count)
-            self._all(round_chunks(waiting, work), work, crew, progress)
-        work.finish()
+    def _draw(self, writer: AtlasWriter, executor: Executor, progress: Progress) -> None:
+        plan = Plan(tuple(writer.layers.values()), self.manifest.seed)
+        left = writer.count_left()
+        progress.begin(plan.units, left, self._estimate(plan, left, executor))
+        self._draw_all(plan.chunks(writer.open_layer), writer, executor, progress)
+        pending = find_pending_round(writer)
+        if pending is None and self.request.retry:
+            pending = start_round(writer, self.manifest.seed)
+            if pending is None:
+                self.on_message("no unit is failed or dead: there is nothing to retry")
+        if pending is not None:
+            progress.more(pending.count)
+            self._draw_all(remaining_chunks(pending, writer), writer, executor, progress)
+        writer.finish()
 
-    def _all(self, chunks: Iterator[Any], work: Work, crew: _Hands, progress: Progress) -> None:
-        recipe = self.order.recipe.name
-        for chunk, drawn in schedule(chunks, crew.crew, lambda c, reason: failed(c, recipe, reason)):
-            work.commit(chunk, drawn)
-            progress.done(chunk, drawn)
+    def _draw_all(
+        self, chunks: Iterable[Chunk], writer: AtlasWriter, executor: Executor, progress: Progress
+    ) -> None:
+        for chunk, result in executor.draw(chunks):
+            if isinstance(result, ChunkLost):
+                result = fail_chunk(chunk, self.request.recipe.name, result.reason)
+            writer.write(chunk, result)
+            progress.done(chunk, result)
 
-    def _estimate(self, plan: Plan, left: dict[str, int], crew: _Hands) -> Estimate:
-        total = sum(left.values())
+    def _estimate(self, plan: Plan, left: dict[str, int], executor: Executor) -> Estimate:
+        total, workers = sum(left.values()), executor.workers
         some = [layer for layer in plan.layers if left[layer.name]]
         if total <= 2 * max((layer.batch for layer in some), default=0):
-            return Estimate({}, crew.workers)
-        estimate, basis = measure(some, self.order.recipe.steps, crew.trial)
-        estimate.workers = crew.workers
-        hands = f", {crew.workers} workers" if crew.workers > 1 else ""
+            return Estimate({}, workers)
+        estimate, basis = measure(some, self.request.recipe.steps, executor.trial)
+        estimate.workers = workers
+        also = f", {workers} workers" if workers > 1 else ""
         again = f" ({plan.units - total} of {plan.units} are there)" if total < plan.units else ""
-        self.say(
-            f"{total} units to draw{again}: about {spoken(estimate.seconds(left))} (from {basis}{hands})"
-        )
+        duration = format_duration(estimate.seconds(left))
+        self.on_message(f"{total} units to draw{again}: about {duration} (from {basis}{also})")
         return estimate
 
     @contextlib.contextmanager
-    def _crew(self, work: Work) -> Iterator[_Hands]:
+    def _start_executor(self, writer: AtlasWriter) -> Iterator[Executor]:
         best = {
-            row["name"]: read_natural(self.store, self.folder, row["folder"]).best
-            for row in work.layers
-            if row["natural"]
+            name: read_natural(self.store, self.folder, str(entry.folder)).best
+            for name, entry in writer.entries.items()
+            if entry.natural
         }
-        order, told = self.order, self.manifest
+        request, manifest = self.request, self.manifest
+        precision = str(manifest.precision)
         if self.ray is None:
-            painter = Painter(self.network, order.recipe, told["precision"], order.device, best)
-            yield _Hands(Alone(painter.paint), painter.trial, 1)
+            yield LocalExecutor(ChunkDrawer(self.network, request.recipe, precision, request.device, best))
             return
-        from filterscope.atlas.run.ray import Job, given_files, ray_crew
+        from filterscope.atlas.run.ray import start_workers
+        from filterscope.atlas.run.worker import WorkerSetup, read_given_files
 
-        job = Job(
-            told["source"], order.weights, told["weights_sha256"], order.recipe.model_dump_json(),
-            told["precision"], order.device, tuple(row["name"] for row in work.layers), best,
-            files=given_files(told["source"], order.weights) if order.address else {},
+        source, weights = str(manifest.source), request.weights_path
+        setup = WorkerSetup(
+            source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), precision,
+            request.device, tuple(writer.layers), best,
+            files=read_given_files(source, weights) if request.address else {},
             address=self.store.address if self.store.shared else None, folder=self.folder,
         )  # fmt: skip
-        with ray_crew(self.ray, job, workers=order.workers, say=self.say) as team:
-            yield _Hands(team, team.trial, team.workers)
-
-    def _kept(self, work: Work) -> str:
-        return (
-            f"{work.finished} of {work.units} units are finished and kept in {self.store.address}; "
-            "the same command goes on from there"
-        )
-
-
-@dataclass
-class _Hands:
-    crew: Crew
-    trial: Callable[[Any, int], float]
-    workers: int
+        with start_workers(self.ray, setup, workers=request.workers, on_message=self.on_message) as executor:
+            yield executor

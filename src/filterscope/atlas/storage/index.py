@@ -9,19 +9,21 @@ is put together from these, a row group a layer, and holds one layer in memory a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import EXTRA, Store, open_store
-from filterscope.errors import ArgumentError, DamagedError
+from filterscope.errors import ArgumentError, DamagedError, first_line
 from filterscope.formats import ATLAS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 INDEX = "index.parquet"
-PART = "layer.parquet"  # of a layer, in its folder
-Row = dict[str, Any]
+LAYER_TABLE = "layer.parquet"  # in a layer's folder
 
 
 def import_pyarrow() -> Any:
@@ -34,48 +36,21 @@ def import_pyarrow() -> Any:
     return pyarrow
 
 
-def schema() -> pa.Schema:
+def make_schema() -> pa.Schema:
     """The columns of the index, in order."""
     pa = import_pyarrow()
-    example = pa.struct(
-        [
-            ("image", pa.string()), ("file", pa.string()), ("activation", pa.float32()), ("row", pa.float32()),
-            ("column", pa.float32()),
-        ]
-    )  # fmt: skip
-    alike = pa.struct([("unit", pa.int32()), ("likeness", pa.float32())])
-    return pa.schema(
-        [
-            ("network", pa.string()),
-            ("layer", pa.string()),
-            ("unit", pa.int32()),
-            ("facet", pa.int32()),
-            ("class_name", pa.string()),
-            ("status", pa.string()),
-            ("reason", pa.string()),
-            ("activation", pa.float64()),
-            ("excitation", pa.float64()),
-            ("probability", pa.float64()),
-            ("start", pa.float64()),
-            ("attempt", pa.int32()),
-            ("seconds", pa.float64()),
-            ("seed", pa.int64()),
-            ("recipe", pa.string()),
-            ("file", pa.string()),
-            ("bytes", pa.int64()),
-            ("curve", pa.list_(pa.float32())),
-            ("natural_mean", pa.float32()),
-            ("natural_p99", pa.float32()),
-            ("natural_best", pa.float32()),
-            ("histogram", pa.list_(pa.int32())),
-            ("histogram_low", pa.float32()),
-            ("histogram_high", pa.float32()),
-            ("examples", pa.list_(example)),
-            ("alike", pa.list_(alike)),
-            ("rank", pa.int32()),
-            ("top_unit", pa.int32()),
-        ]
-    )
+    text, whole, number, half = pa.string(), pa.int32(), pa.float64(), pa.float32()
+    example = {"image": text, "file": text, "activation": half, "row": half, "column": half}
+    columns = {
+        "network": text, "layer": text, "unit": whole, "facet": whole, "class_name": text, "status": text, "reason": text,
+        "activation": number, "excitation": number, "probability": number, "start": number, "attempt": whole,
+        "seconds": number, "seed": pa.int64(), "recipe": text, "file": text, "bytes": pa.int64(),
+        "curve": pa.list_(half), "natural_mean": half, "natural_p99": half, "natural_best": half,
+        "histogram": pa.list_(whole), "histogram_low": half, "histogram_high": half,
+        "examples": pa.list_(pa.struct(list(example.items()))),
+        "alike": pa.list_(pa.struct([("unit", whole), ("likeness", half)])), "rank": whole, "top_unit": whole,
+    }  # fmt: skip
+    return pa.schema(list(columns.items()))
 
 
 def read_index(address: str | os.PathLike[str] | Store) -> pa.Table:
@@ -93,24 +68,51 @@ def read_index(address: str | os.PathLike[str] | Store) -> pa.Table:
         raise ArgumentError(f"{store.address}/{INDEX} is damaged: {error}") from None
 
 
-def network_folders(store: Store) -> list[str]:
+def list_network_folders(store: Store) -> list[str]:
     """The folders of the networks in an atlas, in the order in which they came."""
-    told = store.read_json("atlas.json")
-    if told is None:
+    atlas = store.read_json("atlas.json")
+    if atlas is None:
         return []
     where = f"{store.address}/atlas.json"
-    told = ATLAS.newest(told, where) if isinstance(told, dict) else {}
-    if not isinstance(told.get("networks"), list):
+    atlas = ATLAS.newest(atlas, where) if isinstance(atlas, dict) else {}
+    if not isinstance(atlas.get("networks"), list):
         raise DamagedError(f"{where} is damaged: it names no networks")
-    return [str(name) for name in told["networks"]]
+    return [str(name) for name in atlas["networks"]]
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def make_table(rows: Iterable[Row]) -> pa.Table:
     """Rows as a table of the index's columns; what a row does not hold is null."""
-    columns = schema()
-    return import_pyarrow().Table.from_pylist(
-        [{name: row.get(name) for name in columns.names} for row in rows], columns
-    )
+    columns = make_schema()
+    names = set(columns.names)
+    return import_pyarrow().Table.from_pylist([row.model_dump(include=names) for row in rows], columns)
+
+
+def read_table(
+    store: Store, name: str, columns: Sequence[str] | None = None, filters: Any = None
+) -> pa.Table:
+    """A Parquet file, of some columns or all; FileNotFoundError where it is absent, DamagedError where it is something
+    else."""
+    pa = import_pyarrow()
+    try:
+        with store.open(name) as file:
+            return pa.parquet.read_table(
+                file, columns=None if columns is None else list(columns), filters=filters
+            )
+    except pa.ArrowException as error:
+        raise DamagedError(
+            f"{store.address}/{name} is damaged ({first_line(error)}); remove it and run again"
+        ) from None
+
+
+def read_rows(
+    store: Store, name: str, columns: Sequence[str] | None = None, filters: Any = None
+) -> Iterator[Row]:
+    """A Parquet file's rows; errors as for `read_table`."""
+    for batch in read_table(store, name, columns, filters).to_batches(max_chunksize=4096):
+        try:
+            yield from map(Row.model_validate, batch.to_pylist())
+        except ValidationError as error:
+            raise DamagedError(f"{store.address}/{name} is damaged ({first_line(error)})") from None
 
 
 def write_table(store: Store, name: str, tables: Iterator[pa.Table]) -> None:
@@ -118,7 +120,7 @@ def write_table(store: Store, name: str, tables: Iterator[pa.Table]) -> None:
     pa = import_pyarrow()
     with (
         store.writing(name) as spare,
-        pa.parquet.ParquetWriter(spare, schema(), compression="zstd") as writer,
+        pa.parquet.ParquetWriter(spare, make_schema(), compression="zstd") as writer,
     ):
         for table in tables:
             if len(table):

@@ -12,11 +12,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from filterscope.atlas.storage.rows import Example, Row
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
@@ -24,13 +24,13 @@ from filterscope.pictures.png import read_image
 from filterscope.sides import Size, sides_of, times
 
 FILE = "natural.npz"
-SIDE = 112  # the longer one of a thumbnail, in pixels
-EXAMPLES = "examples"
+THUMBNAIL_SIDE = 112  # the longer one, in pixels
+EXAMPLES_FOLDER = "examples"
 
 
 @dataclass(frozen=True)
 class NaturalRows:
-    """One layer's natural activations as the index tells them; the arrays are (units, ...).
+    """One layer's natural activations as the index holds them; the arrays are (units, ...).
 
     names, values: of the best images. files: their thumbnails, relative to the network's folder, "" for none.
     places: (units, best, 2), row and column as fractions of the thumbnail, NaN where not known.
@@ -48,35 +48,28 @@ class NaturalRows:
     high: np.ndarray | None = None
     network: str = ""
 
-    def row(self, unit: int) -> dict[str, Any]:
-        """The index's columns for one unit."""
-        found: dict[str, Any] = {
-            "natural_mean": float(self.mean[unit]),
-            "natural_p99": float(self.p99[unit]),
-            "natural_best": float(self.best[unit]),
-            "examples": [
-                {
-                    "image": str(name),
-                    "file": f"{self.network}/{file}" if file else None,
-                    "activation": float(value),
-                    "row": None if np.isnan(place[0]) else float(place[0]),
-                    "column": None if np.isnan(place[1]) else float(place[1]),
-                }
-                for name, file, value, place in zip(
-                    self.names[unit], self.files[unit], self.values[unit], self.places[unit], strict=True
-                )
-            ],
-        }
+    def add_to(self, row: Row) -> None:
+        """Fill in the index's columns for the row's unit."""
+        unit = row.unit
+        row.natural_mean, row.natural_p99 = float(self.mean[unit]), float(self.p99[unit])
+        row.natural_best = float(self.best[unit])
+        found = zip(self.names[unit], self.files[unit], self.values[unit], self.places[unit], strict=True)
+        row.examples = [
+            Example(
+                image=str(name),
+                file=f"{self.network}/{file}" if file else None,
+                activation=float(value),
+                row=None if np.isnan(at[0]) else float(at[0]),
+                column=None if np.isnan(at[1]) else float(at[1]),
+            )
+            for name, file, value, at in found
+        ]
         if self.histogram is not None and self.low is not None and self.high is not None:
-            found |= {
-                "histogram": self.histogram[unit].tolist(),
-                "histogram_low": float(self.low[unit]),
-                "histogram_high": float(self.high[unit]),
-            }
-        return found
+            row.histogram = self.histogram[unit].tolist()
+            row.histogram_low, row.histogram_high = float(self.low[unit]), float(self.high[unit])
 
 
-def keep_natural(
+def save_natural(
     store: Store,
     network: str,
     folder: str,
@@ -92,13 +85,13 @@ def keep_natural(
     proportions the thumbnails have.
     """
     # tables and pages are UTF-8, which names of files need not be
-    told = [name.encode("utf-8", "backslashreplace").decode() for name in found.images]
-    names = np.array(told)[found.top]
+    readable = [name.encode("utf-8", "backslashreplace").decode() for name in found.images]
+    names = np.array(readable)[found.top]
     files = np.full(found.top.shape, "", dtype="U32")
     if images is not None:
         read = [images / name for name in found.images]  # those of the folder that could be read, by number
-        _thumbnails(store, network, read, found.top, times(size, SIDE / max(sides_of(size))))
-        files = np.vectorize(thumbnail, otypes=["U32"])(found.top)
+        _write_thumbnails(store, network, read, found.top, times(size, THUMBNAIL_SIDE / max(sides_of(size))))
+        files = np.vectorize(thumbnail_name, otypes=["U32"])(found.top)
     arrays = {
         "mean": found.mean, "p99": found.p99, "best": found.best, "names": names, "values": found.top_values,
         "files": files, "places": _places(found, shape), **_histogram(found),
@@ -108,7 +101,7 @@ def keep_natural(
 
 
 def read_natural(store: Store, network: str, folder: str) -> NaturalRows:
-    """What `keep_natural` wrote; DamagedError where that is gone or damaged."""
+    """What `save_natural` wrote; DamagedError where that is gone or damaged."""
     place = f"{network}/{folder}/{FILE}"
     try:
         with np.load(io.BytesIO(store.read(place)), allow_pickle=False) as file:
@@ -120,15 +113,15 @@ def read_natural(store: Store, network: str, folder: str) -> NaturalRows:
         ) from None
 
 
-def thumbnail(number: int) -> str:
+def thumbnail_name(number: int) -> str:
     """The place of an image's thumbnail in the network's folder."""
-    return f"{EXAMPLES}/{number:06d}.jpg"
+    return f"{EXAMPLES_FOLDER}/{number:06d}.jpg"
 
 
-def _thumbnails(store: Store, network: str, images: list[Path], top: np.ndarray, size: Size) -> None:
-    there = store.sizes(f"{network}/{EXAMPLES}")
+def _write_thumbnails(store: Store, network: str, images: list[Path], top: np.ndarray, size: Size) -> None:
+    there = store.sizes(f"{network}/{EXAMPLES_FOLDER}")
     for number in np.unique(top).tolist():
-        name = thumbnail(number)
+        name = thumbnail_name(number)
         if name.rpartition("/")[2] not in there:
             # cropped as the network's own preprocessing crops it
             image = ImageOps.exif_transpose(read_image(images[number])).convert("RGB")

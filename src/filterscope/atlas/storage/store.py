@@ -72,13 +72,13 @@ def _protocol(address: str) -> str:
 
 
 def _reason(error: BaseException, address: str) -> str:
-    """What a file system's client says is wrong, in a line, and how it takes credentials where it lacks them."""
-    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    if len(said) > 300:
-        said = said[:296] + " ..."
+    """A file system client's error in a line, and how it takes credentials where it lacks them."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    if len(reason) > 300:
+        reason = reason[:296] + " ..."
     refused = isinstance(error, PermissionError) or "credential" in type(error).__name__.lower()
     how = CREDENTIALS.get(PACKAGES.get(_protocol(address), ""))
-    return f"{said} (credentials: {how})" if refused and how else said
+    return f"{reason} (credentials: {how})" if refused and how else reason
 
 
 class Store:
@@ -110,8 +110,8 @@ class Store:
             self.remove(".filterscope")
 
     @contextlib.contextmanager
-    def _told(self, doing: str, name: str) -> Iterator[None]:
-        """Makes one kind of error of the many that the clients of file systems raise."""
+    def _convert_errors(self, doing: str, name: str) -> Iterator[None]:
+        """One kind of error for the many that the clients of file systems raise."""
         try:
             yield
         except (FileNotFoundError, NotADirectoryError, FilterscopeError, MemoryError):
@@ -122,7 +122,7 @@ class Store:
             ) from error
 
     def read(self, name: str) -> bytes:
-        with self._told("read", name):
+        with self._convert_errors("read", name):
             data: bytes = self.system.cat_file(self.path(name))
         return data
 
@@ -146,13 +146,13 @@ class Store:
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read from, that can seek."""
-        with self._told("read", name):
+        with self._convert_errors("read", name):
             file: IO[bytes] = self.system.open(self.path(name), "rb")
-        return _Reading(file, lambda: self._told("read", name))  # type: ignore[return-value]
+        return _Reading(file, lambda: self._convert_errors("read", name))  # type: ignore[return-value]
 
     def exists(self, name: str) -> bool:
         self.system.invalidate_cache()
-        with self._told("look for", name):
+        with self._convert_errors("look for", name):
             try:  # not `isfile`, which takes a host that does not answer for a file that is not there
                 return bool(self.system.info(self.path(name))["type"] == "file")
             except (FileNotFoundError, NotADirectoryError):
@@ -168,7 +168,7 @@ class Store:
 
     def _list(self, folder: str) -> list[tuple[str, str, int]]:
         self.system.invalidate_cache()
-        with self._told("list", folder):
+        with self._convert_errors("list", folder):
             try:
                 rows = self.system.ls(self.path(folder), detail=True)
             except (FileNotFoundError, NotADirectoryError):
@@ -234,7 +234,7 @@ class Store:
         """Remove a file, or a folder with all in it; no error where it is absent."""
         path = self.path(name)
         self.system.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError), self._told("remove", name):
+        with contextlib.suppress(FileNotFoundError), self._convert_errors("remove", name):
             if self.local and Path(path).is_dir():
                 shutil.rmtree(path)
                 return
@@ -244,10 +244,12 @@ class Store:
 
 
 class _Reading(io.BufferedIOBase):
-    """A file of any client's to read from, whose errors are told as the store's; pyarrow takes it."""
+    """A file of any client's to read from, whose errors are the store's; pyarrow takes it."""
 
-    def __init__(self, file: IO[bytes], told: Callable[[], contextlib.AbstractContextManager[None]]):
-        self._file, self._told = file, told
+    def __init__(
+        self, file: IO[bytes], convert_errors: Callable[[], contextlib.AbstractContextManager[None]]
+    ):
+        self._file, self._convert_errors = file, convert_errors
 
     def readable(self) -> bool:
         return True
@@ -256,7 +258,7 @@ class _Reading(io.BufferedIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        with self._told():
+        with self._convert_errors():
             return self._file.read(-1 if size is None else size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:

@@ -1,0 +1,162 @@
+"""Draws a chunk: its rows and PNG files. The same on one machine and in each of Ray's workers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import fx
+
+from filterscope.ascent.engine.prepare import choose_device
+from filterscope.atlas.plan import Chunk, ChunkResult, ChunkRow
+from filterscope.atlas.storage.rows import FAILED, Journal, Row, encode_response
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
+from filterscope.errors import kind_and_line
+from filterscope.measure.scores import Measurers
+from filterscope.networks.network import Network
+from filterscope.networks.torch_state import in_our_torch
+from filterscope.pictures import Picture
+from filterscope.pictures.png import encode_png
+from filterscope.recipe import Recipe
+
+Files = dict[str, bytes]
+
+
+@dataclass
+class ChunkDrawer:
+    """Draws chunks of one network. `best` holds for each layer the units' largest activations on natural images,
+    as they were when the atlas was begun, so that the scores of its pictures stay comparable."""
+
+    network: Network
+    recipe: Recipe
+    precision: str
+    device: str = "auto"
+    best: Mapping[str, np.ndarray] | None = None
+    _probe: tuple[str, fx.GraphModule] | None = None
+
+    def __post_init__(self) -> None:
+        self._measurers = Measurers(self.network, choose_device(self.device), self.best or {})
+
+    def draw(self, chunk: Chunk) -> ChunkResult:
+        """The chunk's rows and files; where it fails each unit is tried alone, and a row says which failed."""
+        begun = time.perf_counter()
+        rows, files = self._try(chunk)
+        return pack_chunk(chunk, rows, files, time.perf_counter() - begun)
+
+    def trial(self, chunk: Chunk, steps: int) -> float:
+        """Draw a chunk for `steps` steps and throw it away; the seconds that took."""
+        recipe = self.recipe.model_copy(update={"steps": steps})
+        begun = time.perf_counter()
+        with contextlib.suppress(Exception):  # whatever is wrong is reported when the chunk is drawn
+            self._pictures(chunk, recipe, attempt=0)  # so short an ascent is no failure
+        return time.perf_counter() - begun
+
+    def _try(self, chunk: Chunk) -> tuple[list[Row], Files]:
+        try:
+            return self._draw(chunk)
+        except Exception as error:  # whatever is wrong with one unit must not stop the others
+            if len(chunk.units) == 1:
+                return _failed_rows(chunk, self.recipe.name, kind_and_line(error)), {}
+        rows: list[Row] = []
+        files: Files = {}
+        for unit in chunk.units:
+            own_rows, own_files = self._try(replace(chunk, units=(unit,)))
+            rows += own_rows
+            files |= own_files
+        return rows, files
+
+    def _draw(self, chunk: Chunk) -> tuple[list[Row], Files]:
+        pictures = self._pictures(chunk, self.recipe, batch=len(chunk.units) * self.recipe.facet_count)
+        responses = self._responses(chunk.layer, np.stack([p.image for p in pictures]))
+        rows: list[Row] = []
+        files: Files = {}
+        for picture, response in zip(pictures, responses, strict=True):
+            file = f"{chunk.folder}/{picture.stem}.png"
+            files[file] = encode_png(picture.to_pil(), picture.metadata())
+            rows.append(_make_row(picture, file, len(files[file]), response))
+        return rows, files
+
+    def _pictures(
+        self, chunk: Chunk, recipe: Recipe, *, batch: int | None = None, attempt: int | None = None
+    ) -> list[Picture]:
+        run = Run(chunk.seed, self.precision, self.device)
+        given = Given(batch=batch, attempt=attempt, measurers=self._measurers)
+        return list(draw(self.network, chunk.targets, recipe, run, given=given))
+
+    @in_our_torch
+    def _responses(self, layer: str, images: np.ndarray) -> np.ndarray:
+        """The activations of all units of the layer for saved pictures, uint8 (B, H, W, C) to (B, units)."""
+        device = choose_device(self.device)
+        if self._probe is None or self._probe[0] != layer:  # one layer at a time: memory stays bounded
+            probe = self.network.probe([layer]).eval()
+            self._probe = layer, probe if device.type == "cpu" else copy.deepcopy(probe).to(device)
+        pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+        with torch.no_grad():
+            (maps,) = self._probe[1](self.network.input.preprocess(pixels))
+        values = maps.flatten(2).mean(2) if maps.ndim > 2 else maps
+        return values.float().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def pack_chunk(chunk: Chunk, rows: Sequence[Row], files: Files, seconds: float = 0.0) -> ChunkResult:
+    """A chunk with its journal, which is written last: what it names is there."""
+    journal = Journal(chunk=chunk.number, rows=list(rows)).model_dump(exclude_unset=True)
+    data = json.dumps(journal, allow_nan=False).encode()
+    short = [ChunkRow(row.unit, row.facet, row.status) for row in rows]
+    return ChunkResult(short, {**files, chunk.journal: data}, seconds)
+
+
+def fail_chunk(chunk: Chunk, recipe: str, reason: str) -> ChunkResult:
+    """A chunk all of whose units failed."""
+    return pack_chunk(chunk, _failed_rows(chunk, recipe, reason), {})
+
+
+def _failed_rows(chunk: Chunk, recipe: str, reason: str) -> list[Row]:
+    return [
+        Row(
+            unit=unit, facet=0, status=FAILED, reason=reason, seed=chunk.seed, recipe=recipe, class_name=None,
+            file=None, curve=[],
+        )
+        for unit in chunk.units
+    ]  # fmt: skip
+
+
+def _make_row(picture: Picture, file: str, size: int, response: np.ndarray) -> Row:
+    scores = asdict(picture.scores)
+    return Row(
+        unit=int(getattr(picture.target, "unit", 0)),
+        facet=picture.facet,
+        class_name=picture.class_name,
+        status=picture.status,
+        reason=_reason(picture),
+        **{key: _finite(scores[key]) for key in ("activation", "excitation", "probability", "start")},
+        attempt=picture.attempt,
+        seconds=round(picture.seconds, 4),
+        seed=picture.seed,
+        recipe=picture.recipe.name,
+        file=file,
+        bytes=size,
+        curve=[float(f"{value:.6g}") for value in picture.curve],
+        response=encode_response(response),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or np.isfinite(value) else None
+
+
+def _reason(picture: Picture) -> str | None:
+    if picture.status == "ok":
+        return None
+    if picture.status == "dead":
+        return "nothing excites it: no natural image, no step of the ascent, from none of the noises tried"
+    excitation = picture.scores.excitation
+    if excitation is None:
+        return "its picture excites it no more than the noise at the start"
+    return f"its picture excites it {excitation:.2f} times as far as the best natural image"

@@ -1,0 +1,102 @@
+"""One of Ray's workers: a process that holds the network and draws the chunks that it is given."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from filterscope.atlas.plan import Chunk, ChunkResult
+from filterscope.atlas.storage.journal import write_files
+from filterscope.atlas.storage.store import open_store
+from filterscope.errors import WorkError
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker needs. best: by layer every unit's largest natural activation. files: what it may lack
+    of files, by path. address: of the atlas, where the worker can write there itself."""
+
+    source: str
+    weights: str | None
+    sha256: str
+    recipe: str
+    precision: str
+    device: str
+    layers: tuple[str, ...]
+    best: Mapping[str, np.ndarray]
+    threads: int = 1
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    address: str | None = None
+    folder: str = ""
+
+
+class Worker:
+    """Draws chunks; the network is opened once."""
+
+    def __init__(self, setup: WorkerSetup):
+        import torch
+
+        torch.set_num_threads(setup.threads)
+        from filterscope.atlas.run.drawer import ChunkDrawer
+        from filterscope.networks import open_network
+        from filterscope.recipe import read_recipe
+
+        with tempfile.TemporaryDirectory(prefix="filterscope.") as folder:
+            paths = {
+                given: _find_file(given, setup.files, Path(folder))
+                for given in (setup.source, setup.weights)
+                if given is not None
+            }
+            weights = None if setup.weights is None else paths[setup.weights]
+            network = open_network(paths[setup.source], weights=weights)
+            for (
+                name
+            ) in setup.layers:  # read now: the folder goes, and a hash must not fetch a file of its own
+                network.part(name)
+            found = network.weights.sha256
+        if found != setup.sha256:
+            raise WorkError(
+                f"the worker on {platform.node()} has other weights for {setup.source} than the driver: sha256 "
+                f"{found} and {setup.sha256}; give the same file with --weights"
+            )
+        self._drawer = ChunkDrawer(
+            network, read_recipe(setup.recipe), setup.precision, setup.device, setup.best
+        )
+        self._store = None if setup.address is None else open_store(setup.address)
+        self._folder = setup.folder
+
+    def ready(self) -> int:
+        """Answers once the network is open; the process's number."""
+        return os.getpid()
+
+    def draw(self, chunk: Chunk) -> ChunkResult:
+        """Draw a chunk; where the store can be reached from here its files are written here too."""
+        result = self._drawer.draw(chunk)
+        if self._store is None:
+            return result
+        write_files(self._store, self._folder, result.files)
+        return replace(result, files={})
+
+    def trial(self, chunk: Chunk, steps: int) -> float:
+        """Draw a chunk for a few steps and throw it away; the seconds that took."""
+        return self._drawer.trial(chunk, steps)
+
+
+def read_given_files(*paths: str | None) -> dict[str, bytes]:
+    """What workers on other machines need of files here: their bytes by the path as given."""
+    return {path: Path(path).read_bytes() for path in paths if path is not None and Path(path).is_file()}
+
+
+def _find_file(given: str, files: Mapping[str, bytes], folder: Path) -> str:
+    """A file's path here: where it was given, or written anew from the driver's bytes."""
+    if given not in files or Path(given).is_file():
+        return given
+    path = folder / Path(given).name
+    path.write_bytes(files[given])
+    return str(path)
