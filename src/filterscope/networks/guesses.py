@@ -34,8 +34,12 @@ def without_told(net: Network, options: InputOptions) -> Network:
 
 
 def tell_guesses(net: Network, source: Any) -> None:
-    """One line on what was guessed, the first time that this source is opened so."""
-    if not net.guessed or isinstance(source, Network) or _was_told(net, source):
+    """One line on what was guessed, and the network's notes, the first time that this source is opened so."""
+    if not (net.guessed or net.notes) or isinstance(source, Network) or _was_told(net, source):
+        return
+    for note in net.notes:
+        log.warning("%s %s", net.name, note)
+    if not net.guessed:
         return
     assumed = {"range": _range(net.input), "size": f"a size of {pixels_text(net.input.size)}"}
     flags, arguments = zip(*(_FLAGS[name] for name in net.guessed), strict=True)
@@ -58,7 +62,7 @@ def _was_told(net: Network, source: Any) -> bool:
         known = source in _told_of
         _told_of.add(source)
     except TypeError:  # a text, or what can be neither hashed nor referred to weakly
-        key = f"{source if isinstance(source, str) else net.name}|{net.input}|{net.guessed}"
+        key = f"{source if isinstance(source, str) else net.name}|{net.input}|{net.guessed}|{net.notes}"
         known = key in _told
         _told.add(key)
     return known

@@ -161,6 +161,7 @@ class Network:
     tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls, where layers have such tokens
     random: bool = False  # weights that nothing trained
     vouched: bool = True  # False: whether anything trained them is not known
+    notes: tuple[str, ...] = ()  # what a person should know of how it was opened, said once
     guessed: tuple[str, ...] = ()  # of its input, "range" and "size": what nothing told (see guesses.py)
     shapes: Shapes = field(init=False, repr=False)
 

@@ -17,8 +17,10 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch_attention import open_attention
 from filterscope.networks.pytorch_copy import private_copy
 from filterscope.networks.pytorch_graph import read_traced
+from filterscope.networks.pytorch_hooks import has_hooks, keep_hooks
 from filterscope.networks.pytorch_input import Taken, take_input
 from filterscope.networks.pytorch_outputs import tensors_of
+from filterscope.networks.pytorch_random import watched
 from filterscope.networks.pytorch_single import SingleNetwork
 from filterscope.networks.pytorch_sizes import Trials
 from filterscope.networks.pytorch_state import named_tensors
@@ -29,6 +31,10 @@ from filterscope.sides import Size, as_size, pixels_text, sides_of, times
 
 log = logging.getLogger("filterscope")
 
+_RANDOM = (
+    "draws random numbers when it runs, as dropout does that does not look at self.training: every picture is drawn by "
+    "itself, and with the same numbers each time"
+)
 TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
 
 
@@ -62,7 +68,8 @@ class Origin:
     """What is known of a module beside itself.
 
     input: how it wants its pictures, where that is known; the size 0 is found out. trained: the modules with
-    trained weights, None for all. random: nothing trained it. vouched: False where nobody knows that.
+    trained weights, None for all. random: nothing trained it. vouched: False where nobody knows that. hooked: the
+    person's own module where the one that is opened is a copy already.
     """
 
     name: str
@@ -74,6 +81,7 @@ class Origin:
     trained: Collection[str] | None = None
     random: bool = False
     vouched: bool = True
+    hooked: nn.Module | None = None
 
 
 def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Network:
@@ -83,12 +91,24 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     layer is found.
     """
     net = private_copy(module)
-    copies = named_tensors(net)
     if not any(True for _ in net.parameters()):
         raise NetworkError(
             f"cannot open a {type(module).__name__}: it has no weights that could have learned anything"
         )
+    with watched(net):  # a person's random numbers go on as they would have
+        return _open_copy(net, module, origin, options)
+
+
+def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: InputOptions) -> Network:
+    """A private copy of a person's module as a Network."""
+    copies = named_tensors(net)
     taken = take_input(net, origin.name, origin.input, options)
+    kept, failed = keep_hooks(origin.hooked or module, net, lambda: net(_example(taken.spec, 1)))
+    if kept:
+        log.info(
+            "%s: forward hooks of your own change what %s gives; they are kept", origin.name, ", ".join(kept)
+        )
+    notes = tuple(f"has a forward hook that cannot be run and is left out: at {where}" for where in failed)
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path, copies)
@@ -105,7 +125,7 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
         )
     if found is None or not _can_be_drawn(found):
         raise NetworkError(why_no_layers(net, origin.name))
-    return replace(found, guessed=taken.guessed)
+    return replace(found, guessed=taken.guessed, notes=(*found.notes, *notes))
 
 
 def _opened(
@@ -156,10 +176,13 @@ def _untraced(
             "layers depend on the others; give a file with all weights"
         )
     example = _example(spec, 1 if single else 2)
-    graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
+    with watched(net) as numbers:
+        graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
+        steady = numbers.changed()
     return UntracedNetwork(
         origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
-        vouched=origin.vouched, net=net, heard=heard, single=single,
+        vouched=origin.vouched, net=net, heard=heard, single=single or steady,
+        steady=steady, notes=(_RANDOM,) if steady else (),
     )  # fmt: skip
 
 
@@ -199,6 +222,8 @@ def _modules_in(value: Any) -> bool:
 
 def _traced(net: nn.Module, spec: InputSpec, trials: Trials, batch: int) -> Traced:
     """The network's graph, tried against the network itself; UntraceableError where they differ."""
+    if has_hooks(net):
+        raise UntraceableError("forward hooks of a person's own change what it computes")
     sizes: list[Size] = [spec.size]
     if not spec.fixed:
         runs = trials.runs if trials.asks_values else trials.runs_on_shapes
@@ -261,8 +286,11 @@ def _tried(net: nn.Module, spec: InputSpec, batch: int) -> tuple[Tensor, dict[st
 
 
 def _run(net: nn.Module, picture: Tensor) -> dict[str, Tensor]:
-    with torch.no_grad():
-        return {place: out.clone() for place, out in tensors_of(net(picture.clone())).items()}
+    with torch.no_grad(), watched(net) as numbers:
+        found = {place: out.clone() for place, out in tensors_of(net(picture.clone())).items()}
+        if numbers.changed():
+            raise UntraceableError("it draws random numbers when it runs")
+        return found
 
 
 def _example(spec: InputSpec, batch: int) -> Tensor:

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from filterscope.errors import NetworkError
+from filterscope.networks.pytorch_hooks import OF_TORCH, OwnHook
 
 Convert = Callable[[Tensor], Tensor]
 TRIES = 20  # to copy what another thread changes at that moment
-# hooks that are part of the computation; a person's own only watch it, and are left out
-_OF_TORCH = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm", "torch.nn.utils.prune")
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -172,7 +171,10 @@ def _zeros(like: Tensor) -> Tensor:
 
 
 def _kept(hooks: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    return ((key, copy.copy(hook)) for key, hook in list(hooks.items()) if type(hook).__module__ in _OF_TORCH)
+    """Those that are part of the computation: torch's own, and a person's that `keep_hooks` kept."""
+    for key, hook in list(hooks.items()):
+        if type(hook).__module__ in OF_TORCH or isinstance(hook, OwnHook) or hook is True:
+            yield key, copy.copy(hook)
 
 
 def _plain(tensor: Tensor) -> Tensor:

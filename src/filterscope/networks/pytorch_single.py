@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.networks.network import Network
+from filterscope.networks.pytorch_random import same_numbers
 from filterscope.networks.pytorch_trace import INPUT
 
 
@@ -29,12 +31,16 @@ class SingleNetwork(Network):
 
 
 class Singly(nn.Module):
-    """Runs a graph for each picture, as many of it at a time as the graph takes, and keeps the first."""
+    """Runs a graph for each picture, as many of it at a time as the graph takes, and keeps the first; where it is to be
+    `steady`, each with the same random numbers."""
 
-    def __init__(self, graph: nn.Module, batch: int):
+    def __init__(self, graph: nn.Module, batch: int, *, steady: bool = False):
         super().__init__()
-        self.graph, self.batch = graph, batch
+        self.graph, self.batch, self.steady = graph, batch, steady
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        each = [self.graph(p[None].expand(self.batch, -1, -1, -1)) for p in pictures.contiguous()]
+        each = []
+        for picture in pictures.contiguous():
+            with same_numbers(self) if self.steady else contextlib.nullcontext():
+                each.append(self.graph(picture[None].expand(self.batch, -1, -1, -1)))
         return tuple(torch.cat([values[i][:1] for values in each]) for i in range(len(each[0])))

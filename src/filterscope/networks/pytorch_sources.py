@@ -160,13 +160,15 @@ def opened(
             warn_of_random(name)
         origin = Origin(name, label, spec, classes, random=random, vouched=vouched)
         return open_module(module, origin, options)
-    path = Path(weights)
+    path, hooked = Path(weights), module if live else None
     if live:
         from filterscope.networks.pytorch_copy import private_copy
 
         module = private_copy(module)
     fitted = load_checkpoint(module, path)
-    origin = Origin(name, path.name, spec, classes, path, lambda: sha256_file(path), fitted.trained)
+    origin = Origin(
+        name, path.name, spec, classes, path, lambda: sha256_file(path), fitted.trained, hooked=hooked
+    )
     return open_module(module, origin, options)
 
 

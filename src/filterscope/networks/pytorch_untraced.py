@@ -190,13 +190,14 @@ def _places(value: Any, *, whole: bool) -> Iterator[tuple[str, Tensor]]:
 class UntracedNetwork(Network):
     """A Network whose layers are heard through hooks; `heard` says for each name in the table what to hear.
 
-    single: it runs for one picture at a time alone.
+    single: it runs for one picture at a time alone. steady: it draws random numbers, which are to be the same each time.
     """
 
     net: nn.Module = field(default_factory=nn.Module)  # the private copy of the module
     heard: dict[str, Heard] = field(default_factory=dict)
     turn: Turn = field(default_factory=Turn, repr=False)
     single: bool = False
+    steady: bool = False
 
     def __post_init__(self) -> None:
         self.shapes = _HeardShapes(self)
@@ -206,7 +207,7 @@ class UntracedNetwork(Network):
         names = list(dict.fromkeys(ends))
         root = nn.Module()
         listener = Listener(self.net, [self.heard[n] for n in names], self.turn)
-        root.add_module("listener", Singly(listener, 1) if self.single else listener)
+        root.add_module("listener", Singly(listener, 1, steady=self.steady) if self.single else listener)
         graph = fx.Graph()
         run = graph.call_module("listener", (graph.placeholder(INPUT),))
         outputs = {n: graph.call_function(_item, (run, i)) for i, n in enumerate(names)}

@@ -1,0 +1,179 @@
+"""pytorch_random.py and pytorch_hooks.py: forward passes that draw numbers, and a person's hooks that change one."""
+
+from __future__ import annotations
+
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from filterscope.api import visualize
+from filterscope.networks import open_network
+
+
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+        self.generator = torch.Generator().manual_seed(3)
+        self.noise = random.Random(4)
+
+    def forward(self, x):
+        return self.head(self.draw(self.body(x)).mean((2, 3)))
+
+
+class Dropping(Base):
+    def draw(self, x):
+        return F.dropout(x, 0.5)
+
+
+class Noisy(Base):
+    def draw(self, x):
+        return x + torch.randn_like(x)
+
+
+class Constant(Base):
+    """What it draws has nothing of the picture in it."""
+
+    def draw(self, x):
+        return x * torch.rand(1, 8, 1, 1)
+
+
+class Slightly(Base):
+    """Less than two passes of one network differ by."""
+
+    def draw(self, x):
+        return x + 1e-7 * torch.randn_like(x)
+
+
+class Numpys(Base):
+    def draw(self, x):
+        return x * float(np.random.random())
+
+
+class Pythons(Base):
+    def draw(self, x):
+        return x * random.random()
+
+
+class OfItsOwn(Base):
+    def draw(self, x):
+        return x * torch.rand(1, 8, 1, 1, generator=self.generator)
+
+
+class Depth(Base):
+    """A block that is left out now and then."""
+
+    def draw(self, x):
+        return x if float(torch.rand(())) < 0.5 else x * 2
+
+
+RANDOM = [Dropping, Noisy, Constant, Slightly, Numpys, Pythons, OfItsOwn, Depth]
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_the_same_picture_twice(kind, caplog):
+    """One seed, one picture, alone or among others; it is said once; a person's own numbers go on as they would."""
+    caplog.set_level(logging.WARNING, logger="filterscope")
+    torch.manual_seed(0)
+    model = kind().eval()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    how = {"steps": 3, "size": 16, "progress": False, "precision": "float32"}
+    first, second = (visualize(model, "head:1", **how) for _ in range(2))
+    among = visualize(model, "head:0-3", **how)[1]
+    assert first.image.tobytes() == second.image.tobytes() == among.image.tobytes()
+    assert first.scores.activation == pytest.approx(among.scores.activation, abs=1e-6)
+    assert sum("draws random numbers when it runs" in said for said in caplog.messages) == 1
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert random.getstate() == before[2]
+
+
+def test_networks_that_draw_none(caplog):
+    """Dropout that looks at self.training is none."""
+    caplog.set_level(logging.WARNING, logger="filterscope")
+    open_network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)).eval(), size=16, range=(0, 1))
+    assert not caplog.messages
+
+
+# --- hooks ----------------------------------------------------------------------------------------------------
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x).relu().mean((2, 3)))
+
+    def doubled(self, module, args, out):
+        return out * 2 + self.head.bias
+
+
+def _in_place(module, args, out):
+    out[:, 1] = 7.0
+
+
+STEER = torch.arange(4.0)
+
+
+def _steered(module, args, out):
+    return out + STEER
+
+
+def _keyword(module, args, kwargs, out):
+    return out - 1
+
+
+CHANGING = {
+    "a value": lambda m: m.head.register_forward_hook(lambda *a: a[2] * 3),
+    "in place": lambda m: m.head.register_forward_hook(_in_place),
+    "before": lambda m: m.head.register_forward_pre_hook(lambda module, args: (args[0] * 2,)),
+    "a tensor of the file": lambda m: m.head.register_forward_hook(_steered),
+    "a method": lambda m: m.head.register_forward_hook(m.doubled),
+    "keywords": lambda m: m.head.register_forward_hook(_keyword, with_kwargs=True),
+    "of the whole": lambda m: m.register_forward_hook(lambda *a: {"logits": a[2] / 2}),
+}
+
+
+@pytest.mark.parametrize("hook", CHANGING)
+def test_hooks_that_change_what_is_computed(hook):
+    """They belong to the network: its layers give what the person's own module gives."""
+    torch.manual_seed(0)
+    model = Plain().eval()
+    CHANGING[hook](model)
+    net = open_network(model, size=16)
+    x = torch.rand(3, 3, 16, 16)
+    with torch.no_grad():
+        own = model(x)
+    name = "output.logits" if hook == "of the whole" else "head"
+    own = own["logits"] if hook == "of the whole" else own
+    assert torch.allclose(net.part(name)(x).output, own, atol=1e-5)
+    assert visualize(net, f"{name}:1", steps=2, size=16, progress=False).status
+
+
+def test_hooks_that_watch():
+    """They are left out, and what they note down stays a person's own: the network is traced as ever."""
+    model, heard = Plain().eval(), {}
+    noted = []
+    model.body.register_forward_hook(lambda m, a, out: heard.update(body=out))
+    model.head.register_forward_hook(lambda m, a, out: noted.append(out))
+    net = open_network(model, size=16)
+    visualize(net, "head:1", steps=2, size=16, progress=False)
+    assert not heard
+    assert not noted
+    assert type(net).__name__ == "Network"
+
+
+def test_a_hook_that_fails(caplog):
+    """It is left out, and named with what it raised."""
+    caplog.set_level(logging.WARNING, logger="filterscope")
+    model = Plain().eval()
+    model.head.register_forward_hook(lambda m, a, out: out.missing)
+    visualize(open_network(model, size=16), "head:1", steps=1, size=16, progress=False)
+    assert any("at head (AttributeError" in said for said in caplog.messages)
