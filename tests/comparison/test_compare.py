@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from filterscope.cli import main
-from filterscope.comparison.compare import Comparison, activations_of, compare
-from filterscope.comparison.pairs import Pair, common_targets, network_names, pair_targets
+from filterscope.comparison.compare import Comparison, compare, measure_crossed
+from filterscope.comparison.pairs import Pair, name_networks, pair_units, select_units
 from filterscope.errors import TargetError
 from filterscope.networks import open_network
 from filterscope.pictures import Scores
@@ -86,7 +86,7 @@ def test_same_network(tiny):
     assert [p.change for p in found.pairs] == pytest.approx([0] * 4, abs=1e-4)
     assert all(p.difference == 0 for p in found.pairs)
     own = [p.a for p in found.pairs]
-    assert activations_of(tiny, own, own) == pytest.approx([p.scores.activation for p in own], rel=1e-4)
+    assert measure_crossed(tiny, own, own) == pytest.approx([p.scores.activation for p in own], rel=1e-4)
 
 
 def test_order(tiny, turned):
@@ -112,9 +112,9 @@ def test_order(tiny, turned):
 def test_other_sizes(tiny, small):
     """Networks of other sizes and names are compared where they share a layer; pictures are brought to size."""
     with pytest.raises(TargetError, match="small has no layer 'block1_conv1'"):
-        pair_targets(tiny, small, ["block1_conv1:0"])
+        pair_units(tiny, small, ["block1_conv1:0"])
     with pytest.raises(TargetError, match=r"predictions of small has units 0 to 4 \(got 7\)"):
-        pair_targets(tiny, small, ["predictions:7"])
+        pair_units(tiny, small, ["predictions:7"])
     found = compare(tiny, small, ["predictions:0-2"], recipe=get_recipe(steps=2))
     assert {p.a.image.shape[0] for p in found.pairs} == {128}
     assert {p.b.image.shape[0] for p in found.pairs} == {16}
@@ -125,36 +125,36 @@ def test_pairs_by_name(tiny):
     import dataclasses
 
     reversed_classes = dataclasses.replace(tiny, classes=tiny.classes[::-1])
-    ((one, two),) = pair_targets(tiny, reversed_classes, ["predictions:goldfish"])
+    ((one, two),) = pair_units(tiny, reversed_classes, ["predictions:goldfish"])
     assert (one.unit, two.unit) == (0, 199)
-    ((one, two),) = pair_targets(tiny, reversed_classes, ["predictions:0"])
+    ((one, two),) = pair_units(tiny, reversed_classes, ["predictions:0"])
     assert (one.unit, two.unit) == (0, 0)
-    assert len(pair_targets(tiny, tiny, ["block1_conv1:0,1", "block1_conv1:1,2"])) == 3
+    assert len(pair_units(tiny, tiny, ["block1_conv1:0,1", "block1_conv1:1,2"])) == 3
 
 
 def test_common_targets(tiny, small):
     """Four units of every layer with weights that both have."""
-    texts = common_targets(tiny, tiny)
+    texts = select_units(tiny, tiny)
     assert len(texts) == 14
-    assert all(len(pair_targets(tiny, tiny, [text])) == 4 for text in texts)
-    assert [text.partition(":")[0] for text in common_targets(tiny, small)] == ["predictions"]
+    assert all(len(pair_units(tiny, tiny, [text])) == 4 for text in texts)
+    assert [text.partition(":")[0] for text in select_units(tiny, small)] == ["predictions"]
 
 
 def test_names(tiny, turned, small):
     """The networks' names, or with their weights' files, or with letters."""
-    assert network_names(tiny, small) == ("tiny-vgg16", "small")
-    assert network_names(tiny, turned) == (
+    assert name_networks(tiny, small) == ("tiny-vgg16", "small")
+    assert name_networks(tiny, turned) == (
         "tiny-vgg16 (tiny-vgg16.safetensors)",
         "tiny-vgg16 (turned.safetensors)",
     )
-    assert network_names(tiny, tiny) == ("tiny-vgg16 A", "tiny-vgg16 B")
+    assert name_networks(tiny, tiny) == ("tiny-vgg16 A", "tiny-vgg16 B")
 
 
 def test_titles(tiny, turned, small):
     """Over a column of the sheet as little stands as tells the two apart."""
 
     def titles(a, b):
-        return Comparison([], network_names(a, b), (a, b)).titles
+        return Comparison([], name_networks(a, b), (a, b)).titles
 
     assert titles(tiny, small) == ("tiny-vgg16", "small")
     assert titles(tiny, turned) == ("tiny-vgg16.safetensors", "turned.safetensors")

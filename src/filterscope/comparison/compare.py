@@ -24,11 +24,11 @@ from filterscope.ascent.engine.prepare import choose_device
 from filterscope.comparison.pages import write_pages
 from filterscope.comparison.pairs import (
     Pair,
-    common_targets,
-    files_of,
     fit_to,
-    network_names,
-    pair_targets,
+    name_files,
+    name_networks,
+    pair_units,
+    select_units,
 )
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
@@ -43,8 +43,8 @@ from filterscope.progress import OnStep, Step
 from filterscope.recipe import DEFAULT, Recipe, get_recipe
 from filterscope.report import add_to_report, pictures_of, read_report, stamped
 
-SHOWN = 64  # pairs on the sheet
-TOGETHER = 8  # pictures measured at once
+MAX_PAIRS = 64  # pairs on the sheet
+BATCH = 8  # pictures measured at once
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,16 @@ class Comparison(Shown):
 
     def to_pil(self) -> Image.Image:
         """The most changed pairs as a sheet: columns A and B, several times beside each other."""
-        shown = self.pairs[:SHOWN]
+        shown = self.pairs[:MAX_PAIRS]
         across = max(1, min(len(shown), round(math.sqrt(len(shown) / 2))))
         tiles = [tile for pair in shown for tile in _tiles(pair)]
         return compose(tiles, columns=2 * across, titles=self.titles * across, group=2)
 
     def report(self) -> list[dict[str, Any]]:
         """The pairs for machines, most changed first."""
-        return stamped(pair.report(files_of(self.names, pair.a.target, pair.b.target)) for pair in self.pairs)
+        return stamped(
+            pair.report(name_files(self.names, pair.a.target, pair.b.target)) for pair in self.pairs
+        )
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write pictures, compare.png, report.json and the pages, whose first is index.html, into a folder.
@@ -78,7 +80,7 @@ class Comparison(Shown):
         ArgumentError where it holds pages that would be lost (see `check_out`), unless it is to overwrite them.
         """
         folder = Path(path)
-        files = [files_of(self.names, pair.a.target, pair.b.target) for pair in self.pairs]
+        files = [name_files(self.names, pair.a.target, pair.b.target) for pair in self.pairs]
         shown = [file for both in files for file in both]
         check_out(folder, shown, overwrite=overwrite)
         for pair, both in zip(self.pairs, files, strict=True):
@@ -114,7 +116,7 @@ def compare(
     chosen = get_recipe(recipe)
     chosen = chosen.model_copy(update={"facets": None})  # one picture a unit: pairs must be of one kind
     texts = [targets] if isinstance(targets, str) else list(targets)
-    wanted = pair_targets(a, b, texts or common_targets(a, b, seed=run.seed), seed=run.seed)
+    wanted = pair_units(a, b, texts or select_units(a, b, seed=run.seed), seed=run.seed)
     total = 2 * len(wanted) * chosen.steps
     drawn: list[list[Picture]] = []
     for side, network in enumerate((a, b)):
@@ -126,16 +128,16 @@ def compare(
         own: list[Objective] = [pair[side] for pair in wanted]
         drawn.append(list(draw(network, own, chosen, run, on_step=report)))
     crossed = zip(
-        activations_of(a, drawn[0], drawn[1], device=device),
-        activations_of(b, drawn[1], drawn[0], device=device),
+        measure_crossed(a, drawn[0], drawn[1], device=device),
+        measure_crossed(b, drawn[1], drawn[0], device=device),
         strict=True,
     )
     pairs = [Pair(*pair) for pair in zip(*drawn, crossed, strict=True)]
     pairs.sort(key=lambda p: (p.change is None, -(p.change or 0.0), -p.difference))
-    return Comparison(pairs, network_names(a, b), (a, b))
+    return Comparison(pairs, name_networks(a, b), (a, b))
 
 
-def activations_of(
+def measure_crossed(
     network: Network, own: Sequence[Picture], others: Sequence[Picture], *, device: str = "auto"
 ) -> list[float]:
     """The activation of each own picture's unit for the other's picture, brought to the own one's size."""
@@ -147,8 +149,8 @@ def activations_of(
         zip(own, others, strict=True), key=lambda p: (p[0].target.layers, p[0].image.shape)
     ):
         rows = list(same)
-        for begin in range(0, len(rows), TOGETHER):
-            some = rows[begin : begin + TOGETHER]
+        for begin in range(0, len(rows), BATCH):
+            some = rows[begin : begin + BATCH]
             goals = [mine.target for mine, _ in some]
             images = np.stack([fit_to(other.image, mine.image.shape) for mine, other in some])
             measurer = measurers.of(goals)
@@ -188,8 +190,8 @@ def check_out(folder: Path, files: Sequence[str] = (), *, overwrite: bool = Fals
 
 def planned_files(a: Network, b: Network, texts: Sequence[str] = (), *, seed: int = 0) -> list[str]:
     """The pictures that `compare` will draw and `Comparison.save` write, as paths in the folder."""
-    wanted = pair_targets(a, b, list(texts) or common_targets(a, b, seed=seed), seed=seed)
-    return [file for pair in wanted for file in files_of(network_names(a, b), *pair)]
+    wanted = pair_units(a, b, list(texts) or select_units(a, b, seed=seed), seed=seed)
+    return [file for pair in wanted for file in name_files(name_networks(a, b), *pair)]
 
 
 def _tiles(pair: Pair) -> list[Tile]:

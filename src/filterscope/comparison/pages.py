@@ -14,7 +14,7 @@ from filterscope.atlas.gallery.paths import folder_name
 from filterscope.atlas.storage.manifest import LayerEntry, NetworkManifest
 from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import open_store
-from filterscope.comparison.pairs import Pair, files_of, folders
+from filterscope.comparison.pairs import Pair, name_files, name_folders
 from filterscope.measure.natural import recall
 from filterscope.networks import Network
 from filterscope.pictures import Picture
@@ -27,7 +27,7 @@ def write_pages(
     store = open_store(folder)
     write_assets(store, ["compare.js"])
     cards = []
-    for side, place in enumerate(folders(names)):
+    for side, place in enumerate(name_folders(names)):
         pictures = [(pair.a, pair.b)[side] for pair in pairs]
         network = _network(networks[side], place, pictures, names[side])
         rows = [_row(networks[side], place, p) for p in pictures]
@@ -36,7 +36,7 @@ def write_pages(
             for n in network.layers()
         ]
         cards.append(write_network(store, network, layers))
-    shown = [_pair(pair, pair.report(files_of(names, pair.a.target, pair.b.target))) for pair in pairs]
+    shown = [_pair(pair, pair.report(name_files(names, pair.a.target, pair.b.target))) for pair in pairs]
     store.write("pairs.js", make_script("pairs", shown, list(names)))
     store.write("index.html", render("compare.html", root="", names=names, cards=cards, pairs=shown))
 

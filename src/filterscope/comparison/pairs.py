@@ -34,7 +34,7 @@ from filterscope.objective import Objective
 from filterscope.pictures import Picture
 from filterscope.target import Target
 
-EACH = 4  # units of every layer, where no target is named
+UNITS_PER_LAYER = 4  # units of every layer, where no target is named
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ class Pair:
         }
 
 
-def pair_targets(
-    a: Network, b: Network, texts: Sequence[str], *, seed: int = 0
-) -> list[tuple[Target, Target]]:
+def pair_units(a: Network, b: Network, texts: Sequence[str], *, seed: int = 0) -> list[tuple[Target, Target]]:
     """The same units in both networks: by name where a text names classes, else by number."""
     pairs: list[tuple[Target, Target]] = []
     for text in texts:
@@ -112,7 +110,7 @@ def pair_targets(
     return list(dict.fromkeys(pairs))
 
 
-def common_targets(a: Network, b: Network, *, seed: int = 0) -> list[str]:
+def select_units(a: Network, b: Network, *, seed: int = 0) -> list[str]:
     """A few units of every layer with trained weights that both networks have, as target texts."""
     texts = []
     for name, row in a.layers.items():
@@ -124,11 +122,13 @@ def common_targets(a: Network, b: Network, *, seed: int = 0) -> list[str]:
         except TargetError:
             continue  # behind a layer without weights
         units = [t.unit for t in (first if row.units <= other.units else second)]
-        texts.append(f"{name}:{','.join(str(u) for u in units[:: max(1, len(units) // EACH)][:EACH])}")
+        texts.append(
+            f"{name}:{','.join(str(u) for u in units[:: max(1, len(units) // UNITS_PER_LAYER)][:UNITS_PER_LAYER])}"
+        )
     return texts
 
 
-def network_names(a: Network, b: Network) -> tuple[str, str]:
+def name_networks(a: Network, b: Network) -> tuple[str, str]:
     """What to call the two: their names, with the weights' file or a letter where these are the same."""
     names = [(n.name, f"{n.name} ({n.weights_file})" if n.weights_file else n.name) for n in (a, b)]
     for i in range(2):
@@ -164,16 +164,16 @@ def fit_to(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(picture).reshape(shape)
 
 
-def files_of(names: tuple[str, str], a: Objective, b: Objective) -> tuple[str, str]:
+def name_files(names: tuple[str, str], a: Objective, b: Objective) -> tuple[str, str]:
     """Where the two pictures of a pair's targets lie in a comparison's folder."""
-    first, second = folders(names)
+    first, second = name_folders(names)
     return (
         f"{first}/{folder_name(a.layers[0])}/{a.stem}.png",
         f"{second}/{folder_name(b.layers[0])}/{b.stem}.png",
     )
 
 
-def folders(names: tuple[str, str]) -> tuple[str, str]:
+def name_folders(names: tuple[str, str]) -> tuple[str, str]:
     """The two networks' folders."""
     first, second = (folder_name(n) for n in names)
     return (first, second) if first != second else (f"{first}-A", f"{second}-B")

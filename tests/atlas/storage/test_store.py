@@ -1,6 +1,7 @@
 """store: whole files at every kind of address, whatever its client raises."""
 
 import errno
+import io
 import sys
 
 import fsspec
@@ -140,7 +141,7 @@ def test_whatever_a_client_raises(unreachable, error, said):
         (lambda: store.read("a"), "read s3://bucket/atlas/a: "),
         (lambda: store.read_json("a"), "read s3://bucket/atlas/a: "),
         (lambda: store.read_many(["a", "b"]), "read s3://bucket/atlas/"),
-        (lambda: store.open("a"), "read s3://bucket/atlas/a: "),
+        (lambda: store.open("a").__enter__(), "read s3://bucket/atlas/a: "),
         (lambda: store.exists("a"), "look for s3://bucket/atlas/a: "),
         (lambda: store.sizes(), "list s3://bucket/atlas: "),
         (lambda: store.folders("n"), "list s3://bucket/atlas/n: "),
@@ -173,20 +174,13 @@ def test_a_connection_that_breaks_while_a_table_is_read(monkeypatch):
     """pyarrow hands an error in the middle of a file through, and it is told as any other."""
     store = open_store("memory://breaks")
     write_table(store, INDEX, iter([make_table([Row(network="n", layer="l", unit=0)])]))
-    kept = store.system.open
+    data = store.read(INDEX)
 
-    def open_(*arguments, **more):
-        file = kept(*arguments, **more)
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            raise NoCredentialsError("the token has expired")
 
-        class Broken:
-            seek, tell, close = file.seek, file.tell, file.close
-
-            def read(self, size):
-                raise NoCredentialsError("the token has expired")
-
-        return Broken()
-
-    monkeypatch.setattr(store.system, "open", open_, raising=False)
+    monkeypatch.setattr(store.system, "open", lambda *_, **__: Broken(data), raising=False)
     with pytest.raises(
         OutputError, match=r"cannot read memory://breaks/index\.parquet: the token has expired"
     ):
@@ -213,7 +207,7 @@ def test_a_host_that_refuses_at_once(monkeypatch):
         raise ImportError("Please install gcsfs to access Google Storage")
 
     monkeypatch.setattr(fsspec, "url_to_fs", absent)
-    with pytest.raises(ArgumentError, match="'gs://b/a' needs another package: pip install gcsfs"):
+    with pytest.raises(ArgumentError, match="'gs://b/a' needs another package: Please install gcsfs"):
         open_store("gs://b/a")
 
 
@@ -222,7 +216,7 @@ def test_a_host_that_refuses_at_once(monkeypatch):
     [
         (" ", "needs a folder"),
         ("nosuch://x", "nosuch"),
-        ("sftp://h/x", "another package: pip install paramiko"),
+        ("sftp://h/x", 'another package: .*"paramiko"'),
     ],
 )
 def test_addresses_that_cannot_be(address, message):

@@ -85,10 +85,7 @@ def _index_sha256(store: Store) -> str | None:
     """The index's hash; None where there is no index."""
     try:
         with store.open(INDEX) as file:
-            digest = hashlib.sha256()
-            while piece := file.read(2**20):
-                digest.update(piece)
-            return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except FileNotFoundError:
         return None
 

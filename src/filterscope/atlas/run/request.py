@@ -56,8 +56,8 @@ class AtlasRequest:
     seed: int = 0
     precision: str = "auto"
     device: str = "auto"
-    weights: str | os.PathLike[str] | None = None
-    images: str | os.PathLike[str] | None = None
+    weights: str | None = None
+    images: Path | None = None
     name: str | None = None
     retry: bool = False
     overwrite: bool = False
@@ -76,16 +76,6 @@ class AtlasRequest:
         if self.name is not None:
             check_name(self.name)
         return replace(self, seed=checked_seed(self.seed))
-
-    @property
-    def images_folder(self) -> Path | None:
-        """The folder of natural images."""
-        return None if self.images is None else Path(self.images)
-
-    @property
-    def weights_path(self) -> str | None:
-        """The weights file as text."""
-        return None if self.weights is None else os.fspath(self.weights)
 
 
 @dataclass(frozen=True)
@@ -128,11 +118,11 @@ class Beginning:
     def _describe(self, names: Sequence[str], before: NetworkManifest | None) -> NetworkManifest:
         """The manifest of pictures that are drawn as requested, without its layers."""
         request, network, source = self.request, self.network, self.source
-        images = request.images_folder
+        images = request.images
         asked = NetworkManifest(
             name=network.name,
             source=os.fspath(source) if isinstance(source, str | os.PathLike) else None,
-            weights=request.weights_path,
+            weights=request.weights,
             weights_sha256=network.weights.sha256,
             weights_file=network.weights_file,
             input=str(network.input),
@@ -185,7 +175,7 @@ class Beginning:
 
     def _save_natural(self, fresh: Sequence[LayerEntry], before: NetworkManifest | None) -> None:
         """Write the natural activations of layers that are new, and note in their entries that they are known."""
-        images, network = self.request.images_folder, self.network
+        images, network = self.request.images, self.network
         if fresh and images is None and before is not None and before.images is not None:
             raise ArgumentError(
                 f"{self.store.address}/{self.folder} was begun with --images {before.images}; give it for the new "

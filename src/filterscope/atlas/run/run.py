@@ -159,7 +159,7 @@ class _Run:
         from filterscope.atlas.run.ray import start_workers
         from filterscope.atlas.run.worker import WorkerSetup, read_given_files
 
-        source, weights = str(manifest.source), request.weights_path
+        source, weights = str(manifest.source), request.weights
         setup = WorkerSetup(
             source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), precision,
             request.device, tuple(writer.layers), best,

@@ -55,17 +55,15 @@ def make_schema() -> pa.Schema:
 
 def read_index(address: str | os.PathLike[str] | Store) -> pa.Table:
     """The whole index of an atlas as a table; ArgumentError where there is none."""
-    pa = import_pyarrow()
     store = address if isinstance(address, Store) else open_store(address)
     try:
-        with store.open(INDEX) as file:
-            return pa.parquet.read_table(file)
+        return read_table(store, INDEX)
     except FileNotFoundError:
         raise ArgumentError(
             f"{store.address} holds no atlas ({INDEX} is not there); filterscope atlas NET --out DIR makes one"
         ) from None
-    except pa.ArrowInvalid as error:
-        raise ArgumentError(f"{store.address}/{INDEX} is damaged: {error}") from None
+    except DamagedError as error:
+        raise ArgumentError(str(error)) from None
 
 
 def list_network_folders(store: Store) -> list[str]:
@@ -93,15 +91,15 @@ def read_table(
     """A Parquet file, of some columns or all; FileNotFoundError where it is absent, DamagedError where it is something
     else."""
     pa = import_pyarrow()
-    try:
-        with store.open(name) as file:
+    with store.open(name) as file:
+        try:
             return pa.parquet.read_table(
                 file, columns=None if columns is None else list(columns), filters=filters
             )
-    except pa.ArrowException as error:
-        raise DamagedError(
-            f"{store.address}/{name} is damaged ({first_line(error)}); remove it and run again"
-        ) from None
+        except pa.ArrowException as error:
+            raise DamagedError(
+                f"{store.address}/{name} is damaged ({first_line(error)}); remove it and run again"
+            ) from None
 
 
 def read_rows(

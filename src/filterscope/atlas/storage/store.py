@@ -11,13 +11,12 @@ so by itself. Paths are relative to the address, with forward slashes.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -27,14 +26,11 @@ from filterscope.files import check_writable, writing
 
 EXTRA = "pip install 'filterscope[atlas]'"
 TRIES = 3  # of a write to an object store, whose network may fail for a moment
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-PACKAGES |= {"abfss": "adlfs", "adl": "adlfs", "sftp": "paramiko", "ssh": "paramiko", "smb": "smbprotocol"}
-PACKAGES |= {"hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
 CREDENTIALS = {
-    "s3fs": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`",
-    "gcsfs": "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
-    "adlfs": "AZURE_STORAGE_CONNECTION_STRING",
-    "huggingface_hub": "HF_TOKEN, or `hf auth login`",
+    ("s3", "s3a"): "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`",
+    ("gs", "gcs"): "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
+    ("az", "abfs", "abfss", "adl"): "AZURE_STORAGE_CONNECTION_STRING",
+    ("hf",): "HF_TOKEN, or `hf auth login`",
 }
 
 
@@ -56,19 +52,12 @@ def open_store(address: str | os.PathLike[str]) -> Store:
     try:
         system, root = fsspec.url_to_fs(text)
     except ImportError as error:
-        package = PACKAGES.get(_protocol(text))
-        raise ArgumentError(
-            f"{text!r} needs another package: " + (f"pip install {package}" if package else str(error))
-        ) from None
+        raise ArgumentError(f"{text!r} needs another package: {error}") from None
     except ValueError as error:
         raise ArgumentError(f"{text!r} is no address that fsspec knows: {error}") from None
     except Exception as error:
         raise OutputError(f"cannot reach {text}: {_reason(error, text)}") from error
     return Store(text, system, root.rstrip("/"))
-
-
-def _protocol(address: str) -> str:
-    return address.rpartition("::")[2].partition("://")[0]
 
 
 def _reason(error: BaseException, address: str) -> str:
@@ -77,7 +66,8 @@ def _reason(error: BaseException, address: str) -> str:
     if len(reason) > 300:
         reason = reason[:296] + " ..."
     refused = isinstance(error, PermissionError) or "credential" in type(error).__name__.lower()
-    how = CREDENTIALS.get(PACKAGES.get(_protocol(address), ""))
+    protocol = address.rpartition("::")[2].partition("://")[0]
+    how = next((how for protocols, how in CREDENTIALS.items() if protocol in protocols), None)
     return f"{reason} (credentials: {how})" if refused and how else reason
 
 
@@ -144,11 +134,11 @@ class Store:
         with ThreadPoolExecutor(32) as pool:
             return list(pool.map(self.read, names))
 
-    def open(self, name: str) -> IO[bytes]:
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
         """A file to read from, that can seek."""
-        with self._convert_errors("read", name):
-            file: IO[bytes] = self.system.open(self.path(name), "rb")
-        return _Reading(file, lambda: self._convert_errors("read", name))  # type: ignore[return-value]
+        with self._convert_errors("read", name), self.system.open(self.path(name), "rb") as file:
+            yield file
 
     def exists(self, name: str) -> bool:
         self.system.invalidate_cache()
@@ -241,32 +231,3 @@ class Store:
             # one by one: a pattern of its own may lie in the address, which `rm` would expand
             for file in [path] if self.system.isfile(path) else self.system.find(path):
                 self.system.rm_file(file)
-
-
-class _Reading(io.BufferedIOBase):
-    """A file of any client's to read from, whose errors are the store's; pyarrow takes it."""
-
-    def __init__(
-        self, file: IO[bytes], convert_errors: Callable[[], contextlib.AbstractContextManager[None]]
-    ):
-        self._file, self._convert_errors = file, convert_errors
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        with self._convert_errors():
-            return self._file.read(-1 if size is None else size)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
