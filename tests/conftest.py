@@ -121,9 +121,9 @@ def trapped(tiny, monkeypatch) -> list[tuple[int, float]]:
     ascend, climbs = attempts.ascend, []
 
     def trapping(prepared, goals, recipe, **settings):
-        climbs.append((settings["attempt"], recipe.optimizer.lr))
+        climbs.append((settings["seeds"].attempt, recipe.optimizer.lr))
         found = ascend(prepared, goals, recipe, **settings)
-        if settings["attempt"] == 0:
+        if settings["seeds"].attempt == 0:
             found.pixels[goals.index(tiny.targets("block2_conv1:3")[0])] = 127.0
         return found
 

@@ -65,7 +65,7 @@ def test_several_texts(tiny):
 def test_drawn_alone_and_together(tiny, name):
     """In float32 a picture alone and in a batch differ by at most 2 of 255 levels on average."""
     settings = {**QUICK, "steps": 6}
-    if name == "maco":  # 32 looks a step
+    if name == "maco":  # 32 views a step
         settings |= {"steps": 3, "settings": {"transforms.crop.count": 2}}
     together = fs.visualize(tiny, "block3_conv1:0-15", recipe=name, **settings)
     for i in (0, 7, 15):
@@ -385,7 +385,9 @@ def test_what_is_to_be_silent_is_never_dead(monkeypatch):
     begun = []
     ascend = attempts.ascend
     monkeypatch.setattr(
-        attempts, "ascend", lambda *a, **kw: begun.append((str(a[1][0]), kw["attempt"])) or ascend(*a, **kw)
+        attempts,
+        "ascend",
+        lambda *a, **kw: begun.append((str(a[1][0]), kw["seeds"].attempt)) or ascend(*a, **kw),
     )
     pictures = fs.visualize(net, goals, **{**QUICK, "steps": 34})
     assert [p.status for p in pictures] == ["no-gain", "no-gain", "dead", "no-gain"]
@@ -404,9 +406,9 @@ def test_a_misnamed_class_is_tried_again_without_natural_activations(small, monk
     ascend, numbers = attempts.ascend, []
 
     def trapped(*args, **settings):
-        numbers.append(settings["attempt"])
+        numbers.append(settings["seeds"].attempt)
         found = ascend(*args, **settings)
-        if settings["attempt"] == 0:
+        if settings["seeds"].attempt == 0:
             found.pixels[:] = 127.0
         return found
 

@@ -87,7 +87,7 @@ def test_few_pictures_measure_nothing(tiny, measured, own_cache):
 
 
 def test_looks_count_as_pictures(tiny, measured):
-    """A recipe that looks at a picture 32 times a step draws few together."""
+    """A recipe that takes 32 views of a picture a step draws few together."""
     assert choose(tiny, recipe="maco") == 1
     assert choose(tiny, recipe="maco", device=torch.device("cuda")) == 2
     assert measured[1] == []

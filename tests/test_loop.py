@@ -13,7 +13,7 @@ from keras import layers
 
 from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.gradient import VGG16_GRADIENT, repeated
-from filterscope.ascent.loop import _stages, ascend
+from filterscope.ascent.loop import Seeds, _stages, ascend
 from filterscope.errors import WorkError
 from filterscope.networks import open_network
 from filterscope.recipe import (
@@ -34,7 +34,7 @@ PLAIN = Recipe(name="plain", image=Pixels(), feed="raw", optimizer=Optimizer(nam
 
 
 def preset(name, steps, **settings):
-    """A preset for a few steps; the one that takes 32 looks in each takes two."""
+    """A preset for a few steps; the one that takes 32 views in each takes two."""
     if name == "maco" and "transforms" not in settings:
         settings["transforms.crop.count"] = 2
     return get_recipe(name, steps=steps, settings=settings)
@@ -44,7 +44,7 @@ def run(net, texts, recipe, *, size, seed=0, dtype=torch.float32, **more):
     """The loop on targets of one layer."""
     targets = [t for text in texts for t in net.targets(text)]
     prepared = prepare(net, repeated(targets, recipe), dtype=dtype, softmax=recipe.softmax == "keep")
-    return ascend(prepared, targets, recipe, size=size, seed=seed, **more)
+    return ascend(prepared, targets, recipe, size=size, seeds=Seeds(seed), **more)
 
 
 # --- the blog, written plainly ------------------------------------------------------------------------------
@@ -380,11 +380,11 @@ STAGES = st.lists(st.builds(Stage, scale=st.floats(0.05, 1), share=st.floats(0.0
 @given(STAGES, st.integers(1, 2000), st.integers(1, 512), st.integers(1, 32))
 def test_stages_add_up(stages, steps, size, smallest):
     """Steps add up to the recipe's, none is negative, sizes lie between the smallest that works and the final one."""
-    sizes, counts = _stages(Recipe(name="x", steps=steps, stages=stages), (size, 2 * size), smallest)
-    assert sum(counts) == steps
-    assert min(counts) >= 0
-    assert all(min(smallest, size) <= s[0] <= max(size, smallest) for s in sizes)
-    assert all(min(smallest, 2 * size) <= s[1] <= max(2 * size, smallest) for s in sizes)
+    found = _stages(Recipe(name="x", steps=steps, stages=stages), (size, 2 * size), smallest)
+    assert sum(stage.steps for stage in found) == steps
+    assert min(stage.steps for stage in found) >= 0
+    assert all(min(smallest, size) <= stage.height <= max(size, smallest) for stage in found)
+    assert all(min(smallest, 2 * size) <= stage.width <= max(2 * size, smallest) for stage in found)
 
 
 @pytest.mark.parametrize("image", [Pixels(), Fourier()])

@@ -1,13 +1,14 @@
-"""Canvases that begin with a photograph, and looks at one."""
+"""Canvases that start from a photograph, and what a picture is compared with."""
 
 import numpy as np
 import pytest
 import torch
 
-from filterscope.ascent.canvas.photograph import Beside, PhotographCanvas, fourier_start, resized
+from filterscope.ascent.canvas.photograph import PhotographCanvas, fourier_start, resized
 from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.gradient import normalized
 from filterscope.ascent.loop import ascend
+from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import RecipeError
@@ -127,23 +128,25 @@ def test_likenesses_rise(tiny, photo, how):
     assert np.isfinite(found.curves[0]).all()
 
 
-def test_looks_go_through_the_same_transforms(tiny, photo):
+def test_references_go_through_the_same_transforms(tiny, photo):
     """The photograph itself matches itself under every shift and in every window."""
     goal = Likeness("match", "block1_conv2")
     prepared = prepare(tiny, [goal, goal])
-    looks = Beside(prepared, [goal, goal], {"image": photo}, (24, 40), Recipe(name="look", tile=16))
+    references = ReferenceTaps(
+        prepared, [goal, goal], {"image": photo}, (24, 40), Recipe(name="view", tile=16)
+    )
     generators = [torch.Generator().manual_seed(i) for i in range(2)]
     transforms = Transforms((Jitter(pixels=5),), generators, 3, (16, 16))
     pixels = photo.float().expand(2, -1, -1, -1)
     for step in range(3):
         for window in windows((24, 40), 16, (0.3, 0.6)):
             mine = prepared(transforms(window.of(pixels), step))["block1_conv2"].output
-            theirs = looks(window, transforms, step)["image"]["block1_conv2"].output
+            theirs = references(window, transforms, step)["image"]["block1_conv2"].output
             assert torch.allclose(mine, theirs, atol=1e-4)
 
 
 def test_pictures_apart(tiny, photo):
-    """Two pictures from one photograph do not feel each other."""
+    """Two pictures from one photograph do not change each other."""
     goals = [Target("block2_conv1", 3), Target("block2_conv1", 5)]
     recipe = Recipe(
         name="two", steps=3, start="photograph", image=Pixels(), gradient="local",

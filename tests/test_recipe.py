@@ -464,11 +464,11 @@ def test_distill_is_lucids_defaults():
 
 
 def test_what_moves_the_picture_is_left_out_for_a_place():
-    """Of a goal with a place, and of a sum with one, only noise is done; looks follow."""
+    """Of a goal with a place, and of a sum with one, only noise is done; views follow."""
     recipe = PRESETS["maco"]
     place = Target("conv1", 3, at=(1, 2))
     for goal in (place, 2 * place + Target("conv1", 4), Direction("conv1", ((3, 1.0),), at=(0, 0))):
         still = recipe.carried_out_for(goal)
         assert [part.kind for part in still.transforms] == ["noise"]
-        assert (recipe.looks, still.looks) == (32, 1)
+        assert (recipe.views, still.views) == (32, 1)
     assert recipe.carried_out_for(Target("conv1", 3)) is recipe

@@ -143,10 +143,10 @@ def test_crops():
     parts = (Crop(count=3, start=0.5, end=0.5, spread=0, center=0),)
     x = torch.arange(64.0).view(1, 1, 8, 8).repeat(2, 1, 1, 1)
     transforms = Transforms(parts, generators(1, 2), 2, (8, 8), 4)
-    assert transforms.looks == 3
-    looks = transforms(x, 0)
-    assert looks.shape == (6, 1, 4, 4)
-    assert torch.allclose(looks, x[:1, :, 2:6, 2:6].expand(6, -1, -1, -1), atol=1e-4)
+    assert transforms.views == 3
+    views = transforms(x, 0)
+    assert views.shape == (6, 1, 4, 4)
+    assert torch.allclose(views, x[:1, :, 2:6, 2:6].expand(6, -1, -1, -1), atol=1e-4)
 
 
 def test_crops_shrink_and_wander():

@@ -1,4 +1,4 @@
-"""The way up: the gradient of scores minus penalties, for one step of a batch of pictures."""
+"""The gradient of scores minus penalties, for one step of a batch of pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from filterscope.ascent.canvas.photograph import Beside
 from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import activation, likeness, objective
+from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.regularizers import penalty
 from filterscope.ascent.soundness import require_gradient
 from filterscope.ascent.tiles import windows
@@ -25,25 +25,26 @@ from filterscope.recipe import Facets, NaturalSpectrum, Recipe
 # weights suit gradients of this size; elsewhere they are scaled by the ratio to it.
 VGG16_GRADIENT = 8.4e-4
 
-AROUND = 32  # side in pixels of what counts as one place for a locally normalised gradient
-LEAST = 0.02  # of the whole's root mean square: a place is not quieter than that
+PLACE_SIDE = 32  # in pixels, of what counts as one place for a locally normalised gradient
+LEAST_PLACE_RMS = 0.02  # of the whole's root mean square: a place counts as no smaller than that
 
 
 @dataclass
-class Slopes:
-    """The gradient that the loop descends. `weight`: of the penalties, per picture, found at the first step where
-    there is a gradient to measure them by; None where they are taken as they are."""
+class Gradient:
+    """The gradient of the penalties minus the scores, which the loop descends. `penalty_scale`: what the penalties'
+    weights are multiplied by, of each picture, found at the first step where there is a gradient to measure it by; None
+    where they are taken as they are."""
 
     prepared: Prepared
     recipe: Recipe
     raw: bool
-    weight: Tensor | None
+    penalty_scale: Tensor | None
 
     def of(
         self,
         pixels: Tensor,
         goals: Sequence[Objective],
-        beside: Beside,
+        references: ReferenceTaps,
         transforms: Transforms,
         step: int,
         shift: tuple[float, float],
@@ -54,39 +55,43 @@ class Slopes:
         part of the picture.
         """
         sides = (pixels.shape[-2], pixels.shape[-1])
-        slope, told = torch.zeros_like(pixels), torch.zeros(len(pixels))
+        gradient, activations = torch.zeros_like(pixels), torch.zeros(len(pixels))
         for window in windows(sides, self.recipe.tile, shift):
             part = window.of(pixels).requires_grad_()
             taps = self.prepared(transforms(part, step), raw=self.raw)
-            known = beside(window, transforms, step)
+            known = references(window, transforms, step)
             keep = self.recipe.softmax == "keep"
             score = objective(taps, goals, self.prepared.units, keep_softmax=keep, references=known)
             require_gradient(score, self.prepared.network, goals[0].layers)
             loss = self._loss(_per_picture(score, self.recipe), taps, part)
-            (gradient,) = torch.autograd.grad(loss, part)
-            window.kept(slope).copy_(window.inner(gradient)).mul_(window.share(sides))
+            (inner,) = torch.autograd.grad(loss, part)
+            window.kept(gradient).copy_(window.inner(inner)).mul_(window.share(sides))
             now = activation(taps, goals, self.prepared.units, references=known)
-            told += _per_picture(now, self.recipe).detach().cpu() * (window.area / (sides[0] * sides[1]))
-        return slope, told
+            activations += _per_picture(now, self.recipe).detach().cpu() * (
+                window.area / (sides[0] * sides[1])
+            )
+        return gradient, activations
 
     def _loss(self, score: Tensor, taps: dict[str, Taps], part: Tensor) -> Tensor:
         recipe = self.recipe
-        if self.weight is not None and recipe.regularizers and not self.weight.all():
-            self.weight = torch.where(self.weight > 0, self.weight, _gradient_ratio(score, part))
+        if self.penalty_scale is not None and recipe.regularizers and not self.penalty_scale.all():
+            self.penalty_scale = torch.where(
+                self.penalty_scale > 0, self.penalty_scale, _gradient_ratio(score, part)
+            )
         loss = -score.sum()
         if recipe.facets is not None:
-            loss = loss + _sameness(self.prepared, taps, score, recipe.facets)
+            loss = loss + _alike_cost(self.prepared, taps, score, recipe.facets)
         for regularizer in recipe.regularizers:
             cost = penalty(part, regularizer)
             if isinstance(regularizer, NaturalSpectrum):
                 cost = cost * score.detach().abs()
-            loss = loss + (cost if self.weight is None else self.weight * cost).sum()
+            loss = loss + (cost if self.penalty_scale is None else self.penalty_scale * cost).sum()
         return loss
 
 
 def repeated(goals: Sequence[Objective], recipe: Recipe) -> list[Objective]:
-    """Each goal once for every look that the recipe takes at its picture in a step."""
-    return [goal for goal in goals for _ in range(recipe.looks)]
+    """Each goal once for every view that the recipe takes of its picture in a step."""
+    return [goal for goal in goals for _ in range(recipe.views)]
 
 
 def normalized(gradient: Tensor, how: str) -> Tensor:
@@ -98,22 +103,22 @@ def normalized(gradient: Tensor, how: str) -> Tensor:
     if how == "rms" or gradient.ndim != 4:
         return gradient.div_(whole + 1e-7)
     sides = (gradient.shape[-2], gradient.shape[-1])
-    coarse = (max(1, round(sides[0] / AROUND)), max(1, round(sides[1] / AROUND)))
+    coarse = (max(1, round(sides[0] / PLACE_SIDE)), max(1, round(sides[1] / PLACE_SIDE)))
     around = F.adaptive_avg_pool2d(gradient.square().mean(1, keepdim=True), coarse).sqrt()
     around = F.interpolate(around, sides, mode="bilinear", align_corners=False)
-    return gradient.div_(torch.maximum(around, LEAST * whole).mul_(whole).sqrt_().add_(1e-7))
+    return gradient.div_(torch.maximum(around, LEAST_PLACE_RMS * whole).mul_(whole).sqrt_().add_(1e-7))
 
 
 def _per_picture(values: Tensor, recipe: Recipe) -> Tensor:
-    """The mean over the looks at each picture, (B * looks,) to (B,)."""
-    return values if recipe.looks == 1 else values.view(-1, recipe.looks).mean(1)
+    """The mean over the views of each picture, (B * views,) to (B,)."""
+    return values if recipe.views == 1 else values.view(-1, recipe.views).mean(1)
 
 
-def _sameness(prepared: Prepared, taps: Mapping[str, Taps], score: Tensor, facets: Facets) -> Tensor:
+def _alike_cost(prepared: Prepared, taps: Mapping[str, Taps], score: Tensor, facets: Facets) -> Tensor:
     """What pictures of one goal, which stand side by side, cost for being alike, in units of the goal's value."""
-    looks = len(taps[prepared.features].output) // len(score)
+    views = len(taps[prepared.features].output) // len(score)
     groups = [i // facets.count for i in range(len(score))]
-    alike = likeness(taps[prepared.features].output[::looks], groups)
+    alike = likeness(taps[prepared.features].output[::views], groups)
     return (facets.weight * score.detach().abs() * alike).sum()
 
 

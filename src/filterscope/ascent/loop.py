@@ -1,23 +1,24 @@
 """The one loop: gradient ascent on a batch of pictures, each for a target of its own.
 
-Image i never feels image j: scores and penalties are one value per picture, the random numbers of a picture
+No picture changes another: scores and penalties are one value per picture, the random numbers of a picture
 belong to its target, and every operation from parameters to score keeps the batch apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from filterscope.ascent.canvas.parametrizations import Canvas, start_canvas
-from filterscope.ascent.canvas.photograph import Beside, photograph_canvas
+from filterscope.ascent.canvas.photograph import photograph_canvas
 from filterscope.ascent.engine.prepare import Prepared
-from filterscope.ascent.gradient import Slopes, normalized, repeated
+from filterscope.ascent.gradient import Gradient, normalized, repeated
 from filterscope.ascent.optimizers import make_optimizer, rate_at
+from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.soundness import require_finite
 from filterscope.ascent.tiles import window_shape
 from filterscope.ascent.transforms import Transforms
@@ -28,10 +29,26 @@ from filterscope.records import CarriedOut, StageDone
 from filterscope.sides import Sides, Size, sides_of
 from filterscope.target import Sum, Target
 
-SMALL = 2**24  # values of a batch of pictures
+MAX_PRODUCT_VALUES = 2**24  # of a batch of pictures whose gradient is taken as that of a product
 OnStep = Callable[[int, Tensor, Callable[[], Tensor]], None]
-"""Told after each step: its number from 1, the activations (B,), and a function that gives the pictures so far,
+"""Called after each step: its number from 1, the activations (B,), and a function that gives the pictures so far,
 (B, C, H, W) in pixel values."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What the random numbers follow from, beside the target: the seed, which restart it is, and the number of each
+    picture among those of one target."""
+
+    seed: int = 0
+    attempt: int = 0
+    facets: Sequence[int] | None = None
+
+    def generators(self, goals: Sequence[Objective]) -> list[torch.Generator]:
+        """One for each picture."""
+        facets = self.facets or [0] * len(goals)
+        seeds = [goal.seed(self.seed, self.attempt, facet) for goal, facet in zip(goals, facets, strict=True)]
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -56,107 +73,143 @@ def ascend(
     *,
     size: Size,
     smallest: Size = 1,
-    seed: int = 0,
-    attempt: int = 0,
-    facets: Sequence[int] | None = None,
+    seeds: Seeds = Seeds(),  # frozen data
     photographs: Mapping[str, Tensor] | None = None,
     on_step: OnStep | None = None,
 ) -> Ascent:
-    """Run a recipe for objectives that listen to the same layers, at `size` pixels (a side, or height and width).
+    """Run a recipe for objectives of the same layers, at `size` pixels (a side, or height and width).
 
-    `prepared` is for `looks` goals a picture (see `repeated`). The picture, its penalties and the optimiser are
-    float32 whatever the network's precision. `attempt` counts restarts from other noise, `facets` numbers the
-    pictures of one goal; no stage is smaller than `smallest` pixels. `photographs` holds by role, (C, H, W) in
-    pixel values, what the recipe starts from ("image") and what objectives look at ("image", "guide").
+    `prepared` is for `views` goals a picture (see `repeated`). The picture, its penalties and the optimiser are
+    float32 whatever the network's precision. No stage is smaller than `smallest` pixels. `photographs` holds by role,
+    (C, H, W) in pixel values, what the recipe starts from ("image") and what objectives compare a picture with
+    ("image", "guide").
     """
-    facets = facets or [0] * len(goals)
-    generators = [
-        torch.Generator().manual_seed(g.seed(seed, attempt, facet))
-        for g, facet in zip(goals, facets, strict=True)
+    generators, known = seeds.generators(goals), photographs or {}
+    stages = _stages(recipe, sides_of(size), smallest)
+    canvas = _first_canvas(prepared, recipe, generators, known, stages[0])
+    start = canvas.pixels().detach().clone()
+    gradient = _gradient(prepared, recipe, len(goals))
+    ascending = _Ascending(goals, gradient, sides_of(size), generators, seeds.seed, known, on_step)
+    for stage in stages:
+        canvas = ascending.climb(canvas, stage)
+    pixels = canvas.pixels().detach()
+    _require_finite_pictures(pixels, goals)
+    done = [
+        CarriedOut(stages=stages, feed="raw" if gradient.raw else "network", penalty_scale=scale)
+        for scale in _penalty_scales(gradient, len(goals))
     ]
+    return Ascent(pixels, start, torch.stack(ascending.trace, 1).tolist(), done)
+
+
+def _first_canvas(
+    prepared: Prepared,
+    recipe: Recipe,
+    generators: Sequence[torch.Generator],
+    photographs: Mapping[str, Tensor],
+    stage: StageDone,
+) -> Canvas:
+    """The pictures that the ascent starts from, at the first stage's size."""
+    sides = (stage.height, stage.width)
+    if recipe.start == "photograph":
+        return photograph_canvas(recipe, photographs, len(generators), sides, prepared.device)
+    return start_canvas(recipe.image, generators, prepared.input.channels, sides, prepared.device)
+
+
+def _gradient(prepared: Prepared, recipe: Recipe, count: int) -> Gradient:
+    """How pictures are fed to the network, and whether the weights of the penalties have to be found."""
     raw = recipe.feed == "raw" and prepared.input.keeps_pixel_scale
     vgg_like = raw and prepared.input.bgr  # fed as VGG16 is: its own penalty weights, exactly
     rescale = recipe.feed == "raw" and not vgg_like
-    whole = sides_of(size)
-    sizes, counts = _stages(recipe, whole, smallest)
-    known, device = photographs or {}, prepared.device
-    canvas: Canvas
-    if recipe.start == "photograph":
-        canvas = photograph_canvas(recipe, known, len(goals), sizes[0], device)
-    else:
-        canvas = start_canvas(recipe.image, generators, prepared.input.channels, sizes[0], device)
-    start = canvas.pixels().detach().clone()
-    slopes = Slopes(prepared, recipe, raw, torch.zeros(len(goals), device=device) if rescale else None)
-    trace: list[Tensor] = []
-    for sides, count in zip(sizes, counts, strict=True):
+    return Gradient(prepared, recipe, raw, torch.zeros(count, device=prepared.device) if rescale else None)
+
+
+@dataclass
+class _Ascending:
+    """An ascent between its stages. sides: of the finished pictures. trace: each step's activations, (B,)."""
+
+    goals: Sequence[Objective]
+    gradient: Gradient
+    sides: Sides
+    generators: Sequence[torch.Generator]
+    seed: int
+    photographs: Mapping[str, Tensor]
+    on_step: OnStep | None
+    trace: list[Tensor] = field(default_factory=list)
+
+    def climb(self, canvas: Canvas, stage: StageDone) -> Canvas:
+        """The pictures after a stage's steps, at its size."""
+        prepared, recipe = self.gradient.prepared, self.gradient.recipe
+        sides = (stage.height, stage.width)
         if sides != tuple(canvas.pixels().shape[-2:]):
             canvas = canvas.resized(sides)
         optimizer = make_optimizer(recipe.optimizer, canvas.parameters)
-        seen = window_shape(sides, recipe.tile)
         transforms = Transforms(
-            recipe.transforms, generators, count, seen, prepared.input.size, begun=len(trace),
-            total=recipe.steps,
+            recipe.transforms, self.generators, stage.steps, window_shape(sides, recipe.tile), prepared.input.size,
+            begun=len(self.trace), total=recipe.steps,
         )  # fmt: skip
-        placed = repeated([_placed(g, sides[0] / whole[0], sides[1] / whole[1]) for g in goals], recipe)
-        beside = Beside(prepared, goals, known, sides, recipe, raw=raw)
-        shifts = _shifts(seed, len(trace), count)
-        for step in range(count):
+        scale = (sides[0] / self.sides[0], sides[1] / self.sides[1])
+        placed = repeated([_placed(goal, *scale) for goal in self.goals], recipe)
+        references = ReferenceTaps(
+            prepared, self.goals, self.photographs, sides, recipe, raw=self.gradient.raw
+        )
+        shifts = _shifts(self.seed, len(self.trace), stage.steps)
+        for step in range(stage.steps):
             pixels = canvas.pixels()
-            slope, told = slopes.of(pixels.detach(), placed, beside, transforms, step, shifts[step])
-            gradient = _carried(slope, pixels, canvas.parameters)
+            of_pixels, activations = self.gradient.of(
+                pixels.detach(), placed, references, transforms, step, shifts[step]
+            )
+            gradient = _of_parameters(of_pixels, pixels, canvas.parameters)
             canvas.parameters.grad = normalized(gradient, recipe.gradient)
-            optimizer.param_groups[0]["lr"] = rate_at(recipe.optimizer, step, count)
+            optimizer.param_groups[0]["lr"] = rate_at(recipe.optimizer, step, stage.steps)
             optimizer.step()
             canvas.parameters.grad = None  # of a large picture the next step has better use for the memory
-            trace.append(told)
-            require_finite(told, goals, f"at step {len(trace)}")
-            if on_step is not None:
-                on_step(len(trace), told, partial(_shown, canvas))
-    pixels = canvas.pixels().detach()
+            self._note(canvas, activations)
+        return canvas
+
+    def _note(self, canvas: Canvas, activations: Tensor) -> None:
+        self.trace.append(activations)
+        require_finite(activations, self.goals, f"at step {len(self.trace)}")
+        if self.on_step is not None:
+            self.on_step(len(self.trace), activations, partial(_shown, canvas))
+
+
+def _require_finite_pictures(pixels: Tensor, goals: Sequence[Objective]) -> None:
     for i in (~pixels.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
         raise WorkError(
             f"the picture of {goals[i]} is not finite: "
             "a setting of the recipe is too large, or the network gives NaN for ordinary pictures"
         )
-    stages = [
-        StageDone(height=sides[0], width=sides[1], steps=count)
-        for sides, count in zip(sizes, counts, strict=True)
-    ]
-    done = [
-        CarriedOut(stages=stages, feed="raw" if raw else "network", penalty_scale=scale)
-        for scale in _penalty_scales(slopes, len(goals))
-    ]
-    return Ascent(pixels, start, torch.stack(trace, 1).tolist(), done)
 
 
-def _penalty_scales(slopes: Slopes, count: int) -> list[float]:
+def _penalty_scales(gradient: Gradient, count: int) -> list[float]:
     """What the penalties' weights were multiplied by, of each picture."""
-    if slopes.weight is None or not slopes.recipe.regularizers:
+    if gradient.penalty_scale is None or not gradient.recipe.regularizers:
         return [1.0] * count
-    return [float(f"{scale:.6g}") for scale in slopes.weight.nan_to_num().tolist()]
+    return [float(f"{scale:.6g}") for scale in gradient.penalty_scale.nan_to_num().tolist()]
 
 
 def of_first(on_step: OnStep, count: int) -> OnStep:
-    """The same listener, told of the first `count` pictures of a batch alone: what else the batch holds was asked for
+    """The same callback, given the first `count` pictures of a batch alone: what else the batch holds was asked for
     by nobody."""
 
-    def told(step: int, activations: Tensor, images: Callable[[], Tensor]) -> None:
+    def report(step: int, activations: Tensor, images: Callable[[], Tensor]) -> None:
         on_step(step, activations[:count], lambda: images()[:count])
 
-    return told
+    return report
 
 
-def _stages(recipe: Recipe, size: Sides, smallest: Size) -> tuple[list[Sides], list[int]]:
+def _stages(recipe: Recipe, size: Sides, smallest: Size) -> list[StageDone]:
     """The sides and the number of steps of each stage; steps add up to the recipe's."""
     total = sum(stage.share for stage in recipe.stages)
-    ends, done = [], 0.0
-    for stage in recipe.stages:
-        done += stage.share / total
-        ends.append(round(done * recipe.steps))
-    counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
-    scales = [stage.scale for stage in recipe.stages]
     high, wide = sides_of(smallest)
-    return [(_side(s, size[0], high), _side(s, size[1], wide)) for s in scales], counts
+    stages, begun, share = [], 0, 0.0
+    for stage in recipe.stages:
+        share += stage.share / total
+        ended = round(share * recipe.steps)
+        height, width = _side(stage.scale, size[0], high), _side(stage.scale, size[1], wide)
+        stages.append(StageDone(height=height, width=width, steps=ended - begun))
+        begun = ended
+    return stages
 
 
 def _shifts(seed: int, begin: int, count: int) -> list[tuple[float, float]]:
@@ -165,15 +218,15 @@ def _shifts(seed: int, begin: int, count: int) -> list[tuple[float, float]]:
     return [(row, column) for row, column in drawn.tolist()]
 
 
-def _carried(slope: Tensor, pixels: Tensor, parameters: Tensor) -> Tensor:
+def _of_parameters(gradient: Tensor, pixels: Tensor, parameters: Tensor) -> Tensor:
     """The gradient of the parameters, from that of the pictures.
 
     Of small pictures as the gradient of a product, which is the same number for number: for the other way torch first
     imports a library of symbolic mathematics, a quarter of a second. Of large ones that product takes memory.
     """
-    if pixels.numel() > SMALL:
-        return torch.autograd.grad(pixels, parameters, slope)[0]
-    return torch.autograd.grad(torch.dot(pixels.flatten(), slope.flatten()), parameters)[0]
+    if pixels.numel() > MAX_PRODUCT_VALUES:
+        return torch.autograd.grad(pixels, parameters, gradient)[0]
+    return torch.autograd.grad(torch.dot(pixels.flatten(), gradient.flatten()), parameters)[0]
 
 
 def _shown(canvas: Canvas) -> Tensor:

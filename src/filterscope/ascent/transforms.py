@@ -1,4 +1,4 @@
-"""What is done to the picture before each look: pad, then jitter, scale, rotate and crop in the recipe's order as one
+"""What is done to the picture before each view of it: pad, then jitter, scale, rotate and crop in the recipe's order as one
 resampling, then the padding cropped away, then noise.
 
 Robustness to small changes keeps high-frequency noise out of a picture (Olah et al. 2017). All random
@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from filterscope.recipe import Crop, Jitter, Noise, Pad, Rotate, Scale, Transform
+from filterscope.ascent.grids import sampling_grids, whole_shifts
+from filterscope.recipe import Crop, Jitter, Noise, Pad, Transform
 from filterscope.sides import Sides, Size, sides_of
 
 GREY = 127.5
@@ -25,7 +26,7 @@ GREY = 127.5
 class Transforms:
     """The composed transforms of a recipe for a batch: `transforms(x, step)` with x (B, C, H, W) in 0 to 255.
 
-    Gives (B * looks, C, H, W), the looks at one picture side by side, of the picture's own size, or of `model_size`
+    Gives (B * views, C, H, W), the views of one picture side by side, of the picture's own size, or of `model_size`
     where there are crops. `steps` are the stage's, from step `begun` of `total`, over which crops shrink.
     """
 
@@ -42,38 +43,25 @@ class Transforms:
     ):
         self.pad = sum(p.pixels for p in parts if isinstance(p, Pad))
         self.noises = [p for p in parts if isinstance(p, Noise)]
+        self.generators = generators if self.noises else ()
         moving = [p for p in parts if not isinstance(p, Pad | Noise)]
-        self.looks = math.prod(p.count for p in moving if isinstance(p, Crop))
-        cropped = any(isinstance(p, Crop) for p in moving) and model_size is not None
-        self.out = sides_of(model_size) if cropped and model_size is not None else None
+        crops = [p for p in moving if isinstance(p, Crop)]
+        self.views = math.prod(p.count for p in crops)
+        self.out = sides_of(model_size) if crops and model_size is not None else None
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None
-        whole = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)
+        padded = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)
         if moving:
-            shape = (steps, self.looks, len(moving), 3)
-            draws = [_draw(shape, g, normal=cropped) for g in generators]
-            u = torch.stack([d[0] for d in draws], 1)  # (steps, B, looks, parts, 3)
-            z = torch.stack([d[1] for d in draws], 1)
-            matrix = torch.eye(3).expand(steps, len(generators), self.looks, 3, 3)
-            now = whole
-            for i, part in enumerate(moving):
-                if isinstance(part, Crop):
-                    means = torch.linspace(part.start, part.end, total or steps)[begun : begun + steps]
-                    matrix = matrix @ _crop(part, z[..., i, :], now, means)
-                    now = self.out or now
-                else:
-                    matrix = matrix @ _matrix(part, u[..., i, :2], now)
-            self.grids = matrix[..., :2, :].flatten(1, 2)  # (steps, B * looks, 2, 3)
-            if len(moving) == 1 and isinstance(moving[0], Jitter):  # whole pixels: nothing to resample
-                pixels = self.grids[..., 2] * torch.tensor([whole[1], whole[0]]) / 2  # columns, rows
-                self.shifts = [[(y, x) for x, y in row] for row in pixels.round().int().tolist()]
-        self.generators = generators if self.noises else ()
+            span = (begun, begun + steps, total or steps)
+            self.grids = sampling_grids(moving, generators, span, padded, self.out)
+        if self.grids is not None and len(moving) == 1 and isinstance(moving[0], Jitter):
+            self.shifts = whole_shifts(self.grids, padded)  # nothing to resample
 
     def __call__(self, x: Tensor, step: int) -> Tensor:
         if self.pad:
             x = F.pad(x, [self.pad] * 4, value=GREY)
-        if self.looks > 1:
-            x = x.repeat_interleave(self.looks, 0)
+        if self.views > 1:
+            x = x.repeat_interleave(self.views, 0)
         if self.shifts is not None:
             x = _Shift.apply(x, self.shifts[step])  # type: ignore[no-untyped-call]
         elif self.grids is not None:
@@ -87,7 +75,7 @@ class Transforms:
         return x
 
     def _noise(self, x: Tensor) -> Tensor:
-        shape = (self.looks, *x.shape[1:])
+        shape = (self.views, *x.shape[1:])
         rows = []
         for g in self.generators:
             noise = torch.zeros(shape)
@@ -135,38 +123,3 @@ def _moved_back(g: Tensor, by: int, dim: int) -> Tensor:
     at = kept if by > 0 else 0
     back.narrow(dim, at, edge).add_(g.narrow(dim, at, edge).flip(dim))
     return back
-
-
-def _draw(shape: tuple[int, ...], g: torch.Generator, *, normal: bool) -> tuple[Tensor, Tensor]:
-    """Uniform numbers for moves, and normal ones where there is a crop to use them."""
-    u = torch.rand(*shape[:-1], 2, generator=g)
-    return u, torch.randn(shape, generator=g) if normal else torch.zeros(shape)
-
-
-def _crop(part: Crop, z: Tensor, size: Sides, means: Tensor) -> Tensor:
-    """Sampling matrices of crops for normal numbers z (steps, ..., 3): share of the shorter side, whose means are
-    (steps,), and centre x, y."""
-    share = (means.view(-1, *[1] * (z.ndim - 2)) + part.spread * z[..., 0]).clamp(0.05, 1)
-    matrix = torch.eye(3).repeat(*z.shape[:-1], 1, 1)
-    shorter = min(size)
-    matrix[..., 0, 0], matrix[..., 1, 1] = share * shorter / size[1], share * shorter / size[0]
-    matrix[..., :2, 2] = 2 * part.center * z[..., 1:]
-    return matrix
-
-
-def _matrix(part: Transform, u: Tensor, size: Sides) -> Tensor:
-    """Homogeneous sampling matrices for uniform numbers u (..., 2), in the -1 to 1 coordinates of affine_grid."""
-    matrix = torch.eye(3).repeat(*u.shape[:-1], 1, 1)
-    if isinstance(part, Jitter):
-        # whole pixels, as in lucid: a shift alone then blurs nothing
-        pixels = min(part.pixels, max(1, min(size) / 8))
-        matrix[..., :2, 2] = ((2 * u - 1) * pixels).round() * 2 / torch.tensor([size[1], size[0]])
-    elif isinstance(part, Scale):
-        zoom = part.low + (part.high - part.low) * u[..., 0]
-        matrix[..., 0, 0] = matrix[..., 1, 1] = 1 / zoom
-    elif isinstance(part, Rotate):
-        angle = (2 * u[..., 0] - 1) * math.radians(part.degrees)
-        matrix[..., 0, 0] = matrix[..., 1, 1] = angle.cos()
-        matrix[..., 0, 1] = -angle.sin() * size[0] / size[1]
-        matrix[..., 1, 0] = angle.sin() * size[1] / size[0]
-    return matrix

@@ -14,7 +14,7 @@ from torch import Tensor
 from filterscope.ascent.canvas.photograph import resized
 from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.gradient import repeated
-from filterscope.ascent.loop import Ascent, ascend, of_first
+from filterscope.ascent.loop import Ascent, Seeds, ascend, of_first
 from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.drawing.run import Run
 from filterscope.drawing.sizes import smallest_stage
@@ -154,7 +154,7 @@ class Batch:
         )
         ascent = ascend(
             prepared, goals, recipe, size=self.sides, smallest=smallest_stage(self.net, goals[0], recipe),
-            seed=self.run.seed, attempt=number, facets=facets, photographs=self._known,
+            seeds=Seeds(self.run.seed, number, facets), photographs=self._known,
             on_step=of_first(on_step, count) if twice else on_step,
         )  # fmt: skip
         return ascent.first(count)

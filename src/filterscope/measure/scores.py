@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from filterscope.ascent.canvas.photograph import Beside
 from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.objectives import References, activation, own_unit
+from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.soundness import require_finite
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
@@ -114,7 +114,7 @@ class Measurer:
         """Of pictures (B, C, H, W); over several windows the mean by area, and no unit is called the top one."""
         sides = (pixels.shape[-2], pixels.shape[-1])
         recipe = Recipe(name="measure", tile=self.tile)
-        references = Beside(self.prepared, self.targets, self.photographs, sides, recipe)
+        references = ReferenceTaps(self.prepared, self.targets, self.photographs, sides, recipe)
         still = Transforms((), [], 1, sides)
         values, shares = np.zeros(len(pixels)), np.zeros(len(pixels))
         for window in windows(sides, self.tile):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -39,11 +40,11 @@ class Recipe(Part):
         are where the network keeps the 0 to 255 scale, as the blog did with VGG16.
     softmax: "linear" ascends a class before its softmax, "keep" after it.
     start: "noise" of the image's own kind, or the "photograph" that the ascent is given.
-    tile: pictures with a longer side are looked at through windows of this size, at places that change from step
-        to step, so that memory does not grow with the picture. None looks at all of a picture at once.
+    tile: pictures with a longer side go through the network in windows of this size, at places that change from step
+        to step, so that memory does not grow with the picture. None takes all of a picture at once.
     gradient: "rms" divides each picture's gradient by its root mean square (+ 1e-7); "local" by the geometric
         mean of that and of the one around each place, so that quiet places move too; "plain" leaves it.
-    transforms: what is done to the picture before each look: pads, then in their order whatever moves it, then noise.
+    transforms: what is done to the picture before each view of it: pads, then in their order whatever moves it, then noise.
     stages: sizes one after the other, the last of them the full one.
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
@@ -104,16 +105,13 @@ class Recipe(Part):
         return self.facets.count if self.facets else 1
 
     @property
-    def looks(self) -> int:
-        """How many times a picture is looked at in each step."""
-        looks = 1
-        for part in self.transforms:
-            looks *= part.count if isinstance(part, Crop) else 1
-        return looks
+    def views(self) -> int:
+        """How many views of a picture go through the network in each step."""
+        return math.prod(part.count for part in self.transforms if isinstance(part, Crop))
 
     def carried_out_for(self, goal: Algebra, attempt: int = 0) -> Recipe:
         """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the
-        picture (jitter, pad, scale, rotate, crop), since a neuron looks at one place of it. Noise stays.
+        picture (jitter, pad, scale, rotate, crop), since a neuron responds to one place of it. Noise stays.
 
         attempt: which restart: at a part of the rate, but for the blog's recipes, and without facets, since a restart is
         for a unit alone. Only for `attempt` 0 does it make no difference to ask twice.

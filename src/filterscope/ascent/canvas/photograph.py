@@ -1,8 +1,8 @@
-"""Ascents that begin with a photograph, or look at one: (C, H, W), pixel values 0 to 255, uint8 or float."""
+"""Ascents that start from a photograph: (C, H, W), pixel values 0 to 255, uint8 or float."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,15 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterscope.ascent.canvas.parametrizations import Canvas, FourierCanvas
-from filterscope.ascent.engine.prepare import Prepared
-from filterscope.ascent.objectives import References
-from filterscope.ascent.tiles import Window
-from filterscope.ascent.transforms import Transforms
 from filterscope.errors import RecipeError
-from filterscope.networks.network import Taps
-from filterscope.objective import Objective, roles
 from filterscope.recipe import Fourier, Phase, Recipe
-from filterscope.sides import Sides, sides_of
+from filterscope.sides import Sides
 
 EDGE = 0.5  # pixel values this near to black or white count as this far from it: a sigmoid reaches neither
 
@@ -39,7 +33,7 @@ def _bytes(photograph: Tensor) -> Tensor:
 
 
 class PhotographCanvas:
-    """A photograph and what is dreamt into it: `parameters` is the detail, (B, C, H, W), in pixel values.
+    """A photograph and what is added to it: `parameters` is the detail, (B, C, H, W), in pixel values.
 
     The picture is photograph + detail - the detail's mean colour, within 0 to 255: no ascent changes the mean
     colour of the whole, but for what is cut off at black and white. At another size the detail is carried
@@ -119,59 +113,3 @@ def photograph_canvas(
             "own; take image=pixels or image=fourier"
         )
     return PhotographCanvas.start(photographs["image"], count, sides, device)
-
-
-class Beside:
-    """What the layers say of the photographs that `goals` look at, beside the pictures, at one stage of an ascent.
-
-    The photograph that the picture is compared with goes through the same windows and transforms as the
-    picture; the guide is looked at once, whole, no larger than a window. No gradient flows into either.
-    """
-
-    def __init__(
-        self,
-        prepared: Prepared,
-        goals: Sequence[Objective],
-        photographs: Mapping[str, Tensor],
-        sides: Sides,
-        recipe: Recipe,
-        *,
-        raw: bool = False,
-    ):
-        self.prepared = prepared
-        self.raw = raw
-        self.pictures, self.looks = len(goals), recipe.looks
-        tile = recipe.tile
-        asked = {role for goal in goals for role in roles(goal)} & set(photographs)
-        self.image = resized(photographs["image"], sides)[None] if "image" in asked else None
-        self.guide = None
-        if "guide" in asked:
-            guide = photographs["guide"]
-            longest = min(max(sides), max(sides_of(tile)) if tile else max(sides))
-            scale = min(1.0, longest / max(guide.shape[-2:]))
-            small = (max(1, round(guide.shape[-2] * scale)), max(1, round(guide.shape[-1] * scale)))
-            self.guide = self._taps(resized(guide, small).expand(self.pictures * self.looks, -1, -1, -1))
-        self._known: dict[str, Taps] | None = None
-
-    def __call__(self, window: Window, transforms: Transforms, step: int) -> References:
-        """For one window of one step, by role."""
-        found: dict[str, dict[str, Taps]] = {} if self.guide is None else {"guide": self.guide}
-        if self.image is not None:
-            found["image"] = self._aligned(window, transforms, step)
-        return found
-
-    def _aligned(self, window: Window, transforms: Transforms, step: int) -> dict[str, Taps]:
-        assert self.image is not None
-        if self._known is not None:
-            return self._known
-        part = window.of(self.image)
-        still = transforms.grids is None and not transforms.noises and part is self.image
-        taps = self._taps(transforms(part.expand(self.pictures, -1, -1, -1), step))
-        if still:  # nothing moves: the same at every step
-            self._known = taps
-        return taps
-
-    @torch.no_grad()
-    def _taps(self, pixels: Tensor) -> dict[str, Taps]:
-        taps = self.prepared(pixels.to(self.prepared.device), raw=self.raw)
-        return {n: Taps(t.linear.detach(), t.output.detach(), t.softmax, t.sigmoid) for n, t in taps.items()}

@@ -48,14 +48,14 @@ def choose_batch(
 ) -> int:
     """How many pictures of `goals`, which listen to the same layers, to draw together.
 
-    A picture that a recipe looks at several times a step counts as many.
+    A picture of which a recipe takes several views a step counts as many.
 
     Long work (`LONG`) takes the fastest of half, once and twice the usual number, measured the first time and kept
     in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
     """
-    usual = max(1, batch_size(size, device) // recipe.looks)
+    usual = max(1, batch_size(size, device) // recipe.views)
     steps = recipe.steps * recipe.facet_count
-    if len(goals) * steps < LONG or len(goals) < 2 * usual or recipe.looks > 1:
+    if len(goals) * steps < LONG or len(goals) < 2 * usual or recipe.views > 1:
         return usual
     key = _key(network, goals[0].layers, size, dtype, device)
     kept = _kept()

@@ -165,7 +165,7 @@ def make_layer_entries(
                     output_shape=list(layer.output_shape),
                     receptive_field=layer.receptive_field,
                     size=list(size) if isinstance(size, tuple) else size,
-                    batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.looks)),
+                    batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.views)),
                     classes=[own[0] for own in network.class_names(name)] or None,
                 )
             )

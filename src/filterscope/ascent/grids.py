@@ -1,0 +1,87 @@
+"""Where in a picture each view of it samples: affine grids, drawn once for all steps of a stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from filterscope.recipe import Crop, Jitter, Rotate, Scale, Transform
+from filterscope.sides import Sides
+
+
+def sampling_grids(
+    moving: Sequence[Transform],
+    generators: Sequence[torch.Generator],
+    span: tuple[int, int, int],
+    size: Sides,
+    out: Sides | None,
+) -> Tensor:
+    """Matrices for `affine_grid`, (steps, B * views, 2, 3): the transforms in their order as one resampling.
+
+    span: the first of the stage's steps, the one after its last, and how many there are in all, over which crops
+    shrink. size: height and width of what is sampled. out: those of a crop, None where there is none.
+    """
+    begun, ended, total = span
+    views = math.prod(part.count for part in moving if isinstance(part, Crop))
+    shape = (ended - begun, views, len(moving), 3)
+    uniform, normal = _drawn(shape, generators, normal=out is not None)
+    matrix = torch.eye(3).expand(ended - begun, len(generators), views, 3, 3)
+    for i, part in enumerate(moving):
+        if isinstance(part, Crop):
+            means = torch.linspace(part.start, part.end, total)[begun:ended]
+            matrix = matrix @ _crop(part, normal[..., i, :], size, means)
+            size = out or size
+        else:
+            matrix = matrix @ _matrix(part, uniform[..., i, :2], size)
+    return matrix[..., :2, :].flatten(1, 2)
+
+
+def whole_shifts(grids: Tensor, size: Sides) -> list[list[tuple[int, int]]]:
+    """The rows and columns by which grids that only shift move each picture, in each step."""
+    pixels = grids[..., 2] * torch.tensor([size[1], size[0]]) / 2  # columns, rows
+    return [[(y, x) for x, y in row] for row in pixels.round().int().tolist()]
+
+
+def _drawn(
+    shape: tuple[int, ...], generators: Sequence[torch.Generator], *, normal: bool
+) -> tuple[Tensor, Tensor]:
+    """Uniform numbers for moves, and normal ones where there is a crop to use them, (steps, B, views, parts, ...)."""
+    draws = [_draw(shape, generator, normal=normal) for generator in generators]
+    return torch.stack([d[0] for d in draws], 1), torch.stack([d[1] for d in draws], 1)
+
+
+def _draw(shape: tuple[int, ...], g: torch.Generator, *, normal: bool) -> tuple[Tensor, Tensor]:
+    u = torch.rand(*shape[:-1], 2, generator=g)
+    return u, torch.randn(shape, generator=g) if normal else torch.zeros(shape)
+
+
+def _crop(part: Crop, z: Tensor, size: Sides, means: Tensor) -> Tensor:
+    """Sampling matrices of crops for normal numbers z (steps, ..., 3): share of the shorter side, whose means are
+    (steps,), and centre x, y."""
+    share = (means.view(-1, *[1] * (z.ndim - 2)) + part.spread * z[..., 0]).clamp(0.05, 1)
+    matrix = torch.eye(3).repeat(*z.shape[:-1], 1, 1)
+    shorter = min(size)
+    matrix[..., 0, 0], matrix[..., 1, 1] = share * shorter / size[1], share * shorter / size[0]
+    matrix[..., :2, 2] = 2 * part.center * z[..., 1:]
+    return matrix
+
+
+def _matrix(part: Transform, u: Tensor, size: Sides) -> Tensor:
+    """Homogeneous sampling matrices for uniform numbers u (..., 2), in the -1 to 1 coordinates of affine_grid."""
+    matrix = torch.eye(3).repeat(*u.shape[:-1], 1, 1)
+    if isinstance(part, Jitter):
+        # whole pixels, as in lucid: a shift alone then blurs nothing
+        pixels = min(part.pixels, max(1, min(size) / 8))
+        matrix[..., :2, 2] = ((2 * u - 1) * pixels).round() * 2 / torch.tensor([size[1], size[0]])
+    elif isinstance(part, Scale):
+        zoom = part.low + (part.high - part.low) * u[..., 0]
+        matrix[..., 0, 0] = matrix[..., 1, 1] = 1 / zoom
+    elif isinstance(part, Rotate):
+        angle = (2 * u[..., 0] - 1) * math.radians(part.degrees)
+        matrix[..., 0, 0] = matrix[..., 1, 1] = angle.cos()
+        matrix[..., 0, 1] = -angle.sin() * size[0] / size[1]
+        matrix[..., 1, 0] = angle.sin() * size[1] / size[0]
+    return matrix
