@@ -12,7 +12,8 @@ from filterscope.drawing.recording import Recorder
 from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, FilterscopeError, RecipeError, TargetError
 from filterscope.objective import Likeness, WholeLayer
-from filterscope.photographs.functions import accentuate_goal, dream_goal, dream_recipe, parse_layers
+from filterscope.photographs.accentuation import accentuate_goal
+from filterscope.photographs.dreaming import dream_goal, dream_recipe, parse_layers
 from filterscope.photographs.presets import LAYERS, RECIPES, octaves, photograph_recipe
 from filterscope.photographs.zoom import zoom
 from filterscope.pictures.picture import Picture

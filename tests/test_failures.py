@@ -64,7 +64,7 @@ def test_out_of_memory_in_python(monkeypatch, tiny):
         fs.visualize(tiny, "block1_conv1:1", steps=2, size=32, progress=False)
     assert isinstance(error.value.__cause__, RuntimeError)
     photo = Image.new("RGB", (40, 40))
-    monkeypatch.setattr(import_module("filterscope.photographs.locate"), "choose_device", allocate)
+    monkeypatch.setattr(import_module("filterscope.photographs.location"), "choose_device", allocate)
     with pytest.raises(fs.OutOfMemoryError):
         fs.dream(tiny, photo, layers="block1_conv1", steps=2, progress=False)
     with pytest.raises(fs.OutOfMemoryError):

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from filterscope.ascent.transforms import GREY, Transforms, _matrix
+from filterscope.ascent.grids import _matrix
+from filterscope.ascent.transforms import GREY, Transforms
 from filterscope.recipe import Crop, Jitter, Noise, Pad, Rotate, Scale
 
 GRID = torch.arange(9.0).view(1, 1, 3, 3)

@@ -96,7 +96,7 @@ def dream(
         raise click.UsageError(
             "--target stands alone: a dream is of layers (with --guide or without) or of a target"
         )
-    from filterscope.photographs.functions import dream_goal, dream_recipe
+    from filterscope.photographs.dreaming import dream_goal, dream_recipe
     from filterscope.recipe import parse_settings
 
     recipe = dream_recipe(
@@ -170,7 +170,8 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
         net: str, image: Path, layers: tuple[str, ...], drawing: Drawing, frames: int | None, film: str, fps: float,
         weights: str | None, out: Path, as_json: bool, quiet: bool,
     ) -> None:  # fmt: skip
-        from filterscope.photographs.functions import likeness_goals, named_recipe
+        from filterscope.photographs.likeness import likeness_goals
+        from filterscope.photographs.presets import named_recipe
         from filterscope.recipe import get_recipe, parse_settings
 
         recipe = get_recipe(
@@ -284,8 +285,9 @@ def accentuate(
     \b
     filterscope accentuate tiny-vgg16 photo.jpg predictions:goldfish
     """
-    from filterscope.photographs.functions import accentuate_goal, one_goal
+    from filterscope.photographs.accentuation import accentuate_goal
     from filterscope.photographs.presets import photograph_recipe
+    from filterscope.photographs.sources import one_goal
     from filterscope.recipe import get_recipe, parse_settings
 
     recipe = get_recipe(
@@ -347,7 +349,7 @@ def locate(
     """
     photograph = _photographs(image, None, quiet=quiet)["image"]
     network = _ready(net, weights, out, reports=False)
-    from filterscope.photographs.locate import locate as find
+    from filterscope.photographs.location import locate as find
 
     found = find(network, photograph, target, size=size, device=device)
     path = found.save(out / f"{photograph.name}-locate-{found.target.stem}.png")

@@ -1,9 +1,11 @@
-"""Pictures that start from a photograph, or look at one: Deep Dream, inversion, caricature, accentuation, location.
+"""Pictures that start from a photograph or are compared with one: Deep Dream, inversion, caricature, accentuation; locating.
 
-The room is not called `dream`: that is the function, `filterscope.dream`.
+No module is called `dream` or `locate`: these are functions.
 """
 
-from filterscope.photographs.functions import accentuate, caricature, dream, invert
-from filterscope.photographs.locate import Location, locate
+from filterscope.photographs.accentuation import accentuate
+from filterscope.photographs.dreaming import dream
+from filterscope.photographs.likeness import caricature, invert
+from filterscope.photographs.location import Location, locate
 
 __all__ = ["Location", "accentuate", "caricature", "dream", "invert", "locate"]

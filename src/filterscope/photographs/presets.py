@@ -16,7 +16,19 @@ from collections.abc import Mapping
 
 from filterscope.errors import ArgumentError, RecipeError, did_you_mean
 from filterscope.networks.network import Network
-from filterscope.recipe import Fourier, Jitter, Optimizer, Pixels, Recipe, Rotate, Scale, Stage, get_recipe
+from filterscope.recipe import (
+    ALIASES,
+    PRESETS,
+    Fourier,
+    Jitter,
+    Optimizer,
+    Pixels,
+    Recipe,
+    Rotate,
+    Scale,
+    Stage,
+    get_recipe,
+)
 
 OCTAVE = 1.4  # from one octave to the next, as in Google's and Keras' examples
 TILE = 512
@@ -111,3 +123,10 @@ def usual_layers(network: Network, recipe: str) -> Mapping[str, float]:
         f"{network.name} has not the layers that {recipe!r} dreams of ({', '.join(wanted)}); name layers, as in "
         f"--layers {deep[0] if deep else 'LAYER'} (others: {', '.join(deep[1:4])})"
     )
+
+
+def named_recipe(recipe: str | Recipe) -> Recipe:
+    """A recipe by name, of a photograph's or of the others as they are."""
+    if isinstance(recipe, str) and (recipe in PRESETS or recipe in ALIASES):
+        return get_recipe(recipe)
+    return photograph_recipe(recipe)
