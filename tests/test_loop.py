@@ -40,11 +40,11 @@ def preset(name, steps, **settings):
     return get_recipe(name, steps=steps, settings=settings)
 
 
-def run(net, texts, recipe, *, size, seed=0, dtype=torch.float32, **more):
+def run(net, texts, recipe, *, size, seed=0, attempt=0, dtype=torch.float32, **more):
     """The loop on targets of one layer."""
     targets = [t for text in texts for t in net.targets(text)]
     prepared = prepare(net, repeated(targets, recipe), dtype=dtype, softmax=recipe.softmax == "keep")
-    return ascend(prepared, targets, recipe, size=size, seeds=Seeds(seed), **more)
+    return ascend(prepared, targets, recipe, size=size, seeds=Seeds(seed, attempt), **more)
 
 
 # --- the blog, written plainly ------------------------------------------------------------------------------

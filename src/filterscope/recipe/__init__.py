@@ -26,8 +26,8 @@ from filterscope.recipe.parts import (
     Transform,
 )
 from filterscope.recipe.presets import ALIASES, DEFAULT, LADDER, PRESETS, get_recipe
-from filterscope.recipe.recipe import Recipe
-from filterscope.recipe.settings import parse_settings, read_recipe, setting_keys
+from filterscope.recipe.recipe import Recipe, read_recipe
+from filterscope.recipe.settings import parse_settings, setting_keys
 
 __all__ = [
     "ALIASES",

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from filterscope.errors import did_you_mean
-from filterscope.recipe.parts import (
-    Crop,
-    Facets,
-    Fourier,
-    Jitter,
-    LpNorm,
-    NaturalSpectrum,
-    Noise,
-    Optimizer,
-    Pad,
-    Part,
-    Phase,
-    Pixels,
-    Rotate,
-    Scale,
-    Stage,
-    TotalVariation,
-)
 
-_FIELDS: dict[str, tuple[type[Part], ...]] = {
-    "image": (Pixels, Fourier, Phase),
-    "regularizers": (LpNorm, TotalVariation, NaturalSpectrum),
-    "transforms": (Pad, Jitter, Scale, Rotate, Crop, Noise),
-}
-KINDS = {kind.model_fields["kind"].default: kind for kinds in _FIELDS.values() for kind in kinds}
-LONGEST = 160  # signs of a value that is shown
-_PARTS: dict[str, type[Part]] = {"optimizer": Optimizer, "stages": Stage, "facets": Facets}
+MAX_SHOWN = 160  # signs of a value that is shown
+Kinds: TypeAlias = tuple[type[BaseModel], ...]
 
 
-def explained(error: ValidationError, data: Any, whole: type[Part]) -> str:
+def explained(error: ValidationError, data: Any, whole: type[BaseModel]) -> str:
     """What is wrong in the data of a recipe, or of a part of one, by the keys that --set takes; three things at most."""
     found: dict[str, str] = {}
     for one in error.errors(include_url=False):
@@ -48,7 +24,7 @@ def explained(error: ValidationError, data: Any, whole: type[Part]) -> str:
 
 
 def _sentence(
-    one: ErrorDetails, key: str, kinds: tuple[type[Part], ...], part: type[Part], whole: type[Part]
+    one: ErrorDetails, key: str, kinds: Kinds, part: type[BaseModel], whole: type[BaseModel]
 ) -> str:
     got = f"(got {_short(one['input'])})"
     message = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -62,7 +38,7 @@ def _sentence(
     if not key:
         return f"{_called(whole)}: {message} {got}"
     if one["type"].startswith("union_tag"):
-        tags = [kind.model_fields["kind"].default for kind in kinds]
+        tags = [_kind(kind) for kind in kinds]
         if one["type"] == "union_tag_not_found":
             return f"setting {key!r} needs a kind: one of {', '.join(tags)} {got}"
         tag = str(one["ctx"]["tag"])
@@ -72,32 +48,42 @@ def _sentence(
     return f"setting {key!r} {message} {got}"
 
 
-def _called(whole: type[Part]) -> str:
+def _called(whole: type[BaseModel]) -> str:
     return "a recipe" if whole.__name__ == "Recipe" else whole.__name__
 
 
-def _where(
-    loc: Sequence[str | int], data: Any, whole: type[Part]
-) -> tuple[str, tuple[type[Part], ...], type[Part]]:
+def _where(loc: Sequence[str | int], data: Any, whole: type[BaseModel]) -> tuple[str, Kinds, type[BaseModel]]:
     """The dotted key of a place in a recipe's data, the kinds that may stand there, the part that it belongs to.
 
     Pydantic names the kind that it took, or the type that it tried, as if it were one step more on the way.
     """
     key: list[str] = []
-    part = whole
-    node = data
+    part, node = whole, data
+    kinds: Kinds = ()
     for step in loc:
         node = node.model_dump() if isinstance(node, BaseModel) else node
         if isinstance(node, dict) and step == node.get("kind") and step not in node:
-            part = KINDS.get(str(step), part)
+            part = next((kind for kind in kinds if _kind(kind) == step), part)
         elif isinstance(node, list | tuple) and isinstance(step, int) and step < len(node):
             key.append(str(step))
             node = node[step]
         elif isinstance(node, dict) and isinstance(step, str):
             key.append(step)
             node = node.get(step)
-            part = _PARTS.get(step, part)
-    return ".".join(key), _FIELDS.get(key[0] if key else "", ()), part
+            inner = _parts_in(part.model_fields[step].annotation) if step in part.model_fields else ()
+            kinds, part = (inner, part) if len(inner) > 1 else (kinds, inner[0] if inner else part)
+    return ".".join(key), kinds, part
+
+
+def _parts_in(annotation: Any) -> Kinds:
+    """The parts that may stand in a field, by what it is declared as."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(part for inner in get_args(annotation) for part in _parts_in(inner))
+
+
+def _kind(part: type[BaseModel]) -> Any:
+    return part.model_fields["kind"].default
 
 
 def _short(value: Any) -> str:
@@ -107,4 +93,4 @@ def _short(value: Any) -> str:
         data = [part.model_dump() if isinstance(part, BaseModel) else part for part in value]
         named = [part.get("kind", part.get("scale")) if isinstance(part, dict) else part for part in data]
         text = ", ".join(f"{name:g}" if isinstance(name, float) else str(name) for name in named)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""The parts of a recipe, as data: what is optimised, subtracted, done before each look, and how it climbs."""
+"""The parts of a recipe, as data: what is optimised, subtracted, done before each view, and how it is optimised."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from filterscope.errors import RecipeError
+from filterscope.recipe.explain import explained
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -15,7 +16,7 @@ else:
     ModelMetaclass = type(BaseModel)
 
 
-class _Told(ModelMetaclass):
+class _Worded(ModelMetaclass):
     """Says what is wrong in filterscope's words where a part is made from Python; where parts lie in one another
     pydantic makes the inner ones itself, so that the outermost says where."""
 
@@ -25,16 +26,14 @@ class _Told(ModelMetaclass):
         try:
             return super().__call__(**values)
         except ValidationError as error:
-            raise _told(error, values, cls) from None
+            raise _refused(error, values, cls) from None
 
 
-def _told(error: ValidationError, data: Any, whole: Any) -> RecipeError:
-    from filterscope.recipe.explain import explained  # which knows all parts
-
+def _refused(error: ValidationError, data: Any, whole: Any) -> RecipeError:
     return RecipeError(explained(error, data, whole))
 
 
-class Part(BaseModel, metaclass=_Told):
+class Part(BaseModel, metaclass=_Worded):
     """Frozen data without unknown keys; infinities are written as text. RecipeError for what is not allowed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", allow_inf_nan=False)
@@ -45,7 +44,7 @@ class Part(BaseModel, metaclass=_Told):
         try:
             return super().model_validate(obj, **how)
         except ValidationError as error:
-            raise _told(error, obj, cls) from None
+            raise _refused(error, obj, cls) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
@@ -53,19 +52,19 @@ class Part(BaseModel, metaclass=_Told):
         try:
             return super().model_validate_json(json_data, **how)
         except ValidationError as error:
-            raise _told(error, _parsed(json_data), cls) from None
+            raise _refused(error, _parsed(json_data), cls) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
-            raise _told(error, self, type(self)) from None
+            raise _refused(error, self, type(self)) from None
 
     def __delattr__(self, name: str) -> None:
         try:
             super().__delattr__(name)
         except ValidationError as error:
-            raise _told(error, self, type(self)) from None
+            raise _refused(error, self, type(self)) from None
 
 
 def _parsed(text: str | bytes | bytearray) -> Any:
@@ -226,7 +225,7 @@ class Noise(Part):
 Transform = Annotated[Pad | Jitter | Scale | Rotate | Crop | Noise, Field(discriminator="kind")]
 
 
-# --- how it climbs ----------------------------------------------------------------------------------------
+# --- how it is optimised ----------------------------------------------------------------------------------------
 
 
 class Optimizer(Part):
@@ -258,3 +257,14 @@ class Facets(Part):
 
     count: int = Field(4, ge=1, le=16)
     weight: float = Field(1.0, ge=0)
+
+
+KINDS: dict[str, type[Part]] = {
+    str(kind.model_fields["kind"].default): kind
+    for kind in (
+        Pixels, Fourier, Phase,
+        LpNorm, TotalVariation, NaturalSpectrum,
+        Pad, Jitter, Scale, Rotate, Crop, Noise,
+    )
+}  # fmt: skip
+"""The kinds of image, regularizer and transform by name."""

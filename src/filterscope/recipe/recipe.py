@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, RecipeError
 from filterscope.objective import has_place
 from filterscope.recipe.parts import (
     Crop,
@@ -23,6 +24,7 @@ from filterscope.recipe.parts import (
     Stage,
     Transform,
 )
+from filterscope.recipe.settings import change_settings
 from filterscope.sides import LARGEST, checked_size
 from filterscope.target import Algebra
 
@@ -133,6 +135,13 @@ class Recipe(Part):
         (`transforms.jitter2.pixels`); by its place too. RecipeError for an unknown key (the nearest is named, and those
         that there are) or a value that is not allowed.
         """
-        from filterscope.recipe.settings import apply_settings
+        return Recipe.model_validate(change_settings(json.loads(self.model_dump_json()), settings))
 
-        return apply_settings(self, settings)
+
+def read_recipe(text: str | bytes | dict[str, Any]) -> Recipe:
+    """A recipe from JSON (of a file or a PNG); RecipeError says which setting is wrong."""
+    try:
+        data = text if isinstance(text, dict) else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"this is no recipe: {error}") from None
+    return Recipe.model_validate(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections import Counter
@@ -9,19 +10,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from filterscope.errors import RecipeError, did_you_mean
-from filterscope.recipe.explain import KINDS
-from filterscope.recipe.parts import Facets, Pixels
-from filterscope.recipe.recipe import Recipe
+from filterscope.recipe.parts import KINDS, Facets, Pixels
 
 
-def apply_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with dotted keys set; see `Recipe.changed`."""
-    data, before = (json.loads(recipe.model_dump_json()) for _ in range(2))
+def change_settings(data: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's data with dotted keys set; see `Recipe.changed`."""
+    data, before = copy.deepcopy(data), data
     for key, value in sorted(settings.items(), key=lambda item: _rank(item[0])):
-        if key == "name" and value != recipe.name:
+        if key == "name" and value != before["name"]:
             raise RecipeError("a recipe's name cannot be set; it says which preset the others began from")
-        _assign(data, key, value, recipe.name, before)
-    return Recipe.model_validate(data)
+        _assign(data, key, value, before)
+    return data
 
 
 def _rank(key: str) -> tuple[bool, int, bool]:
@@ -74,7 +73,7 @@ def _members(data: Any) -> dict[str, Any]:
     return found
 
 
-def _assign(data: dict[str, Any], key: str, value: Any, recipe: str, before: Mapping[str, Any]) -> None:
+def _assign(data: dict[str, Any], key: str, value: Any, before: Mapping[str, Any]) -> None:
     """Set one key. `before`: the recipe as it was, by whose names a member goes too while others change their kind."""
     place, was, so_far = data, before, ""
     *path, last = key.split(".")
@@ -84,7 +83,7 @@ def _assign(data: dict[str, Any], key: str, value: Any, recipe: str, before: Map
         if index is None and isinstance(place, dict) and final and path[-1:] == ["options"]:
             index = name
         if index is None:
-            raise RecipeError(_unknown(data, key, recipe, place, so_far, name))
+            raise RecipeError(_unknown(data, key, str(before["name"]), place, so_far, name))
         if final:
             _put(place, index, value, data["feed"] == "network" and data["start"] == "noise")
         else:
@@ -159,12 +158,3 @@ def _defaults(kind: Any, ours: bool) -> dict[str, Any]:
         return {"kind": kind} if found is None else json.loads(found().model_dump_json())
     except RecipeError:
         return {"kind": kind}
-
-
-def read_recipe(text: str | bytes | dict[str, Any]) -> Recipe:
-    """A recipe from JSON (of a file or a PNG); RecipeError says which setting is wrong."""
-    try:
-        data = text if isinstance(text, dict) else json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"this is no recipe: {error}") from None
-    return Recipe.model_validate(data)
