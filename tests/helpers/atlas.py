@@ -6,6 +6,7 @@ from typing import Any
 
 from filterscope.atlas.run.request import AtlasRequest, OnMessage
 from filterscope.atlas.run.run import make_atlas
+from filterscope.drawing.run import Run
 
 
 def draw_atlas(
@@ -17,4 +18,5 @@ def draw_atlas(
     **options: Any,
 ) -> dict[str, Any]:
     """Draw an atlas as a request of those options has it."""
-    return make_atlas(source, out, AtlasRequest(**options), progress=progress, on_message=on_message)
+    run = Run(**{key: options.pop(key) for key in ("seed", "precision", "device") if key in options})
+    return make_atlas(source, out, AtlasRequest(**options, run=run), progress=progress, on_message=on_message)

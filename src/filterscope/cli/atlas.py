@@ -86,7 +86,7 @@ def atlas(
             click.echo(f"filterscope: {line}", err=True)
 
     request = AtlasRequest(
-        names, recipe, drawing.seed, drawing.precision, drawing.device, weights=weights, images=images, name=name,
+        names, recipe, drawing.run, weights=weights, images=images, name=name,
         retry=retry, overwrite=overwrite, on=on, address=address, workers=workers,
     )  # fmt: skip
     summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)

@@ -24,7 +24,6 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -37,7 +36,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from filterscope.atlas.gallery.data import Data, Index, read_networks, round_number, thin_curve
+from filterscope.atlas.gallery.data import Index, read_networks
 from filterscope.atlas.gallery.kept import keep_picture, list_kept
 from filterscope.atlas.gallery.pages import (
     ASSETS,
@@ -50,7 +49,7 @@ from filterscope.atlas.gallery.pages import (
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
 from filterscope.recipe import ALIASES, PRESETS
-from filterscope.sides import as_size
+from filterscope.viewer.events import describe_job, format_event
 from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refuse
 from filterscope.viewer.jobs import ENDS, DrawQueue, Job
 from filterscope.viewer.requests import MAX_SIDE, MAX_STEPS, count_units, parse_request
@@ -216,9 +215,9 @@ class _Live:
                     if job.previews != previews:
                         previews = job.previews
                         if job.preview:  # none any more, once it is done
-                            yield _event("preview", {"image": job.preview, "step": job.step})
-                    kind, state = _state(job, place)
-                    yield _event(kind, state)
+                            yield format_event("preview", {"image": job.preview, "step": job.step})
+                    kind, state = describe_job(job, place)
+                    yield format_event(kind, state)
                     if kind in ENDS:  # as sent: the job may have ended since
                         return
                 elif silent > KEEPALIVE_SECONDS:
@@ -265,34 +264,6 @@ class _Live:
         if not 0 <= index < len(pictures):
             raise HTTPException(404)
         return pictures[index]
-
-
-def _state(job: Job, ahead: int) -> tuple[str, Data]:
-    """The event that reports a job's state."""
-    if job.state == "done":
-        rows = [
-            {
-                "file": f"/_live/jobs/{job.id}/{i}.png",
-                "status": p.status,
-                "recipe": p.recipe.name,
-                "seed": p.seed,
-                "steps": p.recipe.steps,
-                "size": as_size(*p.image.shape[:2]),
-                "seconds": round(p.seconds, 2),
-                "curve": thin_curve(p.curve),
-                **{k: round_number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},
-            }
-            for i, p in enumerate(job.pictures)
-        ]
-        return "done", {"pictures": rows}
-    if job.state in ENDS:
-        return job.state, {"message": job.message}
-    state = {"state": job.state, "ahead": ahead, "step": job.step, "steps": job.request.recipe.steps}
-    return "progress", {**state, "attempt": job.attempt, "activation": round_number(job.activation)}
-
-
-def _event(name: str, data: Any) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
 
 
 async def _read_body(request: Request) -> Any:

@@ -14,6 +14,7 @@ from tests.helpers.atlas import draw_atlas
 
 from filterscope.atlas.storage.index import read_index
 from filterscope.atlas.storage.store import open_store
+from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, WorkError
 from filterscope.networks.weights import sha256_file
 from filterscope.recipe import get_recipe
@@ -160,7 +161,9 @@ def test_auto_is_what_the_drivers_variable_says(cluster, memory, monkeypatch, sa
 def setup(**changes) -> WorkerSetup:
     """A job for one layer of the embedded network."""
     recipe = get_recipe().model_dump_json()
-    plain = WorkerSetup("tiny-vgg16", None, "ab" * 32, recipe, "float32", "cpu", ("block1_conv1",), {})
+    plain = WorkerSetup(
+        "tiny-vgg16", None, "ab" * 32, recipe, Run(0, "float32", "cpu"), ("block1_conv1",), {}
+    )
     return dataclasses.replace(plain, **changes)
 
 

@@ -31,18 +31,18 @@ Files = dict[str, bytes]
 
 @dataclass
 class ChunkDrawer:
-    """Draws chunks of one network. `best` holds for each layer the units' largest activations on natural images,
-    as they were when the atlas was begun, so that the scores of its pictures stay comparable."""
+    """Draws chunks of one network; the seed of `run` is each chunk's own. `best` holds for each layer the units' largest
+    activations on natural images, as they were when the atlas was begun, so that the scores of its pictures stay
+    comparable."""
 
     network: Network
     recipe: Recipe
-    precision: str
-    device: str = "auto"
+    run: Run
     best: Mapping[str, np.ndarray] | None = None
     _probe: tuple[str, fx.GraphModule] | None = None
 
     def __post_init__(self) -> None:
-        self._measurers = Measurers(self.network, choose_device(self.device), self.best or {})
+        self._measurers = Measurers(self.network, choose_device(self.run.device), self.best or {})
 
     def draw(self, chunk: Chunk) -> ChunkResult:
         """The chunk's rows and files; where it fails each unit is tried alone, and a row says which failed."""
@@ -86,14 +86,14 @@ class ChunkDrawer:
     def _pictures(
         self, chunk: Chunk, recipe: Recipe, *, batch: int | None = None, attempt: int | None = None
     ) -> list[Picture]:
-        run = Run(chunk.seed, self.precision, self.device)
+        run = replace(self.run, seed=chunk.seed)
         given = Given(batch=batch, attempt=attempt, measurers=self._measurers)
         return list(draw(self.network, chunk.targets, recipe, run, given=given))
 
     @in_our_torch
     def _responses(self, layer: str, images: np.ndarray) -> np.ndarray:
         """The activations of all units of the layer for saved pictures, uint8 (B, H, W, C) to (B, units)."""
-        device = choose_device(self.device)
+        device = choose_device(self.run.device)
         if self._probe is None or self._probe[0] != layer:  # one layer at a time: memory stays bounded
             probe = self.network.probe([layer]).eval()
             self._probe = layer, probe if device.type == "cpu" else copy.deepcopy(probe).to(device)

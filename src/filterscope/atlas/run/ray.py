@@ -83,14 +83,13 @@ class RayExecutor:
             if chunk is None:
                 continue
             running -= 1
-            deaths[chunk] += isinstance(result, ChunkLost)
-            if isinstance(result, ChunkLost) and deaths[chunk] < MAX_DEATHS:
-                again.append(chunk)
-                more = True
-                continue
             if isinstance(result, ChunkLost):
+                deaths[chunk] += 1
+                if deaths[chunk] < MAX_DEATHS:
+                    again.append(chunk)
+                    more = True
+                    continue
                 result = ChunkLost(f"{LOST} {MAX_DEATHS} times while it was drawn: {result.reason}")
-            del deaths[chunk]
             done = chunk, result
 
     def trial(self, chunk: Chunk, steps: int) -> float:
@@ -234,7 +233,8 @@ def start_workers(
         options["num_gpus"] = 1
     elif "memory" in resources:
         options["memory"] = int(min(WORKER_BYTES, resources["memory"] / count))
-    sent = ray.put(replace(setup, threads=processors, device="cuda" if gpus else setup.device))
+    run = replace(setup.run, device="cuda") if gpus else setup.run
+    sent = ray.put(replace(setup, threads=processors, run=run))
     actor = ray.remote(**options)(Worker)
     executor = RayExecutor(ray, lambda: actor.remote(sent), count, on_message)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from filterscope.atlas.storage.manifest import (
 )
 from filterscope.atlas.storage.natural import EXAMPLES_FOLDER, save_natural
 from filterscope.atlas.storage.store import Store
-from filterscope.errors import ArgumentError, checked_seed
+from filterscope.drawing.run import USUAL, Run
+from filterscope.errors import ArgumentError
 from filterscope.measure.examples import find_examples
 from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network
@@ -43,7 +44,7 @@ class AtlasRequest:
     """What to draw, and where.
 
     layers: names of layers; all that have units worth a picture where None.
-    seed, precision, device, weights: as for `visualize` and `open_network`.
+    weights: as for `open_network`.
     images: folder of natural images, for excitations and examples.
     name: folder of the network in the atlas, its own name where None.
     retry: draw failed and dead units again, the dead from other noise.
@@ -53,9 +54,7 @@ class AtlasRequest:
 
     layers: Sequence[str] | None = None
     recipe: Recipe = field(default_factory=get_recipe)
-    seed: int = 0
-    precision: str = "auto"
-    device: str = "auto"
+    run: Run = USUAL
     weights: str | None = None
     images: Path | None = None
     name: str | None = None
@@ -65,8 +64,12 @@ class AtlasRequest:
     address: str | None = None
     workers: int | None = None
 
-    def check(self, source: Any) -> AtlasRequest:
-        """The request with its seed as a number; ArgumentError for what cannot be done with any network."""
+    def __post_init__(self) -> None:
+        if self.images is not None:  # a text will do too
+            object.__setattr__(self, "images", Path(self.images))
+
+    def check(self, source: Any) -> None:
+        """ArgumentError for what cannot be done with any network."""
         if self.on not in ("local", "ray"):
             raise ArgumentError(f"an atlas is drawn on local or ray (got {self.on!r})")
         if self.on == "ray" and not isinstance(source, str | os.PathLike):
@@ -75,7 +78,6 @@ class AtlasRequest:
             )
         if self.name is not None:
             check_name(self.name)
-        return replace(self, seed=checked_seed(self.seed))
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Beginning:
             weights_file=network.weights_file,
             input=str(network.input),
             recipe=json.loads(request.recipe.model_dump_json()),
-            seed=request.seed,
+            seed=request.run.seed,
             precision=self._precision(names, before),
             version=__version__,
             images=None if images is None else str(images),
@@ -154,16 +156,16 @@ class Beginning:
     def _device(self) -> torch.device:
         """What draws: the cluster's GPUs where it has any."""
         if self.ray is None:
-            return choose_device(self.request.device)
+            return choose_device(self.request.run.device)
         return torch.device("cuda" if self.ray.cluster_resources().get("GPU", 0) >= 1 else "cpu")
 
     def _precision(self, layers: Sequence[str], before: NetworkManifest | None) -> str:
         """The number type of all the atlas' pictures: the one its first pictures have, else the request's."""
-        asked, network = self.request.precision, self.network
+        asked, network = self.request.run.precision, self.network
         if asked == "auto" and before is not None:
             return str(before.precision)
         goals = [target for layer in layers for target in network.targets(f"{layer}:0")]
-        device = choose_device(self.request.device)
+        device = choose_device(self.request.run.device)
         if asked == "auto" and self.ray is not None:
             from filterscope.atlas.run.ray import choose_cluster_precision
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from filterscope.atlas.gallery.pages import build_gallery
@@ -50,7 +50,8 @@ def make_atlas(
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
     """
-    request = (request or AtlasRequest()).check(source)
+    request = request or AtlasRequest()
+    request.check(source)
     import_pyarrow()
     store = out if isinstance(out, Store) else open_store(out)
     network = open_network(source, weights=request.weights)
@@ -152,17 +153,17 @@ class _Run:
             if entry.natural
         }
         request, manifest = self.request, self.manifest
-        precision = str(manifest.precision)
+        run = replace(request.run, precision=str(manifest.precision))
         if self.ray is None:
-            yield LocalExecutor(ChunkDrawer(self.network, request.recipe, precision, request.device, best))
+            yield LocalExecutor(ChunkDrawer(self.network, request.recipe, run, best))
             return
         from filterscope.atlas.run.ray import start_workers
         from filterscope.atlas.run.worker import WorkerSetup, read_given_files
 
         source, weights = str(manifest.source), request.weights
         setup = WorkerSetup(
-            source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), precision,
-            request.device, tuple(writer.layers), best,
+            source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), run,
+            tuple(writer.layers), best,
             files=read_given_files(source, weights) if request.address else {},
             address=self.store.address if self.store.shared else None, folder=self.folder,
         )  # fmt: skip

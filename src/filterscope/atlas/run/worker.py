@@ -14,6 +14,7 @@ import numpy as np
 from filterscope.atlas.plan import Chunk, ChunkResult
 from filterscope.atlas.storage.journal import write_files
 from filterscope.atlas.storage.store import open_store
+from filterscope.drawing.run import Run
 from filterscope.errors import WorkError
 
 
@@ -26,8 +27,7 @@ class WorkerSetup:
     weights: str | None
     sha256: str
     recipe: str
-    precision: str
-    device: str
+    run: Run
     layers: tuple[str, ...]
     best: Mapping[str, np.ndarray]
     threads: int = 1
@@ -65,9 +65,7 @@ class Worker:
                 f"the worker on {platform.node()} has other weights for {setup.source} than the driver: sha256 "
                 f"{found} and {setup.sha256}; give the same file with --weights"
             )
-        self._drawer = ChunkDrawer(
-            network, read_recipe(setup.recipe), setup.precision, setup.device, setup.best
-        )
+        self._drawer = ChunkDrawer(network, read_recipe(setup.recipe), setup.run, setup.best)
         self._store = None if setup.address is None else open_store(setup.address)
         self._folder = setup.folder
 
