@@ -58,7 +58,7 @@ def test_every_skip_is_listed_with_its_reason():
 )
 def test_the_second_run_takes_the_other_precision(first, second):
     """The other one than `auto` is in the first, whoever said what that is."""
-    test = "tests/test_prepare.py::test_precision_by_name"
+    test = "tests/ascent/engine/test_prepare.py::test_precision_by_name"
     done = run_pytest("--other-precision", test, FILTERSCOPE_PRECISION=first)
     assert done.returncode == 0, done.stdout
     assert f"FILTERSCOPE_PRECISION={second}" in done.stdout

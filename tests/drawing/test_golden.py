@@ -12,7 +12,7 @@ from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
 from filterscope.recipe import get_recipe
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = [
     ("block1_conv2:7", "tv", 8),
     ("block2_conv2:12", "sharp", 10),

@@ -1,4 +1,4 @@
-"""dreaming/: pictures that start from a photograph."""
+"""photographs/: pictures that start from a photograph."""
 
 from itertools import pairwise
 
