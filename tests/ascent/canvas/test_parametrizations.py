@@ -1,4 +1,4 @@
-"""image.py: the two canvases: starts, inverses, hand-computed waves, other sizes, pictures kept apart."""
+"""canvas/parametrizations.py: the two canvases: starts, inverses, hand-computed waves, other sizes, pictures kept apart."""
 
 import math
 

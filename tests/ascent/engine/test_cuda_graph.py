@@ -1,4 +1,4 @@
-"""capture.py: when steps are replayed, and that anything else runs as it is; the GPU itself is played by a stand-in."""
+"""engine/cuda_graph.py: when steps are replayed, and that anything else runs as it is; the GPU itself is played by a stand-in."""
 
 import pytest
 import torch

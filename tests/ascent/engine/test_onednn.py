@@ -1,4 +1,4 @@
-"""fused.py: each layer gives what torch gives, forward and backward, in every shape a network may have."""
+"""engine/onednn.py: each layer gives what torch gives, forward and backward, in every shape a network may have."""
 
 import itertools
 
