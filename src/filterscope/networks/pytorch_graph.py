@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.network import Layer, safe_attribute
 from filterscope.networks.pytorch_layout import (
     HeadStrength,
@@ -295,7 +296,7 @@ class _Reader:
         if not hasattr(holder, name):
             holder.add_module(name, module)
         node = self.traced.graph.call_module(name, inputs)
-        with torch.no_grad():
+        with torch.no_grad(), KnownShapes():
             node.meta["val"] = module(*(n.meta["val"] for n in inputs))
         return node
 
