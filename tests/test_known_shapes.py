@@ -48,6 +48,15 @@ CASES = {
     "softmax": (nn.Softmax(-1), TOKENS),
     "softmax in float64": (lambda x: F.log_softmax(x, 1, dtype=torch.float64), TOKENS),
     "softmax of an axis too many": (lambda x: x.softmax(3), TOKENS),
+    "attention with a mask": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x.new_zeros(5, 5), dropout_p=0.0),
+        TOKENS,
+    ),
+    "attention with a mask of others": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x.new_zeros(4, 5)),
+        TOKENS,
+    ),
+    "attention of others": (lambda x: F.scaled_dot_product_attention(x, x[..., :4], x), TOKENS),
     "sum": (lambda x: x + x, MAPS),
     "sum of unlike strides": (lambda x: x + x.permute(0, 2, 1).contiguous().permute(0, 2, 1), TOKENS),
     "scaled": (lambda x: 2 * x / 3 - 1, MAPS),

@@ -69,13 +69,19 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | N
     return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta") if fits else None
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, *rest: Any, **named: Any) -> Tensor | None:
-    if rest or any(value is not None for value in named.values()):
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+    *rest: Any, enable_gqa: bool = False, **named: Any,
+) -> Tensor | None:  # fmt: skip
+    if rest or enable_gqa or (is_causal and attn_mask is not None) or {q.dtype} != {k.dtype, v.dtype}:
         return None
-    fits = q.ndim == k.ndim == v.ndim and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
-    fits = (
-        fits and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2] and q.dtype == k.dtype == v.dtype
-    )
+    fits = q.ndim == k.ndim == v.ndim > 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    fits = fits and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
+    if fits and isinstance(attn_mask, Tensor):
+        whole = (*q.shape[:-1], k.shape[-2])
+        sides = zip(reversed(attn_mask.shape), reversed(whole), strict=False)
+        fits = attn_mask.is_meta and attn_mask.ndim <= len(whole) and all(a in (1, b) for a, b in sides)
+        fits = fits and attn_mask.dtype in (q.dtype, torch.bool)
     return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device="meta") if fits else None
 
 
