@@ -17,7 +17,7 @@ from filterscope.errors import ImageError, WeightsError
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
 from filterscope.networks.pytorch_factory import is_factory
-from filterscope.networks.weights import RANDOM, sha256_file
+from filterscope.networks.weights import RANDOM, part_of, sha256_weights
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph
@@ -215,6 +215,6 @@ def _known() -> dict[str, str]:
 def _is(place: Path, sha256: str | None) -> bool:
     """Whether a file is there, can be read and has that hash."""
     try:
-        return place.is_file() and sha256_file(place) == sha256
+        return part_of(place)[0].is_file() and sha256_weights(place) == sha256
     except (OSError, ValueError):
         return False

@@ -69,7 +69,7 @@ class Origin:
 
     input: how it wants its pictures, where that is known; the size 0 is found out. trained: the modules with
     trained weights, None for all. random: nothing trained it. vouched: False where nobody knows that. hooked: the
-    person's own module where the one that is opened is a copy already.
+    person's own module where the one that is opened is a copy already. notes: what a person should know of its weights.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Origin:
     random: bool = False
     vouched: bool = True
     hooked: nn.Module | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Network:
@@ -125,7 +126,7 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
         )
     if found is None or not _can_be_drawn(found):
         raise NetworkError(why_no_layers(net, origin.name))
-    return replace(found, guessed=taken.guessed, notes=(*found.notes, *notes))
+    return replace(found, guessed=taken.guessed, notes=(*origin.notes, *found.notes, *notes))
 
 
 def _opened(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import pickletools
 import re
 import warnings
@@ -26,12 +27,14 @@ from filterscope.errors import WeightsError, did_you_mean, first_line
 from filterscope.networks.file_advice import HOW_TO_SAVE
 from filterscope.networks.file_kinds import CHECKPOINTS, require_weights
 from filterscope.networks.pytorch_copy import is_sound
+from filterscope.networks.pytorch_standins import RefusedError, read_with_standins
+from filterscope.networks.weights import part_of
+
+log = logging.getLogger("filterscope")
 
 # where wrappers keep their tensors, the likeliest first; averaged weights only where there are no others
-_ORDER = (
-    "state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "ema", "model_ema",
-    "state_dict_ema", "ema_state_dict", "params_ema",
-)  # fmt: skip
+_ORDER = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
+_AVERAGED = re.compile(r"(^|[_.])(ema|swa|averaged?|shadow)([_.]|$)", re.IGNORECASE)
 _COUNTER = (
     "num_batches_tracked"  # batch norm's count of training steps: older files lack it, pictures need it not
 )
@@ -42,22 +45,27 @@ _UNPACKED = 3
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a checkpoint gave a module: the modules whose weights it held, None for all of them."""
+    """What a checkpoint gave a module: the modules whose weights it held, None for all of them; and where it holds the
+    network's weights more than once, which were taken."""
 
     trained: frozenset[str] | None
+    notes: tuple[str, ...] = ()
 
 
 def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
     """Fill a module's parameters and statistics from a file; no code in the file is ever run.
 
-    The file may lack whole layers. WeightsError where it is missing, damaged or unsafe, where it holds tensors
-    that the module does not know, only a part of a layer's, or ones of other shapes.
+    The file may lack whole layers. `FILE#PART` takes the tensors that it holds under a name, as FILE#ema.
+    WeightsError where it is missing, damaged or unsafe, where it holds tensors that the module does not know, only a
+    part of a layer's, or ones of other shapes.
     """
-    found = _candidates(read_tensors(path), path)
+    path, part = part_of(path)
+    found = _of_part(_candidates(read_tensors(path), path), part, path)
     wanted = {n: t for n, t in module.state_dict().items() if not n.endswith(_COUNTER)}
     if not wanted:
         raise WeightsError(f"{type(module).__name__} has no weights that {path.name} could fill")
-    renamed = max((_renamed(tensors, wanted) for tensors in found), key=lambda r: _matches(r, wanted))
+    fitting = [(label, _renamed(tensors, wanted)) for label, tensors in found]
+    taken, renamed = max(fitting, key=lambda pair: _matches(pair[1], wanted))
     _check(renamed, wanted, path, type(module).__name__)
     trained = _covered(module, renamed, path)
     trainable = dict(module.named_parameters(remove_duplicate=False))
@@ -71,7 +79,53 @@ def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
         raise WeightsError(
             f"{path.name} does not fit {type(module).__name__}: {first_line(error)}"
         ) from error
-    return Fitted(None if len(renamed) == len(wanted) else trained)
+    return Fitted(
+        None if len(renamed) == len(wanted) else trained, _which(taken, renamed, fitting, wanted, path)
+    )
+
+
+def _which(
+    taken: str,
+    renamed: Mapping[str, Tensor],
+    fitting: list[tuple[str, dict[str, Tensor]]],
+    wanted: Mapping[str, Tensor],
+    path: Path,
+) -> tuple[str, ...]:
+    """What to say where other tensors of the file would have fitted as well."""
+    others = [
+        label
+        for label, own in fitting
+        if label != taken
+        and _matches(own, wanted) == _matches(renamed, wanted)
+        and all(n not in own or own[n].shape == t.shape for n, t in renamed.items())
+        and any(n in own and not torch.equal(own[n], t) for n, t in renamed.items())
+    ]
+    if not others:
+        return ()
+    return (
+        f"has the weights that {path.name} holds {_under(taken)}; it holds others {' and '.join(map(_under, others))}: "
+        f"take these with --weights {path.name}#{others[0]}",
+    )
+
+
+def _under(label: str) -> str:
+    return f"under {label!r}" if label else "at its top"
+
+
+def _of_part(
+    found: list[tuple[str, Mapping[str, Tensor]]], part: str | None, path: Path
+) -> list[tuple[str, Mapping[str, Tensor]]]:
+    """Of a file's dictionaries of tensors those under a name; WeightsError where there are none."""
+    if part is None:
+        return found
+    chosen = [(label, tensors) for label, tensors in found if label == part or label.startswith(f"{part}.")]
+    if not chosen:
+        labels = [label for label, _ in found if label]
+        raise WeightsError(
+            f"{path.name} holds no tensors under {part!r}{did_you_mean(part, labels)} "
+            f"(it does under: {', '.join(labels) or 'no name'})"
+        )
+    return chosen
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -104,14 +158,34 @@ def _pickled(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickles fail in every way there is
-        if name := _asked_for(path):
+        name = _asked_for(path)
+        content, name = _with_standins(path, name)
+        if content is not None:
+            return content
+        if name is None:
             raise WeightsError(
-                f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
-                f"If it is a whole pickled model: {HOW_TO_SAVE}"
-            ) from None
-        raise WeightsError(
-            f"{path.name} is no whole PyTorch checkpoint (cut short?): {first_line(error)}"
-        ) from error
+                f"{path.name} is no whole PyTorch checkpoint (cut short?): {first_line(error)}"
+            ) from error
+    raise WeightsError(
+        f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
+        f"If it is a whole pickled model: {HOW_TO_SAVE}"
+    )
+
+
+def _with_standins(path: Path, name: str | None) -> tuple[Mapping[Any, Any] | None, str | None]:
+    """A checkpoint's tensors where it holds more, None where it holds none beside; and what it asks for."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = read_with_standins(path)
+    except RefusedError as error:
+        return None, error.name
+    except Exception:  # pickles fail in every way there is
+        return None, name
+    if content is None or not _dictionaries(content):
+        return None, name
+    log.info("%s holds more than tensors: these were read, nothing else was made (%s)", path.name, name)
+    return content, name
 
 
 def _asked_for(path: Path) -> str | None:
@@ -188,28 +262,35 @@ def _harmless() -> Iterator[None]:
         yield
 
 
-def _candidates(content: Any, path: Path) -> list[Mapping[str, Tensor]]:
-    """All dictionaries of tensors inside, the likeliest first."""
+def _candidates(content: Any, path: Path) -> list[tuple[str, Mapping[str, Tensor]]]:
+    """All dictionaries of tensors inside, each with the keys that lead to it, the likeliest first."""
     if isinstance(content, nn.Module) or not isinstance(content, Mapping):
         raise WeightsError(
             f"{path.name} holds a {type(content).__name__}, no dictionary of tensors; {HOW_TO_SAVE}"
         )
-    found: list[tuple[int, Mapping[str, Tensor]]] = []
-
-    def look(value: Mapping[Any, Any], depth: int, rank: int) -> None:
-        tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
-        if tensors:
-            found.append((rank, tensors))
-        for key, inner in value.items():
-            if isinstance(inner, Mapping) and depth < 3 and key not in ("optimizer", "optimizer_states"):
-                look(inner, depth + 1, _ORDER.index(key) if key in _ORDER else len(_ORDER))
-
-    look(content, 0, -1)
+    found = _dictionaries(content)
     if not found:
         raise WeightsError(
             f"{path.name} holds no tensors (its keys: {', '.join(map(str, list(content)[:8]))})"
         )
-    return [tensors for _, tensors in sorted(found, key=lambda pair: pair[0])]
+    return found
+
+
+def _dictionaries(content: Mapping[Any, Any]) -> list[tuple[str, Mapping[str, Tensor]]]:
+    found: list[tuple[tuple[bool, int], str, Mapping[str, Tensor]]] = []
+
+    def look(value: Mapping[Any, Any], label: str, depth: int, rank: tuple[bool, int]) -> None:
+        tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
+        if tensors:
+            found.append((rank, label, tensors))
+        for key, inner in value.items():
+            if isinstance(inner, Mapping) and depth < 3 and key not in ("optimizer", "optimizer_states"):
+                averaged = rank[0] or bool(_AVERAGED.search(str(key)))
+                place = _ORDER.index(key) if key in _ORDER else len(_ORDER)
+                look(inner, f"{label}.{key}".lstrip("."), depth + 1, (averaged, place))
+
+    look(content, "", 0, (False, -1))
+    return [(label, tensors) for _, label, tensors in sorted(found, key=lambda row: row[0])]
 
 
 # --- fitting ------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from filterscope.networks.pytorch import Origin, open_module
 from filterscope.networks.pytorch_checkpoint import load_checkpoint
 from filterscope.networks.pytorch_copy import unwrapped
 from filterscope.networks.pytorch_kept import opened_once
-from filterscope.networks.weights import RANDOM, sha256_file, warn_of_random
+from filterscope.networks.weights import RANDOM, sha256_weights, warn_of_random
 
 log = logging.getLogger("filterscope")
 
@@ -167,7 +167,15 @@ def opened(
         module = private_copy(module)
     fitted = load_checkpoint(module, path)
     origin = Origin(
-        name, path.name, spec, classes, path, lambda: sha256_file(path), fitted.trained, hooked=hooked
+        name,
+        path.name,
+        spec,
+        classes,
+        path,
+        lambda: sha256_weights(path),
+        fitted.trained,
+        hooked=hooked,
+        notes=fitted.notes,
     )
     return open_module(module, origin, options)
 

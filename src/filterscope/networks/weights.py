@@ -259,6 +259,19 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def part_of(path: Path) -> tuple[Path, str | None]:
+    """A weights file and the part of it that is meant, written `FILE#PART`, as a checkpoint's `ema` or `teacher`."""
+    name, sign, part = path.name.rpartition("#")
+    return (path.with_name(name), part) if sign and name and part and not path.exists() else (path, None)
+
+
+def sha256_weights(path: Path) -> str:
+    """What identifies a weights file, or a part of one: the file's sha256, of a part that with the part's name."""
+    file, part = part_of(path)
+    whole = sha256_file(file)
+    return whole if part is None else hashlib.sha256(f"{whole}#{part}".encode()).hexdigest()
+
+
 def sha256_arrays(arrays: Mapping[str, Array]) -> str:
     """One sha256 over named arrays: names, shapes and float32 values in the order of the names."""
     digest = hashlib.sha256()
