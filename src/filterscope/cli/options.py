@@ -73,8 +73,8 @@ def weights_option(function: F) -> F:
     """--weights, --verbose, and what NET's input is where that was found wrong."""
     weights = click.option(
         "--weights", metavar="FILE",
-        help="Weights to use instead: .safetensors, .weights.h5, .h5 or a PyTorch checkpoint; \"random\" leaves a "
-        "name or FILE.py:FACTORY untrained.",
+        help="Weights to use instead: .safetensors, .weights.h5, .h5 or a PyTorch checkpoint (FILE#PART takes a part "
+        "of one, as FILE#ema); \"random\" leaves a name or FILE.py:FACTORY untrained.",
     )  # fmt: skip
     return weights(input_options("net")(function))
 

@@ -57,7 +57,8 @@ def open_network(
         a `.keras` or `.h5` file or a `torch.export` program (`.pt2`), "path/to/file.py:factory" (your own code, which is
         run), a Keras model or a torch module, which is read and never changed.
     weights: a file to use instead of the network's own weights: `.safetensors`, `.weights.h5` or `.h5` for Keras,
-        a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`) for PyTorch. It may cover only some layers; a target
+        a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`, "FILE#ema" for a part of one) for PyTorch. It may
+        cover only some layers; a target
         in or behind any other is refused. "random": the bare architecture of a name or a factory, with
         seeded numbers that nothing trained.
     mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the

@@ -28,7 +28,7 @@ class RefusedError(pickle.UnpicklingError):
 
     def __init__(self, name: str):
         super().__init__(f"it asks for {name}")
-        self.name = self.__name__ = name
+        self.name = name
 
 
 class StandIn:
