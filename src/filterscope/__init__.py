@@ -1,15 +1,26 @@
-"""filterscope shows what a trained convolutional network has learned.
+"""filterscope draws what the units of a trained convolutional network respond to.
 
-import filterscope as fs
+    import filterscope as fs
 
-net = fs.open_network("tiny-vgg16")                 # a name, a .keras file, or a Keras model object
-fs.visualize(net, "block3_conv1:30")                # -> Picture, shows itself in a notebook
-fs.visualize(net, "block3_conv1")                   # -> Sheet of 16 units chosen by the seed
-fs.visualize(net, "predictions:goldfish", recipe="blog", steps=200, seed=1)
+    net = fs.open_network("tiny-vgg16")     # a name, a model file, or a Keras or torch model
+    fs.visualize(net, "block3_conv1:30")    # a Picture, which shows itself in a notebook
+    fs.visualize(net, "block3_conv1")       # a Sheet of 16 units chosen by the seed
+    fs.visualize(net, "predictions:goldfish", recipe="blog", steps=200, seed=1)
+
+networks       open_network, list_models, list_layers, classify, find_examples, draw_kernels
+pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
+photographs    dream, invert, caricature, accentuate, locate
+many units     make_atlas, view_atlas, compare_networks, run_demo
+targets        Target, WholeLayer, Direction, Likeness, Sum, or a text as above
+recipes        get_recipe, PRESETS, Recipe
+errors         FilterscopeError and what is derived from it
+
+help(fs.visualize) explains one of them; the command line has the same: filterscope --help.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,38 +42,60 @@ from filterscope.errors import (
 )
 
 if TYPE_CHECKING:
-    from filterscope.api import visualize, visualize_filter
+    from filterscope.api import draw, visualize, visualize_filter, visualize_one, visualize_sheet
+    from filterscope.catalog import list_models
+    from filterscope.commands import (
+        animate,
+        classify,
+        compare_networks,
+        draw_kernels,
+        draw_ladder,
+        find_examples,
+        list_layers,
+        make_atlas,
+        redraw,
+        run_demo,
+        view_atlas,
+    )
     from filterscope.networks import Network, open_network
+    from filterscope.objective import Direction, Likeness, Objective, WholeLayer
     from filterscope.photographs import accentuate, caricature, dream, invert, locate
     from filterscope.pictures import Picture, Sheet
-    from filterscope.recipe import PRESETS, Recipe
+    from filterscope.recipe import PRESETS, Recipe, get_recipe
+    from filterscope.table import Table
+    from filterscope.target import Sum, Target
 
 # loaded when first asked for, so that `import filterscope` costs no torch
 _LATER = {
-    "Network": "filterscope.networks",
-    "PRESETS": "filterscope.recipe",
-    "Picture": "filterscope.pictures",
-    "Recipe": "filterscope.recipe",
-    "Sheet": "filterscope.pictures",
-    "accentuate": "filterscope.photographs.accentuation",
-    "caricature": "filterscope.photographs.likeness",
-    "dream": "filterscope.photographs.dreaming",
-    "invert": "filterscope.photographs.likeness",
-    "locate": "filterscope.photographs.location",
-    "open_network": "filterscope.networks",
-    "visualize": "filterscope.api",
-    "visualize_filter": "filterscope.api",
+    name: module
+    for module, names in {
+        "filterscope.api": "draw visualize visualize_filter visualize_one visualize_sheet",
+        "filterscope.catalog": "list_models",
+        "filterscope.commands": "animate classify compare_networks draw_kernels draw_ladder find_examples "
+        "list_layers make_atlas redraw run_demo view_atlas",
+        "filterscope.networks": "Network open_network",
+        "filterscope.objective": "Direction Likeness Objective WholeLayer",
+        "filterscope.photographs": "accentuate caricature dream invert locate",
+        "filterscope.pictures": "Picture Sheet",
+        "filterscope.recipe": "PRESETS Recipe get_recipe",
+        "filterscope.table": "Table",
+        "filterscope.target": "Sum Target",
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [
     "PRESETS",
     "ArgumentError",
     "DamagedError",
+    "Direction",
     "DownloadError",
     "FilterscopeError",
     "ImageError",
+    "Likeness",
     "Network",
     "NetworkError",
+    "Objective",
     "OutOfMemoryError",
     "OutputError",
     "Picture",
@@ -70,18 +103,38 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Sheet",
+    "Sum",
+    "Table",
+    "Target",
     "TargetError",
     "WeightsError",
+    "WholeLayer",
     "WorkError",
     "__version__",
     "accentuate",
+    "animate",
     "caricature",
+    "classify",
+    "compare_networks",
+    "draw",
+    "draw_kernels",
+    "draw_ladder",
     "dream",
+    "find_examples",
+    "get_recipe",
     "invert",
+    "list_layers",
+    "list_models",
     "locate",
+    "make_atlas",
     "open_network",
+    "redraw",
+    "run_demo",
+    "view_atlas",
     "visualize",
     "visualize_filter",
+    "visualize_one",
+    "visualize_sheet",
 ]
 
 
@@ -92,4 +145,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    """The public names; none of them to `help`, which would print the whole page of each under the text above."""
+    caller = sys._getframe(1)
+    while caller.f_globals.get("__name__") == "inspect" and caller.f_back is not None:
+        caller = caller.f_back
+    return [] if caller.f_globals.get("__name__") == "pydoc" else sorted(__all__)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
+from filterscope.table import Table
+
 EMBEDDED = "tiny-vgg16"
 
 # functions of keras.applications by how each wants its pictures (see networks/keras_applications.py)
@@ -28,6 +30,25 @@ APPLICATION_FUNCTIONS = {
 def network_names() -> list[str]:
     """The networks that open by name."""
     return [EMBEDDED, *(name.lower() for group in APPLICATION_FUNCTIONS.values() for name in group.split())]
+
+
+def list_models() -> Table:
+    """The networks that open by name: name, weights, classes.
+
+    >>> list_models()[0]["name"]
+    'tiny-vgg16'
+    """
+    downloads = {"vgg16": ": 58 MB, 553 MB with the classes", "vgg19": ": 80 MB, 575 MB with the classes"}
+    rows = [
+        {
+            "name": name,
+            "weights": f"downloaded by Keras{downloads.get(name, '')}",
+            "classes": "1000 of ImageNet",
+        }
+        for name in network_names()
+    ]
+    rows[0] |= {"weights": "in the package", "classes": "200 of Tiny ImageNet"}
+    return Table(rows)
 
 
 @cache

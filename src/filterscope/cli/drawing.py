@@ -78,8 +78,7 @@ def show(
     kind = animation_kind(film, frames, fps)
     check_folder(out)
     from filterscope.drawing.draw import draw
-    from filterscope.drawing.recording import Recorder
-    from filterscope.drawing.run import Given
+    from filterscope.drawing.recording import Recorder, record_again
     from filterscope.networks import open_network
     from filterscope.pictures import Sheet
     from filterscope.rerun import remember_weights
@@ -97,11 +96,8 @@ def show(
                 output.save(picture, f"{picture.stem}.png")
                 if recorder is not None:
                     shown, number = recorder, len(output.rows) - 1
-                    if picture.attempt:  # what was recorded is the ascent that failed
-                        shown, number = Recorder(frames or 0, picture.recipe), 0
-                        given = Given(attempt=picture.attempt, facet=picture.facet)
-                        again = [picture.target], picture.recipe, drawing.run
-                        list(draw(network, *again, given=given, on_step=shown))
+                    if picture.attempt:
+                        shown, number = record_again(network, picture, drawing.run, frames or 0), 0
                     path = out / f"{picture.stem}.{kind}"
                     shown.save(number, path, finished=picture.to_pil(), curve=True, fps=fps)
     finally:

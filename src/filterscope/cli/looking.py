@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,9 @@ from filterscope.cli.options import (
 )
 from filterscope.cli.output import say_kept
 from filterscope.sides import Size
+from filterscope.table import aligned
 
 if TYPE_CHECKING:
-    from filterscope.networks import Layer, Network
     from filterscope.networks.input_spec import InputSpec
 
 
@@ -31,36 +30,24 @@ if TYPE_CHECKING:
 @quiet_option
 def models(as_json: bool, quiet: bool) -> None:
     """List the networks that open by name."""
-    from filterscope.catalog import network_names
+    from filterscope.catalog import list_models
 
-    downloads = {"vgg16": ": 58 MB, 553 MB with the classes", "vgg19": ": 80 MB, 575 MB with the classes"}
-    rows = [
-        {
-            "name": name,
-            "weights": f"downloaded by Keras{downloads.get(name, '')}",
-            "classes": "1000 of ImageNet",
-        }
-        for name in network_names()
-    ]
-    rows[0] |= {"weights": "in the package", "classes": "200 of Tiny ImageNet"}
+    rows = list_models().rows
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     if quiet:
         return
-    _table(["name", "classes", "weights"], [[r["name"], r["classes"], r["weights"]] for r in rows])
+    click.echo(
+        aligned(
+            ["name", "classes", "weights"], [[row[k] for k in ("name", "classes", "weights")] for row in rows]
+        )
+    )
     click.echo(
         "\nAlso torchvision:NAME and timm:NAME (downloaded by these libraries), FILE.keras, FILE.pt2 (torch.export),\n"
         "FILE.py:FACTORY (your own code, which is run; its checkpoint with --weights FILE), and in Python any Keras\n"
         "model or torch module."
     )
-
-
-def _trained(network: Network, row: Layer) -> bool | None:
-    """Whether something trained a layer's weights; None where it has none, or that is not known."""
-    if not row.parameters or not (network.vouched or not row.trained):
-        return None
-    return row.trained and not network.random
 
 
 @click.command()
@@ -73,44 +60,34 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
 
     The columns are name, kind, output shape, units, parameters, receptive field in pixels, and whether it is trained.
     """
+    from filterscope.commands import list_layers
     from filterscope.networks import open_network
 
     network = open_network(net, weights=weights)
+    rows = list_layers(network).rows
     if as_json:
-        rows = [
-            {
-                "name": row.name,
-                "kind": row.kind,
-                "output_shape": list(row.output_shape),
-                "units": row.units,
-                "parameters": row.parameters,
-                "receptive_field": row.receptive_field,
-                "trained": _trained(network, row),
-                **({"input": _as_json(network.input)} if row.kind == "InputLayer" else {}),
-            }
-            for row in network.layers.values()
-        ]
+        for row in rows:
+            row |= {"input": _as_json(network.input)} if row["kind"] == "InputLayer" else {}
         click.echo(json.dumps(rows, indent=1))
         return
     if quiet:
         return
     click.echo(f"{network.name}: {network.input}")
     trained = {True: "yes", False: "random" if network.random else "no", None: "not known"}
-    _table(
-        ["layer", "kind", "output shape", "units", "parameters", "receptive field", "trained"],
+    lines = [
         [
-            [
-                row.name,
-                row.kind,
-                " x ".join(map(str, row.output_shape)),
-                f"{row.units}",
-                f"{row.parameters:,}",
-                f"{row.receptive_field}" if row.receptive_field else "all",
-                trained[_trained(network, row)] if row.parameters else "-",
-            ]
-            for row in network.layers.values()
-        ],
-    )
+            row["name"],
+            row["kind"],
+            " x ".join(map(str, row["output_shape"])),
+            f"{row['units']}",
+            f"{row['parameters']:,}",
+            f"{row['receptive_field'] or 'all'}",
+            trained[row["trained"]] if row["parameters"] else "-",
+        ]
+        for row in rows
+    ]
+    head = ["layer", "kind", "output shape", "units", "parameters", "receptive field", "trained"]
+    click.echo(aligned(head, lines))
     if tokens := list(dict.fromkeys(name.rpartition("@")[2] for name in network.tokens)):
         click.echo(f"\nTokens beside the picture's places: {', '.join(tokens)} (LAYER:UNIT@{tokens[0]})")
 
@@ -137,21 +114,18 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     Selection.parse(layer)
     check_writable(out)
     from filterscope.networks import open_network
-    from filterscope.pictures.kernels import kernel_sheet, kernel_weights
+    from filterscope.pictures.kernels import kernel_sheet, kernel_units
     from filterscope.pictures.sheet import save_sheet
 
     network = open_network(net, weights=weights)
-    selection = network.selection(layer)
-    units = [t.unit for t in network.targets(selection)]
-    if selection.units is None and kernel_weights(network, selection.layer).shape[1] == 3:
-        units = list(range(network.layer(selection.layer).units))
-    path = out / f"{selection.layer.replace('/', '.')}-kernels.png"
-    shown = [f"kernel {network.weights.sha256} {selection.layer}:{unit}" for unit in units]
-    say_kept(save_sheet(kernel_sheet(network, selection.layer, units), path, shown), quiet)
+    name, units = kernel_units(network, layer)
+    path = out / f"{name.replace('/', '.')}-kernels.png"
+    shown = [f"kernel {network.weights.sha256} {name}:{unit}" for unit in units]
+    say_kept(save_sheet(kernel_sheet(network, name, units), path, shown), quiet)
     if as_json:
-        click.echo(json.dumps({"file": str(path), "layer": selection.layer, "units": units}))
+        click.echo(json.dumps({"file": str(path), "layer": name, "units": units}))
     elif not quiet:
-        click.echo(f"{len(units)} kernels of {selection.layer} in {path}")
+        click.echo(f"{len(units)} kernels of {name} in {path}")
 
 
 @click.command()
@@ -259,6 +233,7 @@ def examples(
 
     if out is not None:
         check_writable(out)
+    from filterscope.commands import example_rows
     from filterscope.measure.examples import example_sheet, find_examples, unit_rows
     from filterscope.networks import open_network
     from filterscope.pictures.sheet import save_sheet
@@ -277,11 +252,7 @@ def examples(
             shown = [f"examples {whose} {name}:{unit}" for unit in units]
             say_kept(save_sheet(example_sheet(network, found[name], units, images), path, shown), quiet)
     if as_json:
-        some = [text for text in layer if text != "*" and network.selection(text).units]
-        chosen = {(t.layer, t.unit) for text in some for t in network.targets(text)}
-        rows = [
-            r for name in found for r in unit_rows(found[name]) if not chosen or (name, r["unit"]) in chosen
-        ]
+        rows = example_rows(network, layer, {name: unit_rows(own) for name, own in found.items()})
         click.echo(json.dumps(rows, indent=1))
     elif not quiet:
         for target in targets:
@@ -305,9 +276,3 @@ def _as_json(spec: InputSpec) -> dict[str, object]:
         "std": list(spec.std),
         "bgr": spec.bgr,
     }
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
-    for line in [head, *rows]:
-        click.echo("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())

@@ -9,8 +9,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from filterscope.drawing.draw import draw
+from filterscope.drawing.run import Given, Run
 from filterscope.measure.scores import to_bytes
+from filterscope.networks.network import Network
 from filterscope.pictures.animation import save_animation, with_curve
+from filterscope.pictures.picture import Picture
 from filterscope.progress import Step
 from filterscope.recipe import Recipe
 
@@ -60,6 +64,14 @@ class Recorder:
         ]
         films = [with_curve(im, known[:step], self.recipe.steps) if curve else im for step, im in shown]
         return save_animation(films, path, fps=fps)
+
+
+def record_again(net: Network, picture: Picture, run: Run, count: int) -> Recorder:
+    """A recording of the ascent that gave a picture, where its first one failed: what was recorded is of the first."""
+    recorder = Recorder(count, picture.recipe)
+    given = Given(attempt=picture.attempt, facet=picture.facet)
+    list(draw(net, [picture.target], picture.recipe, run, given=given, on_step=recorder))
+    return recorder
 
 
 def _small(image: Image.Image) -> Image.Image:

@@ -47,6 +47,11 @@ def accentuate(
     keep: how much nearness weighs: that of a photograph's whole square against the activation of the unit's best
         natural image (or, where none is known, the photograph's own). keep_layer: the layer that is kept; about a
         third of the way to the unit where None. Else as for `dream`.
+
+    >>> import numpy as np
+    >>> photograph = np.zeros((40, 60, 3), np.uint8)
+    >>> accentuate("tiny-vgg16", photograph, "block3_conv1:30", steps=1, progress=False).image.shape
+    (40, 60, 3)
     """
     net = open_network(network)
     chosen = get_recipe(photograph_recipe(recipe), steps=steps, size=size, settings=settings)

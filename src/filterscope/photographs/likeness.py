@@ -2,60 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Unpack, overload
 
-from filterscope.drawing.run import Run
+from filterscope.api import Asked, DrawingOptions
 from filterscope.errors import TargetError
 from filterscope.networks import Network, open_network
 from filterscope.objective import Likeness, Objective
 from filterscope.photographs.presets import named_recipe
-from filterscope.photographs.sources import Source, drawn, layer_names, photograph_of
+from filterscope.photographs.sources import Source, layer_names, photograph_of
 from filterscope.pictures import Picture, Sheet
-from filterscope.progress import OnStep
-from filterscope.recipe import Recipe, get_recipe
-from filterscope.sides import Size
 
 
-def invert(network: Any, image: Source, layer: str | Sequence[str], **settings: Any) -> Picture | Sheet:
-    """What a layer keeps of a photograph: a picture, from noise, of which it says the same (Mahendran and Vedaldi 2015).
+@overload
+def invert(network: Any, image: Source, layer: str, **options: Unpack[DrawingOptions]) -> Picture: ...
+@overload
+def invert(
+    network: Any, image: Source, layer: Sequence[str], **options: Unpack[DrawingOptions]
+) -> Picture | Sheet: ...
+def invert(
+    network: Any, image: Source, layer: str | Sequence[str], **options: Unpack[DrawingOptions]
+) -> Picture | Sheet:
+    """What a layer keeps of a photograph: a picture, from noise, with the photograph's activations there (Mahendran and
+    Vedaldi 2015).
 
-    layer: one, or several for a Sheet. The activation of such a picture is minus the squared distance of what the
-    layer says of both, over the photograph's own square: 0 is no difference, -1 is as far as grey is.
-    settings: steps, size (longer side; at most 224 px where None), seed, precision, device, recipe, settings,
-    progress, on_step, as for `dream`.
+    layer: one, or several for a Sheet. The activation of such a picture is minus the squared distance of its and the
+    photograph's activations, over the photograph's own square: 0 is no difference, -1 is as far as grey is.
+    options: as for `visualize`; size is the longer side, at most 224 px where None.
+
+    >>> import numpy as np
+    >>> invert("tiny-vgg16", np.zeros((40, 60, 3), np.uint8), "block1_conv1", steps=1, progress=False).image.shape
+    (40, 60, 3)
     """
-    return _likenesses("invert", network, image, layer, **settings)
+    return _likenesses("invert", network, image, layer, options)
 
 
-def caricature(network: Any, image: Source, layer: str | Sequence[str], **settings: Any) -> Picture | Sheet:
-    """What a layer notices in a photograph, exaggerated: a picture, from noise, of which it says the same, and
-    louder. Arguments as for `invert`.
+@overload
+def caricature(network: Any, image: Source, layer: str, **options: Unpack[DrawingOptions]) -> Picture: ...
+@overload
+def caricature(
+    network: Any, image: Source, layer: Sequence[str], **options: Unpack[DrawingOptions]
+) -> Picture | Sheet: ...
+def caricature(
+    network: Any, image: Source, layer: str | Sequence[str], **options: Unpack[DrawingOptions]
+) -> Picture | Sheet:
+    """What a layer responds to in a photograph, exaggerated: a picture, from noise, with the photograph's activations
+    there, but larger ones. Arguments as for `invert`.
+
+    >>> import numpy as np
+    >>> caricature("tiny-vgg16", np.zeros((40, 60, 3), np.uint8), "block1_conv1", steps=1, progress=False).image.shape
+    (40, 60, 3)
     """
-    return _likenesses("caricature", network, image, layer, **settings)
+    return _likenesses("caricature", network, image, layer, options)
 
 
 def _likenesses(
-    preset: str,
-    network: Any,
-    image: Source,
-    layer: str | Sequence[str],
-    *,
-    recipe: str | Recipe | None = None,
-    steps: int | None = None,
-    size: Size | None = None,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
-    settings: Mapping[str, Any] | None = None,
-    progress: bool = True,
-    on_step: OnStep | None = None,
+    preset: str, network: Any, image: Source, layer: str | Sequence[str], options: DrawingOptions
 ) -> Picture | Sheet:
     net = open_network(network)
-    chosen = get_recipe(named_recipe(recipe or preset), steps=steps, size=size, settings=settings)
-    goals = likeness_goals(net, preset, layer_names(layer))
-    photographs = {"image": photograph_of(image)}
-    pictures = drawn(net, goals, chosen, photographs, Run(seed, precision, device), progress, on_step)
+    options["recipe"] = named_recipe(options.get("recipe") or preset)
+    asked = Asked.read(net, likeness_goals(net, preset, layer_names(layer)), options)
+    pictures = list(asked.pictures({"image": photograph_of(image)}))
     return pictures[0] if len(pictures) == 1 else Sheet(pictures)
 
 

@@ -25,6 +25,15 @@ def kernel_weights(network: Network, layer: str) -> np.ndarray:
     raise TargetError(f"{layer} has no kernels; convolutions are: {', '.join(convolutions)}")
 
 
+def kernel_units(network: Network, text: str) -> tuple[str, list[int]]:
+    """The layer and the units that "LAYER" or "LAYER:0-7" means: of a layer all, 16 of one that is not the first."""
+    selection = network.selection(text)
+    units = [target.unit for target in network.targets(selection)]
+    if selection.units is None and kernel_weights(network, selection.layer).shape[1] == 3:
+        units = list(range(network.layer(selection.layer).units))
+    return selection.layer, units
+
+
 def kernel_sheet(network: Network, layer: str, units: Sequence[int]) -> Image.Image:
     """Kernels as tiles, on one scale for the layer: mid-grey is 0, black and white the largest magnitude.
 
