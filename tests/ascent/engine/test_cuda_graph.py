@@ -1,4 +1,4 @@
-"""engine/cuda_graph.py: when steps are replayed, and that anything else runs as it is; the GPU itself is played by a stand-in."""
+"""engine/cuda_graph.py: when steps are replayed, and that anything else runs as it is; a stand-in plays the GPU."""
 
 import pytest
 import torch
