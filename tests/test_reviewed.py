@@ -94,5 +94,5 @@ def test_odd_numbers_and_photographs(tmp_path, capsys):
     thin = str(tmp_path / "thin.png")
     assert main(["dream", "tiny-vgg16", thin, "--fps", "nan", "--frames", "2", "--out", str(tmp_path)]) == 2
     assert main(["locate", "tiny-vgg16", thin, "predictions:0", "--out", str(tmp_path)]) == 2
-    assert "too large to be looked at whole" in capsys.readouterr().err
+    assert "too large to go through the network whole" in capsys.readouterr().err
     assert main(["view", thin]) == 2

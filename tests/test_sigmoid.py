@@ -8,7 +8,7 @@ from keras import layers
 from torch import nn
 
 import filterscope as fs
-from filterscope.ascent.objectives import UNSEEN, activation, objective
+from filterscope.ascent.objectives import LEAST_PROBABILITY, activation, objective
 from filterscope.measure.classify import class_layer
 from filterscope.networks import open_network
 from filterscope.networks.network import Taps
@@ -148,7 +148,7 @@ def test_objective():
     assert objective(taps, goals).tolist() == [0.5, -40.0]
     kept = objective(taps, goals, keep_softmax=True)
     assert kept[0] == pytest.approx(torch.tensor(0.5).sigmoid().item())
-    assert torch.tensor(-40.0).sigmoid() < UNSEEN
+    assert torch.tensor(-40.0).sigmoid() < LEAST_PROBABILITY
     assert kept[1] == pytest.approx(-40.0)
 
 

@@ -46,7 +46,7 @@ class WholeLayer(Algebra):
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The layers that it listens to."""
+        """The layers that it is of."""
         return (self.layer,)
 
 
@@ -78,7 +78,7 @@ class Direction(Algebra):
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The layers that it listens to."""
+        """The layers that it is of."""
         return (self.layer,)
 
 
@@ -109,12 +109,12 @@ class Likeness(Algebra):
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The layers that it listens to."""
+        """The layers that it is of."""
         return (self.layer,)
 
     @property
     def role(self) -> Role:
-        """Which photograph it looks at: the one that the picture starts from, or the guide."""
+        """Which photograph it compares with: the one that the picture starts from, or the guide."""
         return "guide" if self.how == "guide" else "image"
 
 
@@ -123,7 +123,7 @@ Objective: TypeAlias = Target | WholeLayer | Direction | Likeness | Sum
 
 
 def roles(goal: Algebra) -> set[Role]:
-    """The photographs that an objective looks at; empty for one that can be drawn from nothing.
+    """The photographs that an objective compares with; empty for one that can be drawn from nothing.
 
     >>> roles(Likeness("match", "conv1") + Target("conv1", 3))
     {'image'}

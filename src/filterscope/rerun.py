@@ -90,17 +90,17 @@ def draw_again(
     `net` names the network where the picture's own record does not open it: it was drawn from a model object or
     from a person's own file, whose code no picture can have run.
     """
-    told = read_metadata(path)
-    if told is None:
+    recorded = read_metadata(path)
+    if recorded is None:
         raise ImageError(f"{os.fspath(path)!r} carries no recipe of filterscope")
-    told = PICTURE.newest(told, repr(os.fspath(path)))
-    if told.get("kind") == "location":
+    recorded = PICTURE.newest(recorded, repr(os.fspath(path)))
+    if recorded.get("kind") == "location":
         raise ImageError(
             f"{os.fspath(path)!r} was not drawn by an ascent: it shows where a unit is excited; ask again with "
-            f"filterscope locate {told.get('network')} IMAGE {told.get('target')}"
+            f"filterscope locate {recorded.get('network')} IMAGE {recorded.get('target')}"
         )
-    record = read_record(told, repr(os.fspath(path)))
-    network = _opened(told, record.network, Path(path), net, weights)
+    record = read_record(recorded, repr(os.fspath(path)))
+    network = _opened(recorded, record.network, Path(path), net, weights)
     targets = network.objectives(record.target, seed=record.seed)
     photographs = _find_photographs(record, Path(path), {"image": image, "guide": guide})
     # as many at a time as then: on some processors a batch's size changes rounding
@@ -110,14 +110,18 @@ def draw_again(
         network, goals, record.recipe, Run(record.seed, record.precision, device), photographs=photographs,
         given=Given(batch, record.attempt, None if record.recipe.facets else record.facet), on_step=on_step,
     )  # fmt: skip
-    return _compared(path, next(p for p in pictures if p.facet == record.facet), told)
+    return _compared(path, next(p for p in pictures if p.facet == record.facet), recorded)
 
 
 def _opened(
-    told: dict[str, Any], name: str, picture: Path, net: str | None, weights: str | os.PathLike[str] | None
+    recorded: dict[str, Any],
+    name: str,
+    picture: Path,
+    net: str | None,
+    weights: str | os.PathLike[str] | None,
 ) -> Network:
     """The network that a picture was drawn from; only what a person names with `net` may run code of theirs."""
-    found = Path(weights) if weights else find_weights(told, picture)
+    found = Path(weights) if weights else find_weights(recorded, picture)
     if net is not None:
         return open_network(net, weights=found)
     if found is not None and found.suffix in (".keras", ".pt2"):
@@ -128,12 +132,12 @@ def _opened(
         raise ImageError(
             f"{str(picture)!r} was drawn from {kind} {name!r}, which its record alone does not open; name it "
             f"with --net path/to/file.py:factory, or draw it again in Python: "
-            f"visualize(model, {str(told['target'])!r}, recipe=..., seed={told['seed']})"
+            f"visualize(model, {str(recorded['target'])!r}, recipe=..., seed={recorded['seed']})"
         )
     return open_network(name, weights=found)
 
 
-def _compared(path: str | os.PathLike[str], picture: Picture, told: dict[str, Any]) -> Again:
+def _compared(path: str | os.PathLike[str], picture: Picture, recorded: dict[str, Any]) -> Again:
     again = picture.to_pil()
     before = np.asarray(read_image(path).convert(again.mode), dtype=np.int16)
     if before.shape[:2] != picture.image.shape[:2]:
@@ -141,7 +145,7 @@ def _compared(path: str | os.PathLike[str], picture: Picture, told: dict[str, An
             f"{os.fspath(path)!r} is {pixels_text(before.shape[:2])}, its recipe says {size_text(picture.recipe.size or 0)}"
         )
     difference = np.abs(before - np.asarray(again, dtype=np.int16))
-    return Again(picture, told, float(difference.mean()), int(difference.max()))
+    return Again(picture, recorded, float(difference.mean()), int(difference.max()))
 
 
 def remember_weights(network: Network) -> None:
@@ -189,10 +193,10 @@ def _find_photograph(
     )
 
 
-def find_weights(told: dict[str, Any], picture: Path) -> Path | None:
+def find_weights(recorded: dict[str, Any], picture: Path) -> Path | None:
     """The weights file that a picture's (or network's) record names: where it was then, beside the picture, or
     here. None where it names none; WeightsError where it is not to be found."""
-    name, sha256 = told.get("weights_file"), told.get("weights_sha256")
+    name, sha256 = recorded.get("weights_file"), recorded.get("weights_sha256")
     if not name:
         return None
     if name == RANDOM:  # no file: the bare architecture's own numbers, the same every time
@@ -201,7 +205,7 @@ def find_weights(told: dict[str, Any], picture: Path) -> Path | None:
     for place in (_known().get(str(sha256)), picture.parent / name, Path(name)):
         if place and _is(Path(place), sha256):
             return Path(place)
-    if told.get("network") == EMBEDDED:
+    if recorded.get("network") == EMBEDDED:
         return None
     raise WeightsError(
         f"the picture was drawn from {name!r} (sha256 {sha256}), which is not here; pass it with --weights FILE"

@@ -5,7 +5,7 @@
     block3_conv1:3,7,0-15        several, in this order, without repeats
     block3_conv1:*               all
     block3_conv1:30@14,14        one neuron of the channel: row 14, column 14 (of a transformer, one patch's token);
-                                 drawn without the transforms that move the picture, since it looks at one place
+                                 drawn without the transforms that move the picture, since it is for one place
     blocks.3:30@cls              the channel of a token that stands for no patch: cls, dist, reg1
     head:3@7                     one step of a sequence whose steps are no places of the picture
     predictions:sea_snake        a class by name

@@ -1,4 +1,4 @@
-"""How like a photograph a picture is, in what a layer says of both: scores of one picture, ()."""
+"""How like a photograph a picture is, by a layer's activations for both: scores of one picture, ()."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a layer says to one score per picture, (B,): what is maximised, and what is reported.
+"""From a layer's activations to one score per picture, (B,): what is maximised, and what is reported.
 
 Picture i is for unit i of the batch, and its score depends on row i alone.
 """
@@ -19,9 +19,9 @@ from filterscope.objective import Direction, Likeness, Objective, WholeLayer
 from filterscope.target import Algebra, At, Sum, Target, row_and_column
 
 References: TypeAlias = Mapping[str, Mapping[str, Taps]]
-"""What the layers say of the photographs that objectives look at: by role, then by layer, (B, ...)."""
+"""The layers' activations for the photographs that pictures are compared with: by role, then by layer, (B, ...)."""
 
-UNSEEN = 1e-6  # probabilities below this climb their logarithm
+LEAST_PROBABILITY = 1e-6  # below it the logarithm is ascended
 
 
 def own_unit(values: Tensor, units: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def activation(
     neuron its own value, of a class its value before the softmax; of anything else its objective.
 
     `units` holds where each target's channel stands in the taps, where that is not its number. `references`
-    holds by role what the layers say of the photographs, for objectives that look at them.
+    holds by role the activations for the photographs, for objectives that compare with them.
     """
     targets = [g for g in goals if isinstance(g, Target)]
     if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
@@ -82,8 +82,8 @@ def objective(
     """What is ascended, (B,): the activation, or the class's probability with `keep_softmax`.
 
     A unit that is 0 everywhere has no gradient (a dead ReLU): there the value before the activation is
-    ascended, until the unit lives. Likewise a class so improbable that its gradient drowns in the 1e-7 by which
-    gradients are kept from 0 climbs the logarithm of its probability, whose gradient points the same way.
+    ascended, until the unit is active. Likewise a class so improbable that its gradient drowns in the 1e-7 by which
+    gradients are kept from 0 has the logarithm of its probability ascended, whose gradient points the same way.
     """
     targets = [g for g in goals if isinstance(g, Target)]
     if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
@@ -102,8 +102,8 @@ def _ascended(taps: Taps, units: Tensor, places: Sequence[At | None], keep_softm
     score = mean_at(own_unit(taps.output, units), places)
     if taps.linear is taps.output:
         return score
-    asleep = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0
-    return torch.where(asleep, mean_at(own_unit(taps.linear, units), places), score)
+    inactive = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0
+    return torch.where(inactive, mean_at(own_unit(taps.linear, units), places), score)
 
 
 def _probability(taps: Taps, units: Tensor, places: Sequence[At | None]) -> Tensor:
@@ -111,7 +111,7 @@ def _probability(taps: Taps, units: Tensor, places: Sequence[At | None]) -> Tens
     values = taps.output.float()
     each = F.logsigmoid(own_unit(values, units)) if taps.sigmoid else own_unit(values.log_softmax(1), units)
     logarithm, probability = mean_at(each, places), mean_at(each.exp(), places)
-    return torch.where(probability < UNSEEN, logarithm, probability)
+    return torch.where(probability < LEAST_PROBABILITY, logarithm, probability)
 
 
 def _value(
@@ -129,17 +129,19 @@ def _value(
     if isinstance(goal, WholeLayer):
         return taps[goal.layer].output.float().square().mean()
     if isinstance(goal, Direction):
-        heard = taps[goal.layer]
+        own = taps[goal.layer]
         channels = [i for i, _ in goal.vector]
-        asleep = ascend and heard.linear is not heard.output and not _said(heard.output[:, channels], goal.at)
-        return _along((heard.linear if asleep else heard.output).float(), goal)
+        inactive = (
+            ascend and own.linear is not own.output and not _is_active(own.output[:, channels], goal.at)
+        )
+        return _along((own.linear if inactive else own.output).float(), goal)
     assert isinstance(goal, Target)
     unit = torch.tensor([goal.unit], device=taps[goal.layer].output.device)
     score = _ascended if ascend else _plain
     return score(taps[goal.layer], unit, [goal.at], keep)[0]
 
 
-def _said(values: Tensor, at: At | None) -> bool:
+def _is_active(values: Tensor, at: At | None) -> bool:
     """Whether any of (1, C, ...) is other than 0, at the place where there is one."""
     if at is not None and values.ndim == 4:
         row, column = row_and_column(at)

@@ -1,7 +1,7 @@
 """Penalties on a picture: (B, C, H, W) to one value per picture, (B,), each divided by the picture's size N.
 
 Both have a finite gradient everywhere. Written as the formulas stand they have not: the p-th root has an
-infinite slope at 0 and x ** p leaves float32's range (for p = 6 below 5e-7 and above 3e6), and 0 * inf is NaN;
+infinite derivative at 0 and x ** p leaves float32's range (for p = 6 below 5e-7 and above 3e6), and 0 * inf is NaN;
 likewise (a + b) ** (beta / 2) for beta < 2 wherever two neighbours are equal.
 """
 

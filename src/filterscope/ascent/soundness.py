@@ -13,7 +13,7 @@ from filterscope.sides import sides_of
 
 
 def require_gradient(value: Tensor, network: Network, layers: Sequence[str]) -> None:
-    """TargetError where what is to be climbed, a value of `layers`, has no gradient: it says where that ends."""
+    """TargetError where what is to be ascended, a value of `layers`, has no gradient; the message names where that ends."""
     if value.requires_grad:
         return
     lost = ", ".join(layers)

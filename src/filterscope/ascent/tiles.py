@@ -1,7 +1,7 @@
-"""Windows over a picture that is too large to be looked at whole.
+"""Windows over a picture that is too large to go through the network whole.
 
 All windows have one shape. Each keeps the gradient of its inner part alone, since a network pads what lies beyond
-its input's edge and so sees the rim of a window otherwise than the picture goes on; the inner parts cover the
+its input's edge, so that the rim of a window differs from how the picture goes on; the inner parts cover the
 picture without overlap. Their borders move from step to step, so that no place stays one.
 """
 
@@ -21,7 +21,7 @@ RIM = 16  # a window's rim is this part of its side, at each end
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns that are looked at, and those of them whose gradient is kept."""
+    """Rows and columns of the window, and those of them whose gradient is kept."""
 
     rows: Span
     columns: Span
@@ -49,11 +49,11 @@ class Window:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns that are looked at."""
+        """Its height and width in pixels."""
         return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
 
     def share(self, sides: tuple[int, int]) -> float:
-        """Which part of a picture of these sides is looked at: what a mean over the window counts for."""
+        """Which part of a picture of these sides it is: what a mean over the window counts for."""
         return self.shape[0] * self.shape[1] / (sides[0] * sides[1])
 
     @property

@@ -68,7 +68,7 @@ class Attempt:
 
     def is_kept_over(self, other: Attempt) -> bool:
         """Whether this later one is to be kept: its unit was active, or is excited more. Of two that fail alike the
-        later is kept, whose number says how often it was tried."""
+        later is kept, whose number is how often it was tried."""
         mine, theirs = ((any(t.curve), not t._misnamed, t.scores.activation) for t in (self, other))
         return mine >= theirs
 

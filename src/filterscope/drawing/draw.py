@@ -51,7 +51,7 @@ def draw(
 
     Raises TargetError, RecipeError or ArgumentError for what cannot be drawn so.
     """
-    jury = None if judge is None else Judge(judge)
+    judging = None if judge is None else Judge(judge)
     known = _checked(goals, photographs or {})
     if known:
         recipe = recipe.model_copy(update={"facets": None})  # one picture of a photograph
@@ -59,7 +59,7 @@ def draw(
     total, done, freed = len(goals) * len(facets) * recipe.steps, 0, FreedMemory()
     for batch in _batches(net, goals, recipe, run, known, given, facets):
         pictures = batch.pictures(given.attempt, _reported(batch, done, total, on_step))
-        yield from pictures if jury is None else jury.judged(net, pictures)
+        yield from pictures if judging is None else judging.judged(net, pictures)
         done += len(batch.drawn) * recipe.steps
         freed.hand_back()
 
@@ -112,7 +112,7 @@ def _batches(
 
 
 def _reported(batch: Batch, done: int, total: int, on_step: OnStep | None) -> Report:
-    """What tells `on_step` of a batch's steps."""
+    """What calls `on_step` after each of a batch's steps."""
     first, count, steps = batch.drawn[0][0], len(batch.drawn), batch.recipe.steps
 
     def report(restart: int, step: int, activations: Tensor, image: Callable[[], Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What a network says of pictures."""
+"""The classes that a network gives pictures."""
 
 from __future__ import annotations
 

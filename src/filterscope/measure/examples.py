@@ -38,7 +38,7 @@ def find_examples(
     """Each layer's natural activations over a folder of pictures, from the cache where it has them.
 
     layers: layer names, or "*" for all. shown: whether to show a progress bar (None: on a terminal).
-    on_skip: told of each file that cannot be read, which is left out; None gives a warning. ImageError where
+    on_skip: called with each file that cannot be read, which is left out; None gives a warning. ImageError where
     none can be read.
     """
     from tqdm.auto import tqdm

@@ -1,4 +1,4 @@
-"""What another network sees in a picture: the check that a class picture shows more than one network's quirks."""
+"""Which class another network gives a picture: the check that a class picture shows more than one network's quirks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from filterscope.target import Target, name_key
 class Judge:
     """A network that had no part in the ascent and is shown its pictures, resized to the size that it was trained on.
 
-    ArgumentError, as soon as it is made, where the network tells no classes apart or can be shown no picture.
+    ArgumentError, as soon as it is made, where the network has no classes or takes no picture.
     """
 
     network: Network
@@ -59,7 +59,7 @@ class Judge:
 
     @in_our_torch
     def look(self, images: Sequence[Image.Image]) -> Taps:
-        """What the judge's classes say of pictures of any size: `output` and `softmax`, (B, classes)."""
+        """The judge's values for pictures of any size: `output` and `softmax`, (B, classes)."""
         part = self.network.part(self.layer, softmax=True).eval()
         pixels = torch.stack([pixels_of(image, self.network.input) for image in images])
         with torch.no_grad():

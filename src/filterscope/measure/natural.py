@@ -34,7 +34,7 @@ from filterscope.target import Target
 
 BEST = 9
 BINS = 32
-MAPS = 256 * 2**20  # bytes of a batch's maps, of all layers that are measured together
+MAX_ACTIVATION_BYTES = 256 * 2**20  # bytes of a batch's maps, of all layers that are measured together
 
 OnSkip = Callable[[Path, str], object]  # a file that could not be read, and why
 
@@ -96,9 +96,9 @@ def natural_activations(
 ) -> dict[str, NaturalActivations]:
     """Run the network over the images, once for all layers, in batches, in float32.
 
-    folder: what the images' names are told from; the first one's own folder where it is None.
+    folder: what the images' names are relative to; the first one's own folder where it is None.
     batch: images at a time; as many as keep the maps of the layers within 256 MiB where it is None.
-    on_batch: told how many images are done. on_skip: told of each file that is no picture, which is left out;
+    on_batch: called with how many images are done. on_skip: called with each file that is no picture, which is left out;
     without it such a file raises ImageError, as does a set that has no picture at all.
     """
     probe = network.probe(layers).eval()
@@ -144,8 +144,10 @@ class _Gathered:
             peak = torch.maximum(self.peak, peak)
             numbers = torch.cat([self.top, numbers])
             places = torch.cat([self.top_places, places])
-        seen = torch.cat([self.top_values, values]) if self.values else values
-        self.top_values, order = seen.sort(dim=0, descending=True, stable=True)  # of equals the first image
+        values_so_far = torch.cat([self.top_values, values]) if self.values else values
+        self.top_values, order = values_so_far.sort(
+            dim=0, descending=True, stable=True
+        )  # of equals the first image
         self.top_values, order = self.top_values[:BEST], order[:BEST]
         self.top = numbers.gather(0, order)
         self.top_places = places.gather(0, order[..., None].expand(-1, -1, 2))
@@ -188,7 +190,10 @@ def _batch(network: Network, layers: Sequence[str], size: Size) -> int:
         1,
         min(
             100,
-            int(MAPS / (4 * numbers * math.prod(sides_of(size)) / math.prod(sides_of(network.input.size)))),
+            int(
+                MAX_ACTIVATION_BYTES
+                / (4 * numbers * math.prod(sides_of(size)) / math.prod(sides_of(network.input.size)))
+            ),
         ),
     )
 
@@ -196,7 +201,7 @@ def _batch(network: Network, layers: Sequence[str], size: Size) -> int:
 def _load(
     paths: Sequence[Path], network: Network, size: Size | None, on_skip: OnSkip | None
 ) -> list[tuple[Path, torch.Tensor]]:
-    """The pictures' pixel values beside their paths; the unreadable are left out where `on_skip` hears of them."""
+    """The pictures' pixel values beside their paths; the unreadable are left out where `on_skip` is given."""
     read = []
     for path in paths:
         try:
@@ -226,7 +231,7 @@ def images_digest(images: Sequence[Path]) -> str:
     for path in images:
         try:
             stat = path.stat()
-        except OSError:  # a link to nothing: no picture, which is said when it is read
+        except OSError:  # a link to nothing: no picture, which is an error when it is read
             continue
         digest.update(os.fsencode(path) + f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -263,11 +268,11 @@ def recall(
         return known
     try:
         with _cached(network, layer).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            told = json.loads(str(file["meta"]))
-            if words := NATURAL.too_new(told, str(_cached(network, layer))):
+            record = json.loads(str(file["meta"]))
+            if words := NATURAL.too_new(record, str(_cached(network, layer))):
                 say_once(f"{words}; what excites {layer} most is taken as not known")
                 return None
-            meta = NATURAL.newest(told, layer)
+            meta = NATURAL.newest(record, layer)
             arrays = _arrays(file)
         if meta["layer"] != layer:
             return None

@@ -1,4 +1,4 @@
-"""Scores of finished pictures: what the network says of the 8-bit values, fed as any picture is."""
+"""Scores of finished pictures: the network's activations for the 8-bit values, fed as any picture is."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Measurer:
         return tops
 
     def scores(self, images: np.ndarray, start: Tensor | None) -> list[Scores]:
-        """The scores of finished pictures, beside those of what they started from, (B, C, H, W), where it is told."""
+        """The scores of finished pictures, beside those of what they started from, (B, C, H, W), where that is known."""
         now = self.measured(pixels_of(images))
         before = [None] * len(images) if start is None else self.measured(start).activations
         rows = zip(now.activations, self.natural_best, now.probabilities, now.tops, before, strict=True)
@@ -213,10 +213,10 @@ def verdict(
     """`dead`: nothing excites the unit, no natural image and no step of the ascent; `no-gain`: the picture
     excites it no more than the best natural image does or, where none is known, than the noise at the start.
 
-    Only what `may_be_dead` (see objective.py) is called so: what was to be silent has no gain where it was before.
+    Only what `may_be_dead` (see objective.py) is called so: what was to be inactive has no gain where it was before.
     """
-    lives = scores.activation != 0 or any(value != 0 for value in curve) or bool(natural_best)
-    if not lives and may_be_dead:
+    active = scores.activation != 0 or any(value != 0 for value in curve) or bool(natural_best)
+    if not active and may_be_dead:
         return "dead"
     if scores.excitation is not None:
         return "ok" if scores.excitation >= 1 else "no-gain"

@@ -21,7 +21,7 @@ from filterscope.recipe import Recipe, get_recipe
 from filterscope.sides import Size, sides_of
 from filterscope.target import Sum, Target
 
-KEPT = 1.0  # how much accentuate keeps of the photograph, against an activation as of the best natural image
+KEEP = 1.0  # how much accentuate keeps of the photograph, against an activation as of the best natural image
 
 
 def accentuate(
@@ -29,7 +29,7 @@ def accentuate(
     image: Source,
     target: str | Objective,
     *,
-    keep: float = KEPT,
+    keep: float = KEEP,
     keep_layer: str | None = None,
     recipe: str | Recipe = "accentuate",
     steps: int | None = None,
@@ -41,8 +41,8 @@ def accentuate(
     progress: bool = True,
     on_step: OnStep | None = None,
 ) -> Picture:
-    """Which feature of the photograph a unit sees: the photograph, changed so that it excites the unit more, and
-    kept near the photograph in what an earlier layer says of it (Hamblin et al. 2024, "Feature Accentuation").
+    """Which feature of the photograph a unit responds to: the photograph, changed so that it excites the unit more, and
+    kept near the photograph in an earlier layer's activations (Hamblin et al. 2024, "Feature Accentuation").
 
     keep: how much nearness weighs: that of a photograph's whole square against the activation of the unit's best
         natural image (or, where none is known, the photograph's own). keep_layer: the layer that is kept; about a
@@ -68,7 +68,7 @@ def accentuate_goal(
     goal: Objective,
     photograph: Photograph,
     *,
-    keep: float = KEPT,
+    keep: float = KEEP,
     keep_layer: str | None = None,
     device: str = "auto",
 ) -> Objective:

@@ -38,7 +38,7 @@ def dream(
     progress: bool = True,
     on_step: OnStep | None = None,
 ) -> Picture:
-    """Deep Dream: a photograph that ever more shows what the network sees in it (Mordvintsev et al. 2015).
+    """Deep Dream: a photograph changed to show more and more of what the network detects in it (Mordvintsev et al. 2015).
 
     network: a name, file or model (see `open_network`), or an opened Network.
     image: a picture file, a Pillow image or an array (H, W, 3); its aspect is kept, its colours are taken as sRGB.
@@ -92,7 +92,7 @@ def dream_goal(
     guided: bool = False,
     recipe: str = "dream",
 ) -> Objective:
-    """What a dream climbs: layers by weight, guided or not, or a target."""
+    """What a dream ascends: layers by weight, guided or not, or a target."""
     if target is not None:
         if layers is not None or guided:
             raise ArgumentError(
@@ -109,7 +109,7 @@ def dream_goal(
 
 
 def parse_layers(layers: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
-    """Layers and their weights from "LAYER=WEIGHT,LAYER", a list of such, or a mapping; a weight is 1 if not told.
+    """Layers and their weights from "LAYER=WEIGHT,LAYER", a list of such, or a mapping; a weight is 1 where none is given.
 
     >>> parse_layers("block4_conv1=0.05,block5_conv1")
     {'block4_conv1': 0.05, 'block5_conv1': 1.0}

@@ -31,9 +31,9 @@ from filterscope.target import Target, place_text
 
 # black, violet, red, orange, pale yellow: matplotlib's "inferno" at five places
 COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
-SHOWN = 320  # an overlay's shorter side is enlarged to this, so that its mark can be seen
+SHOWN = 320  # an overlay's shorter side is enlarged to this, so that its mark is visible
 
-LARGEST = 4_000_000  # pixels that are looked at whole, with their gradient
+MAX_PIXELS = 4_000_000  # that go through the network at once, with their gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Location(Shown):
         share = heat[..., None]
         base = (
             0.4 * grey * (1 - share) + pixels * share
-        )  # dark where nothing is seen, however light it is there
+        )  # dark where nothing is excited, however light it is there
         mixed = base * (1 - 0.5 * share) + colours * 0.5 * share
         overlay = Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
         if self.largest > 0:
@@ -105,7 +105,7 @@ class Location(Shown):
     def metadata(self) -> dict[str, Any]:
         """What the PNG carries: what was asked, of which network, of which photograph, and what was found."""
         path = self.photograph.path
-        told = {
+        record = {
             "version": __version__,
             "kind": "location",
             "network": self.network,
@@ -114,7 +114,7 @@ class Location(Shown):
             **{k: v for k, v in self.report().items() if k not in ("file", "photograph")},
             "photographs": {"image": {"file": path.name if path else None, "sha256": self.photograph.sha256}},
         }
-        return PICTURE.stamped(told)
+        return PICTURE.stamped(record)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the overlay as a PNG, whole or not at all; a folder gets PHOTOGRAPH-locate-TARGET.png."""
@@ -137,8 +137,8 @@ def locate(
     channels of gradient times activation, where that is above 0 (Selvaraju et al. 2017 weigh by the gradient's
     mean; here each place has its own, as in lucid's "Building Blocks").
 
-    image: a picture file, a Pillow image or an array (H, W, 3). size: the shorter side that the network looks at;
-    its own, 128 where that is smaller, if None. A network that takes one size alone looks at it squeezed.
+    image: a picture file, a Pillow image or an array (H, W, 3). size: the shorter side as the network takes it;
+    its own, 128 where that is smaller, if None. For a network that takes one size alone it is squeezed.
 
     >>> import numpy as np
     >>> locate("tiny-vgg16", np.zeros((64, 96, 3), np.uint8), "block1_conv1:3").heat.shape
@@ -190,16 +190,16 @@ def _sides(net: Network, layer: str, photograph: Photograph, size: Size | None) 
         return sides_of(net.input.size)
     if isinstance(size, tuple):
         raise ArgumentError(
-            f"the photograph is looked at in its own proportions: size is a side (got {size_text(size)})"
+            f"the photograph keeps its own proportions: size is a side (got {size_text(size)})"
         )
     shorter = size or min(sides_of(net.picture_size(layer)))
     net.output_shape(layer, size or net.picture_size(layer))
     scale = shorter / min(width, height)
     rows, columns = max(shorter, round(height * scale)), max(shorter, round(width * scale))
-    if rows * columns > LARGEST:
+    if rows * columns > MAX_PIXELS:
         raise ArgumentError(
             f"a shorter side of {shorter} px makes this photograph of {width} x {height} px {columns} x {rows} px, "
-            "too large to be looked at whole; crop it, or give a smaller --size"
+            "too large to go through the network whole; crop it, or give a smaller --size"
         )
     return rows, columns
 

@@ -1,4 +1,4 @@
-"""What a person looks at: pictures, PNG files that carry their recipe, sheets."""
+"""Pictures, PNG files that carry their recipe, sheets."""
 
 from filterscope.pictures.picture import Picture, Scores
 from filterscope.pictures.sheet import Sheet

@@ -46,7 +46,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What another network says of a picture: the class it names and its confidence in it, and for a picture of a
+    """What another network finds in a picture: the class it names and its confidence in it, and for a picture of a
     class that it knows that class's probability and rank, 1 for the first."""
 
     network: str
@@ -67,7 +67,7 @@ class Picture(Shown):
     facet: which of the unit's pictures it is, where a recipe draws several.
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
-    photographs: what it started from or looked at ("image", "guide"): each one's file name and sha256.
+    photographs: what it started from or was compared with ("image", "guide"): each one's file name and sha256.
     """
 
     image: np.ndarray = field(repr=False)
@@ -109,7 +109,7 @@ class Picture(Shown):
 
     def metadata(self) -> dict[str, Any]:
         """What the PNG carries: enough to draw the picture again, and its scores; see `records.PictureRecord`."""
-        told = {
+        record = {
             "version": __version__,
             "network": self.network,
             "weights_sha256": self.weights_sha256,
@@ -130,7 +130,7 @@ class Picture(Shown):
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
         }
-        return PICTURE.stamped(told)
+        return PICTURE.stamped(record)
 
     def report(self, file: str | None) -> dict[str, Any]:
         """This picture's entry in report.json."""

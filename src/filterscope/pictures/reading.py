@@ -30,7 +30,7 @@ _FRAMED = ("GIF", "PNG", "WEBP", "TIFF")  # formats whose further frames are an 
 
 @dataclass(frozen=True, eq=False)
 class Photograph(Shown):
-    """A picture to start from or to look at: `image` is upright, RGB (or L), 8 bits, sRGB.
+    """A picture to start from or to compare with: `image` is upright, RGB (or L), 8 bits, sRGB.
 
     sha256: of the file, as `sha256sum` prints it; of an image object the pixels'. path: None for an object.
     notes: what a person should know of the reading, as that of an animation only the first frame was taken.
@@ -48,7 +48,7 @@ class Photograph(Shown):
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """What a picture's record says of it: its file's name, without the folder, and its sha256, by which `rerun`
+        """What a picture's record holds of it: its file's name, without the folder, and its sha256, by which `rerun`
         finds it."""
         return {"file": self.path.name if self.path else None, "sha256": self.sha256}
 
@@ -100,7 +100,7 @@ def read_photograph(source: str | os.PathLike[str] | Image.Image | np.ndarray | 
 def plain(image: Image.Image) -> Image.Image:
     """The image upright, in 8 bits, as RGB in sRGB; grey without a profile stays L.
 
-    A rotation that EXIF tells of is carried out. Floats are taken as 0 to 1 where none is larger, else as 0 to 255.
+    A rotation in its EXIF data is carried out. Floats are taken as 0 to 1 where none is larger, else as 0 to 255.
     """
     if 0 in image.size:
         raise ImageError(f"the picture has no pixels ({image.width} x {image.height})")
@@ -140,12 +140,12 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if image.mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
         return image
-    seen = ImageCms.profileToProfile(
+    converted = ImageCms.profileToProfile(
         image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB",
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )  # fmt: skip
-    assert seen is not None
-    return seen
+    assert converted is not None
+    return converted
 
 
 def _from_array(values: np.ndarray) -> Image.Image:

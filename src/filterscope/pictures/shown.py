@@ -1,4 +1,4 @@
-"""What can be looked at: an array to NumPy and matplotlib, a picture to a notebook."""
+"""What shows itself: an array to NumPy and matplotlib, a picture to a notebook."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MAX_SHOWN = 160  # signs of a value that is shown
 Kinds: TypeAlias = tuple[type[BaseModel], ...]
 
 
-def explained(error: ValidationError, data: Any, whole: type[BaseModel]) -> str:
+def explain(error: ValidationError, data: Any, whole: type[BaseModel]) -> str:
     """What is wrong in the data of a recipe, or of a part of one, by the keys that --set takes; three things at most."""
     found: dict[str, str] = {}
     for one in error.errors(include_url=False):

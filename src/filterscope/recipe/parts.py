@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from filterscope.errors import RecipeError
-from filterscope.recipe.explain import explained
+from filterscope.recipe.explain import explain
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -17,7 +17,7 @@ else:
 
 
 class _Worded(ModelMetaclass):
-    """Says what is wrong in filterscope's words where a part is made from Python; where parts lie in one another
+    """Words what is wrong as filterscope does where a part is made from Python; where parts lie in one another
     pydantic makes the inner ones itself, so that the outermost says where."""
 
     def __call__(cls, *args: Any, **values: Any) -> Any:  # noqa: N805 - of a class of classes
@@ -26,11 +26,11 @@ class _Worded(ModelMetaclass):
         try:
             return super().__call__(**values)
         except ValidationError as error:
-            raise _refused(error, values, cls) from None
+            raise _refusal(error, values, cls) from None
 
 
-def _refused(error: ValidationError, data: Any, whole: Any) -> RecipeError:
-    return RecipeError(explained(error, data, whole))
+def _refusal(error: ValidationError, data: Any, whole: Any) -> RecipeError:
+    return RecipeError(explain(error, data, whole))
 
 
 class Part(BaseModel, metaclass=_Worded):
@@ -44,7 +44,7 @@ class Part(BaseModel, metaclass=_Worded):
         try:
             return super().model_validate(obj, **how)
         except ValidationError as error:
-            raise _refused(error, obj, cls) from None
+            raise _refusal(error, obj, cls) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
@@ -52,19 +52,19 @@ class Part(BaseModel, metaclass=_Worded):
         try:
             return super().model_validate_json(json_data, **how)
         except ValidationError as error:
-            raise _refused(error, _parsed(json_data), cls) from None
+            raise _refusal(error, _parsed(json_data), cls) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
-            raise _refused(error, self, type(self)) from None
+            raise _refusal(error, self, type(self)) from None
 
     def __delattr__(self, name: str) -> None:
         try:
             super().__delattr__(name)
         except ValidationError as error:
-            raise _refused(error, self, type(self)) from None
+            raise _refusal(error, self, type(self)) from None
 
 
 def _parsed(text: str | bytes | bytearray) -> Any:
@@ -161,13 +161,13 @@ class NaturalSpectrum(Part):
 Regularizer = Annotated[LpNorm | TotalVariation | NaturalSpectrum, Field(discriminator="kind")]
 
 
-# --- what is done to the picture before each look ----------------------------------------------------------
+# --- what is done to the picture before each view ----------------------------------------------------------
 
 
 class Pad(Part):
     """Mid-grey pixels around the picture while it is moved; then its own size is cropped from the middle.
 
-    So shifts and rotations bring in grey, not the picture's reflection, and the network sees the picture's size, as in
+    So shifts and rotations bring in grey, not the picture's reflection, and the network is given the picture's size, as in
     Olah et al. 2017 ("cropping the padding"). Pads come first of the transforms; alone one does nothing.
     """
 

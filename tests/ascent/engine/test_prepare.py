@@ -281,7 +281,7 @@ def test_untraced_runs_unprepared(dtype, caplog):
     torch.manual_seed(0)
     net = open_network(Moody().eval(), size=32)
     caplog.set_level("INFO", logger="filterscope")
-    prepare_module._said.clear()
+    prepare_module._logged.clear()
     prepared = prepare(net, [Target("conv", 1), Target("conv", 4)], dtype=dtype)
     x = pictures(2).requires_grad_()
     found = own(taps_of(prepared, x), prepared).float()
@@ -294,7 +294,7 @@ def test_untraced_runs_unprepared(dtype, caplog):
 def test_log_says_what_was_prepared(tiny, caplog):
     """The log names what the network was made of, once."""
     caplog.set_level("INFO", logger="filterscope")
-    prepare_module._said.clear()
+    prepare_module._logged.clear()
     for _ in range(2):
         prepare(tiny, [Target("block2_conv2", 1)])
     (line,) = caplog.messages

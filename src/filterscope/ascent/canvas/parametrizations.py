@@ -33,7 +33,7 @@ class Canvas(Protocol):
 
 
 class PixelCanvas:
-    """The pixel values themselves; nothing keeps them within 0 to 255 unless the recipe's `bounded` says so.
+    """The pixel values themselves; nothing keeps them within 0 to 255 unless the recipe is `bounded`.
 
     Bounded, the parameters are logits: 255 * sigmoid(colour @ parameters).
     """
@@ -89,8 +89,8 @@ class FourierCanvas:
         channels = parameters.shape[1]
         if recipe.spectrum == "natural":
             natural = natural_amplitudes(channels, size, decorrelated=recipe.decorrelate)
-            room = (max(2, size[0]), max(2, size[1]))  # a picture one pixel wide has no cycle to measure by
-            known = natural if room == size else natural_amplitudes(1, room)
+            shape = (max(2, size[0]), max(2, size[1]))  # a picture one pixel wide has no cycle to measure by
+            known = natural if shape == size else natural_amplitudes(1, shape)
             scale = natural / known[0, 1, 1] / 2**0.5  # 1 / k at one cycle either way
         else:
             scale = (1 / frequencies(size).clamp(min=1) ** recipe.decay).expand(channels, -1, -1).clone()

@@ -1,6 +1,6 @@
-"""What natural images look like to a Fourier transform: their amplitudes and colours, as shipped.
+"""The Fourier amplitudes and the colours of natural images, as shipped.
 
-Measured over photographs by `python -m training.spectrum FOLDER`, which also says how.
+Measured over photographs by `python -m training.spectrum FOLDER`, which also describes how.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def _at(rings: Tensor, k: Tensor) -> Tensor:
     """Amplitudes at frequencies k, between the rings along power laws; ring 0 is the mean's own."""
     last = len(rings) - 1
     low = k.floor().clamp(1, last - 1).long()
-    slope = (rings[low + 1] / rings[low]).log() / ((low + 1) / low).log()
+    power = (rings[low + 1] / rings[low]).log() / ((low + 1) / low).log()
     tail = (rings[last] / rings[last // 2]).log() / torch.tensor(last / (last // 2)).log()
-    inside = rings[low] * (k.clamp(min=1e-6) / low) ** slope
+    inside = rings[low] * (k.clamp(min=1e-6) / low) ** power
     beyond = rings[last] * (k.clamp(min=1) / last) ** tail
     found = torch.where(k > last, beyond, inside)
     return torch.where(k < 1, torch.where(k > 0, rings[1], rings[0]), found)

@@ -20,10 +20,12 @@ from filterscope.objective import Objective
 from filterscope.recipe import Recipe
 from filterscope.sides import Size, sides_of, size_text
 
-LONG = (
+LONG_STEPS = (
     6000  # steps times pictures from which on a measurement, some 60 of them, costs at most one in a hundred
 )
-GAIN = 0.95  # another number than the usual one is taken where it saves a twentieth: noise shall not decide
+LEAST_GAIN = (
+    0.95  # another number than the usual one is taken where it saves a twentieth: noise shall not decide
+)
 
 log = logging.getLogger("filterscope")
 _BATCHES = Cache("batch.json", BATCHES, "counts")
@@ -46,16 +48,16 @@ def choose_batch(
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
-    """How many pictures of `goals`, which listen to the same layers, to draw together.
+    """How many pictures of `goals`, which are of the same layers, to draw together.
 
     A picture of which a recipe takes several views a step counts as many.
 
-    Long work (`LONG`) takes the fastest of half, once and twice the usual number, measured the first time and kept
+    Long work (`LONG_STEPS`) takes the fastest of half, once and twice the usual number, measured the first time and kept
     in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
     """
     usual = max(1, batch_size(size, device) // recipe.views)
     steps = recipe.steps * recipe.facet_count
-    if len(goals) * steps < LONG or len(goals) < 2 * usual or recipe.views > 1:
+    if len(goals) * steps < LONG_STEPS or len(goals) < 2 * usual or recipe.views > 1:
         return usual
     key = _key(network, goals[0].layers, size, dtype, device)
     kept = _kept()
@@ -65,7 +67,7 @@ def choose_batch(
     spans = {n: _seconds(network, list(goals[:n]), size, dtype, device) for n in counts}
     log.info("seconds a picture's step for %s: %s", key, {n: round(s, 4) for n, s in spans.items()})
     best = min(spans, key=spans.__getitem__, default=usual)
-    chosen = best if usual not in spans or spans[best] < GAIN * spans[usual] else usual
+    chosen = best if usual not in spans or spans[best] < LEAST_GAIN * spans[usual] else usual
     _BATCHES.add(key, chosen)
     return chosen
 

@@ -27,7 +27,7 @@ class Captured:
 
     def __init__(self, run: Run):
         self.run = run
-        self.seen: dict[torch.Size, int] = {}
+        self.counts: dict[torch.Size, int] = {}
         self.replays: dict[torch.Size, Run] = {}
         self.able = True
 
@@ -36,8 +36,8 @@ class Captured:
             return self.run(x)
         if x.shape in self.replays:
             return self.replays[x.shape](x)
-        self.seen[x.shape] = self.seen.get(x.shape, 0) + 1
-        if self.seen[x.shape] == EAGER and self._seconds(x) < QUICK:
+        self.counts[x.shape] = self.counts.get(x.shape, 0) + 1
+        if self.counts[x.shape] == EAGER and self._seconds(x) < QUICK:
             self._capture(x)
         return self.replays.get(x.shape, self.run)(x)
 

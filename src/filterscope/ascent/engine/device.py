@@ -36,7 +36,7 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The network's number type: "auto" is what the variable FILTERSCOPE_PRECISION says, else bfloat16 where the processor
+    """The network's number type: "auto" is the value of FILTERSCOPE_PRECISION, else bfloat16 where the processor
     has instructions for it."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r})")
@@ -46,14 +46,14 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def auto_by_environment() -> str | None:
-    """What FILTERSCOPE_PRECISION says that "auto" is; None where it is unset, empty or "auto" itself."""
-    said = os.environ.get(VARIABLE) or "auto"
-    if said not in PRECISIONS:
+    """What "auto" is by the variable FILTERSCOPE_PRECISION; None where it is unset, empty or "auto" itself."""
+    wanted = os.environ.get(VARIABLE) or "auto"
+    if wanted not in PRECISIONS:
         raise ArgumentError(
-            f"the variable {VARIABLE} must be one of {', '.join(PRECISIONS)} (got {said!r})"
-            f"{did_you_mean(said, PRECISIONS)}; unset it, or name a precision (--precision float32)"
+            f"the variable {VARIABLE} must be one of {', '.join(PRECISIONS)} (got {wanted!r})"
+            f"{did_you_mean(wanted, PRECISIONS)}; unset it, or name a precision (--precision float32)"
         )
-    return None if said == "auto" else said
+    return None if wanted == "auto" else wanted
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -114,7 +114,7 @@ def _glibc() -> Any:
 
 
 def _resident() -> int:
-    """Pages of memory that the process has; 0 where that is not told."""
+    """Pages of memory that the process has; 0 where that is not known."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

@@ -32,7 +32,7 @@ class Prepared(nn.Module):
     """A network's part for a batch of objectives: pixel values (B, C, H, W) in float32 to each layer's Taps.
 
     `units` holds where each target's channel stands in the taps, where all goals are units of one layer: these
-    may have only the targets' own channels. Elsewhere it is None. `features` is the layer heard last.
+    may have only the targets' own channels. Elsewhere it is None. `features` is the layer captured last.
     """
 
     def __init__(
@@ -63,19 +63,19 @@ def prepare(
     narrow: bool = True,
     features: str | None = None,
 ) -> Prepared:
-    """Ready the part of the network that `goals`, which listen to the same layers, need.
+    """Ready the part of the network that `goals`, which are of the same layers, need.
 
     For units of one layer that layer's last convolution or matrix product computes of each picture its own unit
     alone (unless `narrow` is off); but where there is a softmax and `softmax` asks for it every unit of the layer,
-    since a softmax mixes them. `features` names a layer to listen to besides, whole.
+    since a softmax mixes them. `features` names a layer to capture besides, whole.
     """
     device = device or torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()
         note_spinning()
     layers = _layers_of(goals)
-    heard = [name for name in layers if name != features] + ([features] if features else [])
-    parts = network.parts(heard, softmax=softmax)
+    captured = [name for name in layers if name != features] + ([features] if features else [])
+    parts = network.parts(captured, softmax=softmax)
     own = expanded(parts.graph)
     untraced = is_untraced(own)
     graph = _as_it_is(own, dtype, device) if untraced else _converted(folded(own), dtype, device)
@@ -87,10 +87,10 @@ def prepare(
         units = torch.tensor([0] * len(wanted) if alone else wanted, device=device)
     graph = fused(graph)
     graph.delete_all_unused_submodules()
-    _say_once(network, heard, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
+    _log_once(network, captured, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
     # a graph and its module know one another: left so, the weights would outlive their use
     own.graph.owning_module = graph.graph.owning_module = None
-    ready = Parts(graph, heard, parts.with_softmax, parts.sigmoids)
+    ready = Parts(graph, captured, parts.with_softmax, parts.sigmoids)
     return Prepared(network, ready.eval(), units, dtype, device)
 
 
@@ -143,7 +143,7 @@ def _complaint(
 
 
 def _layers_of(goals: Sequence[Objective]) -> list[str]:
-    """The layers that the goals listen to, each once."""
+    """The layers of the goals, each once."""
     return list(dict.fromkeys(name for goal in goals for name in goal.layers))
 
 
@@ -154,10 +154,10 @@ def _has_own_code(network: Network, goals: Sequence[Objective]) -> bool:
     return bool(called) or is_untraced(graph)
 
 
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
-def _say_once(
+def _log_once(
     network: Network, layers: Sequence[str], graph: fx.GraphModule, where: str, untraced: bool
 ) -> None:
     """Log, the first time, how the part was prepared."""
@@ -168,8 +168,8 @@ def _say_once(
         called = [graph.get_submodule(str(n.target)) for n in graph.graph.nodes if n.op == "call_module"]
         counts = Counter(type(module).__name__ for module in called)
         message = f"{whose}: prepared as {', '.join(f'{n} {kind}' for kind, n in counts.items())} ({where})"
-    if message not in _said:
-        _said.add(message)
+    if message not in _logged:
+        _logged.add(message)
         log.info(message)
 
 
