@@ -13,6 +13,7 @@ from filterscope.drawing.attempts import Attempt
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.errors import ArgumentError, NetworkError, RecipeError, TargetError
+from filterscope.objective import Direction
 from filterscope.pictures.picture import Scores
 from filterscope.recipe import PRESETS, get_recipe
 from filterscope.recipe.recipe import RESTARTS
@@ -544,3 +545,41 @@ def test_the_weights_hash_is_asked_for_after_they_are_loaded(monkeypatch):
     list(draw(net, net.targets("block1_conv1:0"), get_recipe("linear", steps=1, size=16)))
     assert loaded_when_asked
     assert all(loaded_when_asked)
+
+
+def test_a_direction_out_of_a_dead_unit(tiny):
+    """A direction along one channel becomes active behind a dead ReLU as that channel's own picture does."""
+    one = fs.visualize(tiny, "direction(block3_conv1, 3:1)", steps=40, size=64, progress=False)
+    assert one.status == "ok"
+    assert one.scores.activation > 0
+
+
+@pytest.mark.parametrize("option", ["capturable", "maximize"])
+def test_options_that_are_not_for_pictures(tiny, option):
+    """Refused by name."""
+    with pytest.raises(RecipeError, match=option):
+        fs.visualize(
+            tiny,
+            "block1_conv1:1",
+            recipe="distill",
+            settings={f"optimizer.options.{option}": True},
+            steps=2,
+            size=32,
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        Target("block1_conv1", -1),
+        Target("block1_conv1", 1.5),
+        Target("block1_conv1", 1, at=(-1, 0)),
+        Direction("block1_conv1", ()),
+        Direction("block1_conv1", ((3, 0.0),)),
+    ],
+)
+def test_objectives_that_cannot_be(tiny, goal):
+    """Refused before any work."""
+    with pytest.raises(TargetError):
+        fs.visualize(tiny, goal, steps=2, size=32, progress=False)

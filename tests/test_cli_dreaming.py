@@ -260,3 +260,15 @@ def test_refused(arguments, message, photo, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_odd_numbers_and_photographs(tmp_path, capsys):
+    """nan frames a second, a thin photograph, a file for a folder: wrong arguments, told in a line."""
+    from PIL import Image
+
+    Image.new("RGB", (2000, 3)).save(tmp_path / "thin.png")
+    thin = str(tmp_path / "thin.png")
+    assert main(["dream", "tiny-vgg16", thin, "--fps", "nan", "--frames", "2", "--out", str(tmp_path)]) == 2
+    assert main(["locate", "tiny-vgg16", thin, "predictions:0", "--out", str(tmp_path)]) == 2
+    assert "too large to go through the network whole" in capsys.readouterr().err
+    assert main(["view", thin]) == 2

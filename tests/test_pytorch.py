@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import filterscope as fs
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
 from filterscope.errors import NetworkError, TargetError
@@ -486,3 +487,31 @@ def test_a_size_that_was_burnt_in_runs_untraced():
     net = open_network(seeded(Burns()), size=32)
     assert isinstance(net, UntracedNetwork)
     assert net.output_shape("output", 64) == (4,)
+
+
+class Twice(nn.Module):
+    """A convolution and its batch norm called twice in one pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.first(x)
+        for _ in range(2):
+            x = self.norm(self.again(x)).relu()
+        return self.last(x.mean((2, 3)))
+
+
+def test_a_module_called_twice():
+    """Every target behind the second call is drawn, and says what the model itself says."""
+    torch.manual_seed(0)
+    model = Twice().eval()
+    net = fs.open_network(model)
+    picture = fs.visualize(net, "last:1", steps=2, size=32, progress=False)
+    pixels = torch.from_numpy(picture.image.copy()).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        assert model(net.input.preprocess(pixels))[0, 1].item() == pytest.approx(
+            picture.scores.activation, rel=1e-3
+        )

@@ -101,3 +101,8 @@ def test_judge_weights(tmp_path, capsys):
     assert main([*asked, "--judge", "tiny-vgg16", "--judge-weights", str(tmp_path / "no.safetensors")]) == 2
     assert "no.safetensors" in capsys.readouterr().err
     assert main([*asked, "--judge", "tiny-vgg16", "--judge-weights", str(weights)]) == 0
+
+
+def test_a_picture_too_small_for_its_judge(tiny):
+    """It is resized to the judge's own size."""
+    assert fs.visualize(tiny, "block1_conv1:1", steps=2, size=8, judge=tiny, progress=False).judge.named

@@ -472,3 +472,10 @@ def test_what_moves_the_picture_is_left_out_for_a_place():
         assert [part.kind for part in still.transforms] == ["noise"]
         assert (recipe.views, still.views) == (32, 1)
     assert recipe.carried_out_for(Target("conv1", 3)) is recipe
+
+
+def test_settings_by_key():
+    """Facets begin at their defaults; another optimiser leaves the former one's options behind."""
+    assert get_recipe("sharp", settings={"facets.count": 3}).facets.count == 3
+    assert get_recipe("sharp", settings={"optimizer.name": "SGD"}).optimizer.options == {}
+    assert get_recipe("sharp", settings={"image": "pixels", "image.bounded": True}).image.bounded
