@@ -10,7 +10,6 @@ import click
 
 from filterscope.cli.options import (
     Drawing,
-    animation_kind,
     device_option,
     drawing_options,
     format_option,
@@ -19,10 +18,11 @@ from filterscope.cli.options import (
     json_option,
     out_option,
     quiet_option,
+    read_film,
     verbose_option,
     weights_option,
 )
-from filterscope.cli.output import Output
+from filterscope.cli.output import Output, ready
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
@@ -68,46 +68,31 @@ def show(
     filterscope show tiny-vgg16 block4_conv2:17 --frames 32
     """
     from filterscope.objective import parse
-    from filterscope.progress import progress_bar
-    from filterscope.report import check_folder
 
     if judge_weights is not None and judge is None:
         raise click.UsageError("--judge-weights needs --judge NET")
     recipe = drawing.get_recipe()
     selections = [parse(text) for text in targets]
-    kind = animation_kind(film, frames, fps)
-    check_folder(out)
-    from filterscope.drawing.draw import draw
-    from filterscope.drawing.recording import Recorder, record_again
+    animation = read_film(film, frames, fps)
+    network = ready(net, weights, out)
     from filterscope.networks import open_network
     from filterscope.pictures import Sheet
-    from filterscope.rerun import remember_weights
 
-    network = open_network(net, weights=weights)
     jury = None if judge is None else open_network(judge, weights=judge_weights)
-    remember_weights(network)
     wanted = _targets(network, selections, drawing.seed)
-    count = len(wanted) * recipe.facet_count
-    output = Output(out, quiet=quiet)
-    recorder = Recorder(frames, recipe) if frames else None
+    output = Output(out, of=len(wanted) * recipe.facet_count, quiet=quiet)
     try:
-        with progress_bar(False if quiet else None, also=recorder) as on_step:
-            for picture in draw(network, wanted, recipe, drawing.run, judge=jury, on_step=on_step):
-                output.save(picture, f"{picture.stem}.png")
-                if recorder is not None:
-                    shown, number = recorder, len(output.rows) - 1
-                    if picture.attempt:
-                        shown, number = record_again(network, picture, drawing.run, frames or 0), 0
-                    path = out / f"{picture.stem}.{kind}"
-                    shown.save(number, path, finished=picture.to_pil(), curve=True, fps=fps)
+        with output:
+            output.draw(
+                network, wanted, recipe, drawing.run, lambda picture: picture.stem, film=animation, judge=jury
+            )
     finally:
-        output.finish(of=count)
         if output.pictures:
             output.sheet("sheet.png", Sheet(output.pictures).to_pil)
     if as_json:
         click.echo(json.dumps(output.report(), indent=1))
     elif not quiet:
-        _summary(output.pictures, out, kind if frames else None)
+        _summary(output.pictures, out, animation.kind if frames else None)
 
 
 def _targets(network: Network, selections: list, seed: int) -> list[Objective]:  # type: ignore[type-arg]
@@ -215,7 +200,6 @@ def ladder(
     """
     from filterscope.objective import parse
     from filterscope.progress import progress_bar
-    from filterscope.report import check_folder
 
     selections = [parse(text) for text in targets]
     from filterscope.ladder import draw_ladder
@@ -223,23 +207,17 @@ def ladder(
 
     columns = [*LADDER, drawing.recipe] if drawing.recipe else LADDER
     recipes = [drawing.get_recipe(name) for name in columns]
-    check_folder(out)
-    from filterscope.networks import open_network
-    from filterscope.rerun import remember_weights
-
-    network = open_network(net, weights=weights)
-    remember_weights(network)
+    network = ready(net, weights, out)
     wanted = _targets(network, selections, drawing.seed)
-    output = Output(out, quiet=quiet)
-    try:
-        with progress_bar(False if quiet else None) as on_step:
-            result = draw_ladder(
-                network, wanted, recipes, drawing.run,
-                on_step=on_step, on_picture=lambda p: output.save(p, f"{p.recipe.name}/{p.stem}.png"),
-            )  # fmt: skip
+    with (
+        Output(out, of=len(wanted) * len(recipes), quiet=quiet) as output,
+        progress_bar(False if quiet else None) as on_step,
+    ):
+        result = draw_ladder(
+            network, wanted, recipes, drawing.run,
+            on_step=on_step, on_picture=lambda p: output.save(p, f"{p.recipe.name}/{p.stem}.png"),
+        )  # fmt: skip
         output.order(f"{p.recipe.name}/{p.stem}.png" for row in result.rows for p in row)
-    finally:
-        output.finish(of=len(wanted) * len(recipes))
     output.sheet("ladder.png", result.to_pil)
     if as_json:
         click.echo(json.dumps(output.report(), indent=1))

@@ -164,17 +164,26 @@ fps_option = click.option(
 )
 
 
-def animation_kind(name: str, wanted: Any, fps: float) -> str:
-    """The animation's format, checked where one is asked for; options of one that is not are refused."""
-    if not wanted:
+@dataclass(frozen=True)
+class Film:
+    """The animation that is asked for; `frames` is 0 where none is."""
+
+    frames: int
+    kind: str
+    fps: float
+
+
+def read_film(name: str, frames: int | None, fps: float) -> Film:
+    """The animation's options, checked where one is asked for; those of one that is not are refused."""
+    if not frames:
         given = click.get_current_context().get_parameter_source
         for option, flag in (("film", "--format"), ("fps", "--fps"), ("zoom_factor", "--zoom-factor")):
             if given(option) is ParameterSource.COMMANDLINE:
                 raise ArgumentError(f"{flag} is of an animation: ask for one with --frames N")
-        return name
+        return Film(0, name, fps)
     from filterscope.pictures.animation import check_format
 
-    return check_format(name, fps)
+    return Film(frames, check_format(name, fps), fps)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -13,25 +13,34 @@ from filterscope.report import add_to_report, stamped
 if TYPE_CHECKING:
     from PIL import Image
 
+    from filterscope.cli.options import Film
+    from filterscope.drawing.run import Run
+    from filterscope.networks import Network
+    from filterscope.objective import Objective
     from filterscope.pictures import Picture
+    from filterscope.pictures.reading import Photograph
+    from filterscope.recipe import Recipe
 
 
 class Output:
     """Counts a picture when `save` has returned, whatever the clocks of this machine and its disks say.
 
-    output = Output(folder, quiet=quiet)
-    try:
+    with Output(folder, of=16, quiet=quiet) as output:
         output.save(picture, "block3_conv1-0034.png")
-    finally:
-        output.finish(of=16)       # Ctrl-C too leaves a report of what is finished
+    # Ctrl-C too leaves a report of what is finished
     """
 
-    def __init__(self, folder: Path, *, quiet: bool = False):
+    def __init__(self, folder: Path, *, of: int, quiet: bool = False):
         self.folder = folder
+        self.of = of
         self.quiet = quiet
         self.pictures: list[Picture] = []
         self.rows: list[dict[str, Any]] = []
+        self.films: list[Path] = []
         self._begun: tuple[Picture, str, dict[str, Any]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
 
     @property
     def files(self) -> list[str]:
@@ -50,15 +59,57 @@ class Output:
         places = {file: place for place, file in enumerate(files)}
         self.rows.sort(key=lambda row: places[row["file"]])
 
-    def finish(self, *, of: int) -> None:
+    def draw(
+        self,
+        network: Network,
+        goals: Sequence[Objective],
+        recipe: Recipe,
+        run: Run,
+        stem: Callable[[Picture], str],
+        *,
+        film: Film,
+        photographs: Mapping[str, Photograph] | None = None,
+        judge: Network | None = None,
+    ) -> None:
+        """Draw the goals, and save each picture, and its animation, as soon as it is finished."""
+        from filterscope.drawing.draw import draw
+        from filterscope.drawing.recording import Recorder, record_again
+        from filterscope.progress import progress_bar
+
+        first = photographs["image"].image if photographs else None
+        recorder = Recorder(film.frames, recipe, first=first) if film.frames else None
+        with progress_bar(False if self.quiet else None, also=recorder) as on_step:
+            for number, picture in enumerate(
+                draw(network, goals, recipe, run, photographs=photographs, judge=judge, on_step=on_step)
+            ):
+                name = stem(picture)
+                self.save(picture, f"{name}.png", **_of_photograph(picture))
+                if recorder is None:
+                    continue
+                path, image = self.folder / f"{name}.{film.kind}", picture.to_pil()
+                if photographs:
+                    recorder.save(number, path, finished=image, curve=False, fps=film.fps)
+                    self.add_film(path)
+                elif picture.attempt:
+                    again = record_again(network, picture, run, film.frames)
+                    again.save(0, path, finished=image, curve=True, fps=film.fps)
+                else:
+                    recorder.save(number, path, finished=image, curve=True, fps=film.fps)
+
+    def add_film(self, path: Path) -> None:
+        """Note an animation in the row of the picture it ends with."""
+        self.films.append(path)
+        self.rows[-1]["animation"] = path.name
+
+    def __exit__(self, *_: object) -> None:
         """Add the rows to the folder's report, if there are any; where fewer than `of` were finished that is said."""
         if self._begun is not None and self._is_written():
             self._count()
         if self.rows:
             add_to_report(self.folder, self.rows)
-        if 0 < len(self.rows) < of:
+        if 0 < len(self.rows) < self.of:
             click.echo(
-                f"filterscope: {len(self.rows)} of {of} pictures were finished and are kept in {self.folder}",
+                f"filterscope: {len(self.rows)} of {self.of} pictures were finished and are kept in {self.folder}",
                 err=True,
             )
 
@@ -86,6 +137,27 @@ class Output:
             return path.read_bytes() == self._begun[0].encoded()
         except OSError:
             return False
+
+
+def _of_photograph(picture: Picture) -> dict[str, Any]:
+    """What the row of a picture of a photograph has besides: its file, and the activation of the photograph itself."""
+    if not picture.photographs:
+        return {}
+    return {"photograph": picture.photographs["image"]["file"], "start": picture.scores.start}
+
+
+def ready(net: str, weights: str | None, out: Path, *, reports: bool = True) -> Network:
+    """The network, opened once the folder is known to take what will be written: a report too, unless told."""
+    from filterscope.files import check_writable
+    from filterscope.report import check_folder
+
+    (check_folder if reports else check_writable)(out)
+    from filterscope.networks import open_network
+    from filterscope.rerun import remember_weights
+
+    network = open_network(net, weights=weights)
+    remember_weights(network)
+    return network
 
 
 def say_kept(moved: Path | None, quiet: bool) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from filterscope.cli.options import (
     Drawing,
     Finite,
-    animation_kind,
     device_option,
     drawing_options,
     format_option,
@@ -21,14 +21,14 @@ from filterscope.cli.options import (
     json_option,
     out_option,
     quiet_option,
+    read_film,
     weights_option,
 )
-from filterscope.cli.output import Output
+from filterscope.cli.output import Output, ready
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from filterscope.networks import Network
     from filterscope.pictures import Picture
     from filterscope.pictures.reading import Photograph
 
@@ -103,42 +103,27 @@ def dream(
         drawing.recipe or "dream", steps=drawing.steps, octaves=octaves, strength=strength, size=drawing.size,
         settings=parse_settings(drawing.settings),
     )  # fmt: skip
-    kind = animation_kind(film, frames or zoom, fps)
-    photographs = _photographs(image, guide, quiet=quiet)
-    network = _ready(net, weights, out)
-    goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
-    from filterscope.drawing.draw import draw
-    from filterscope.drawing.recording import Recorder
-    from filterscope.photographs.zoom import zoom as zooming
-
     count = frames or (60 if zoom else 0)
-    first = photographs["image"].image
-    recorder = Recorder(count, recipe, first=first) if count and not zoom else None
-    with _listening(quiet, recorder) as on_step:
-        (picture,) = draw(network, [goal], recipe, drawing.run, photographs=photographs, on_step=on_step)
-    stem = f"{photographs['image'].name}-dream-{_words(picture)}"
-    output = Output(out, quiet=quiet)
-    moving: Path | None = None
-    try:
-        _save(output, picture, stem)
-        if recorder is not None:
-            moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
-        elif zoom:
+    animation = read_film(film, count, fps)
+    photographs = _photographs(image, guide, quiet=quiet)
+    network = ready(net, weights, out)
+    goal = dream_goal(network, layers=layers, target=target, guided=guide is not None, recipe=recipe.name)
+    with Output(out, of=1, quiet=quiet) as output:
+        output.draw(
+            network, [goal], recipe, drawing.run, lambda p: f"{photographs['image'].name}-dream-{_words(p)}",
+            film=replace(animation, frames=0) if zoom else animation, photographs=photographs,
+        )  # fmt: skip
+        if zoom:
+            from filterscope.photographs.zoom import zoom as zooming
+
+            (picture,) = output.pictures
             zoomed = zooming(
-                network,
-                goal,
-                picture.recipe,
-                photographs,
-                picture,
-                frames=count,
-                factor=zoom_factor,
-                run=drawing.run,
-            )
-            moving = _film(zoomed, count, out / f"{stem}-zoom.{kind}", fps, quiet)
-        _moves(output, moving)
-    finally:
-        output.finish(of=1)
-    _told(output, as_json=as_json, moving=moving)
+                network, goal, picture.recipe, photographs, picture,
+                frames=count, factor=zoom_factor, run=drawing.run,
+            )  # fmt: skip
+            path = out / f"{Path(output.files[0]).stem}-zoom.{animation.kind}"
+            output.add_film(_film(zoomed, count, path, fps, quiet))
+    _told(output, as_json=as_json)
 
 
 def _film(frames: Iterable[Image.Image], count: int, path: Path, fps: float, quiet: bool) -> Path:
@@ -178,47 +163,24 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
             named_recipe(drawing.recipe or name), steps=drawing.steps, size=drawing.size,
             settings=parse_settings(drawing.settings),
         )  # fmt: skip
-        kind = animation_kind(film, frames, fps)
+        animation = read_film(film, frames, fps)
         photographs = _photographs(image, None, quiet=quiet)
-        network = _ready(net, weights, out)
+        network = ready(net, weights, out)
         goals = likeness_goals(network, name, [n for text in layers for n in text.split(",")])
-        _draw_all(network, goals, recipe, photographs, drawing, name, frames, kind, fps, out, as_json, quiet)
+        with Output(out, of=len(goals), quiet=quiet) as output:
+            output.draw(
+                network, goals, recipe, drawing.run, lambda p: f"{photographs['image'].name}-{name}-{_words(p)}",
+                film=animation, photographs=photographs,
+            )  # fmt: skip
+        if len(goals) > 1:
+            from filterscope.pictures.sheet import Tile, compose
+
+            tiles = [Tile(photographs["image"].image, "photograph")]
+            tiles += [Tile(p.to_pil(), p.target.layers[0], _caption(p)) for p in output.pictures]
+            output.sheet("sheet.png", lambda: compose(tiles))
+        _told(output, as_json=as_json)
 
     return command
-
-
-def _draw_all(
-    network: Network, goals: list[Any], recipe: Any, photographs: dict[str, Photograph], drawing: Drawing,
-    name: str, frames: int | None, kind: str, fps: float, out: Path, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    from filterscope.drawing.draw import draw
-    from filterscope.drawing.recording import Recorder
-    from filterscope.pictures.sheet import Tile, compose
-
-    photograph = photographs["image"]
-    output = Output(out, quiet=quiet)
-    moving: Path | None = None
-    try:
-        for goal in goals:
-            recorder = Recorder(frames, recipe) if frames else None
-            with _listening(quiet, recorder) as on_step:
-                (picture,) = draw(
-                    network, [goal], recipe, drawing.run, photographs=photographs, on_step=on_step
-                )
-            stem = f"{photograph.name}-{name}-{_words(picture)}"
-            _save(output, picture, stem)
-            if recorder is not None:
-                moving = recorder.save(
-                    0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps
-                )
-                _moves(output, moving)
-    finally:
-        output.finish(of=len(goals))
-    if len(output.pictures) > 1:
-        tiles = [Tile(photograph.image, "photograph")]
-        tiles += [Tile(p.to_pil(), p.target.layers[0], _caption(p)) for p in output.pictures]
-        output.sheet("sheet.png", lambda: compose(tiles))
-    _told(output, as_json=as_json, moving=moving)
 
 
 def _caption(picture: Picture) -> str:
@@ -294,30 +256,19 @@ def accentuate(
         photograph_recipe(drawing.recipe or "accentuate"), steps=drawing.steps, size=drawing.size,
         settings=parse_settings(drawing.settings),
     )  # fmt: skip
-    kind = animation_kind(film, frames, fps)
+    animation = read_film(film, frames, fps)
     photographs = _photographs(image, None, quiet=quiet)
-    network = _ready(net, weights, out)
+    network = ready(net, weights, out)
     unit = one_goal(network, target)
     goal = accentuate_goal(
         network, unit, photographs["image"], keep=keep, keep_layer=keep_layer, device=drawing.device
     )
-    from filterscope.drawing.draw import draw
-    from filterscope.drawing.recording import Recorder
-
-    recorder = Recorder(frames, recipe, first=photographs["image"].image) if frames else None
-    with _listening(quiet, recorder) as on_step:
-        (picture,) = draw(network, [goal], recipe, drawing.run, photographs=photographs, on_step=on_step)
-    stem = f"{photographs['image'].name}-accentuate-{unit.stem}"
-    output = Output(out, quiet=quiet)
-    moving = None
-    try:
-        _save(output, picture, stem)
-        if recorder is not None:
-            moving = recorder.save(0, out / f"{stem}.{kind}", finished=picture.to_pil(), curve=False, fps=fps)
-            _moves(output, moving)
-    finally:
-        output.finish(of=1)
-    _told(output, as_json=as_json, moving=moving)
+    with Output(out, of=1, quiet=quiet) as output:
+        output.draw(
+            network, [goal], recipe, drawing.run, lambda _: f"{photographs['image'].name}-accentuate-{unit.stem}",
+            film=animation, photographs=photographs,
+        )  # fmt: skip
+    _told(output, as_json=as_json)
 
 
 @click.command()
@@ -348,7 +299,7 @@ def locate(
     filterscope locate tiny-vgg16 photo.jpg block4_conv2:17
     """
     photograph = _photographs(image, None, quiet=quiet)["image"]
-    network = _ready(net, weights, out, reports=False)
+    network = ready(net, weights, out, reports=False)
     from filterscope.photographs.location import locate as find
 
     found = find(network, photograph, target, size=size, device=device)
@@ -382,25 +333,6 @@ def _photographs(image: Path, guide: Path | None, *, quiet: bool) -> dict[str, P
     return found
 
 
-def _ready(net: str, weights: str | None, out: Path, *, reports: bool = True) -> Network:
-    """The network, opened once the folder is known to take what will be written: a report too, unless told."""
-    from filterscope.files import check_writable
-    from filterscope.networks import open_network
-    from filterscope.report import check_folder
-    from filterscope.rerun import remember_weights
-
-    (check_folder if reports else check_writable)(out)
-    network = open_network(net, weights=weights)
-    remember_weights(network)
-    return network
-
-
-def _listening(quiet: bool, recorder: Callable[[Any], None] | None) -> Any:
-    from filterscope.progress import progress_bar
-
-    return progress_bar(False if quiet else None, also=recorder)
-
-
 def _words(picture: Picture) -> str:
     """What a dream is of, for a file's name: its layers, or its target."""
     from filterscope.target import Target
@@ -409,19 +341,7 @@ def _words(picture: Picture) -> str:
     return words.replace("/", ".") if len(words) <= 80 else picture.target.stem
 
 
-def _save(output: Output, picture: Picture, stem: str) -> None:
-    """Write a picture of a photograph; its row names the photograph and what its activation was."""
-    whose = picture.photographs["image"]["file"]
-    output.save(picture, f"{stem}.png", photograph=whose, start=picture.scores.start)
-
-
-def _moves(output: Output, moving: Path | None) -> None:
-    """Note the animation in the row of the picture it ends with."""
-    if moving is not None:
-        output.rows[-1]["animation"] = moving.name
-
-
-def _told(output: Output, *, as_json: bool, moving: Path | None) -> None:
+def _told(output: Output, *, as_json: bool) -> None:
     """Say what was drawn."""
     if as_json:
         click.echo(json.dumps(output.report(), indent=1))
@@ -435,5 +355,5 @@ def _told(output: Output, *, as_json: bool, moving: Path | None) -> None:
             click.echo(f"{path}: {picture.target}  activation {picture.scores.activation:.4g}{start}")
         if len(output.pictures) > 1:
             click.echo(str(output.folder / "sheet.png"))
-        if moving is not None:
+        for moving in output.films[-1:]:
             click.echo(str(moving))
