@@ -13,7 +13,7 @@ from filterscope.networks import open_network
 FILES = Path(__file__).parent / "keras2"
 
 
-@pytest.mark.parametrize("file", ["attention.keras", "attention.h5", "operations.h5"])
+@pytest.mark.parametrize("file", ["attention.keras", "attention.h5", "operations.h5", "nested.keras"])
 def test_the_numbers_of_keras_2(file):
     """MultiHeadAttention's inner layers, and TensorFlow's operations with numbers before and behind them, indices with an
     ellipsis, and settings under TensorFlow's names."""

@@ -1,7 +1,8 @@
 """What wrote the files of this folder: run it where tensorflow and tf_keras are, in an environment of its own.
 
 They are whole models of Keras 2 (`attention.keras`, `attention.h5`, `operations.h5`), and beside each what the model gave
-for the same pictures (`attention.npz`, `operations.npz`).
+for the same pictures (`attention.npz`, `operations.npz`). `nested.keras` is of TensorFlow 2.12 (`save_format="keras_v3"`),
+which lays weights out in another way.
 """
 
 import os
@@ -69,6 +70,22 @@ def operating():
     x = layers.Conv2D(4, 3, name="conv")(picture / 255.0)
     named = {n: layers.Activation("linear", name=n)(rule(x)) for n, rule in OPERATIONS.items()}
     return filled(tf_keras.Model(picture, named))
+
+
+def nested():
+    inner = tf_keras.Sequential(
+        [
+            tf_keras.Input((16, 16, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.ReLU(6.0),
+            layers.Conv2D(4, 3, activation=tf.nn.relu),
+        ],
+        name="inner",
+    )
+    whole = tf_keras.Sequential([inner, layers.Flatten(), layers.Dense(3, name="top")])
+    whole(np.zeros((1, 16, 16, 3), "float32"))
+    return filled(whole)  # with absolute values
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,10 @@ from filterscope.networks.weights import Array, Slot, Slots, Table, absurd_size
 
 Keys = dict[str, list[str]]  # layer -> the paths of its tensors, in the order of its slots
 DEEPEST = 64  # groups within groups
+ROOTS = (
+    "layers",
+    "_layer_checkpoint_dependencies",
+)  # of the layers' folders; the other one is TensorFlow 2.12's
 
 # what Keras keeps out of a layer's trainable weights, and lists behind them
 _UNTRAINED = ("moving_mean", "moving_variance", "mean", "variance", "count")
@@ -52,7 +57,7 @@ def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:
 
     try:
         with h5py.File(source, "r") as file:
-            found = _keras3(file, slots) if "layers" in file else _legacy(file, slots)
+            found = _keras3(file, slots) if any(root in file for root in ROOTS) else _legacy(file, slots)
             keys = _best(found, slots, lambda key: tuple(_dataset(file, key).shape))
             shapes = {key: tuple(_dataset(file, key).shape) for of_layer in keys.values() for key in of_layer}
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
@@ -97,6 +102,7 @@ def _keras3(file: Any, slots: Slots) -> list[Keys]:
     """By the names that lie beside the tensors (since Keras 3.8), and by classes and their count, as Keras does:
     names that it counts up for itself differ from session to session."""
     stored = dict(_stored_layers(file, "", "", 0))
+    usual = _usual(file, stored)
     folders = {place: name for place, (name, _) in stored.items()}
     named = all(name is not None for name in folders.values())
     by_name: Keys = {}
@@ -107,7 +113,7 @@ def _keras3(file: Any, slots: Slots) -> list[Keys]:
     places = {_folder(tensors[0].store): layer for layer, (_, tensors) in slots.items() if tensors}
     by_place: Keys = {}
     for place in stored:
-        layer = places.get(place)
+        layer = places.get(usual[place])
         if layer is None:
             by_place[folders[place] or place] = stored[place][1]
             continue
@@ -116,7 +122,7 @@ def _keras3(file: Any, slots: Slots) -> list[Keys]:
         by_place[layer] = [inside.pop(p) for p in wanted] + list(inside.values())
     if not named:
         return [by_place]
-    theirs = [str(folders[place]) for place in stored if place in places]
+    theirs = [str(folders[place]) for place in stored if usual[place] in places]
     return [by_name, by_place] if _may_stand_for(theirs, list(by_place), places.values()) else [by_name]
 
 
@@ -126,17 +132,45 @@ def _stored_layers(
     """(folder, (the layer's whole name, its tensors' paths)) of all layers that hold tensors."""
     if depth > DEEPEST:
         raise OSError(f"its groups lie more than {DEEPEST} deep")
-    for group in _group(file, f"{place}layers"):
-        folder = f"{place}layers/{group}"
+    root = next((r for r in ROOTS if r in _group(file, place)), ROOTS[0])
+    for group in _group(file, f"{place}{root}"):
+        folder = f"{place}{root}/{group}"
         inside = _group(file, folder)
         name = inside["vars"].attrs.get("name") if "vars" in inside else None
         whole = None if name is None or prefix is None else prefix + _text(name)
-        if "layers" in inside:
+        if any(r in inside for r in ROOTS):
             yield from _stored_layers(file, f"{folder}/", f"{whole or group}/", depth + 1)
             continue
         keys = list(_tensors(file, folder, depth))
         if keys:
             yield folder, (whole, keys)
+
+
+def _usual(file: Any, places: Iterable[str]) -> dict[str, str]:
+    """Each layer's folder as Keras calls it since 2.13; before, layers with weights were counted twice."""
+    ranks: dict[str, dict[str, int]] = {}
+    found = {}
+    for place in places:
+        parts = place.split("/")
+        usual = list(parts)
+        for i in [i for i in range(0, len(parts) - 1, 2) if parts[i] == ROOTS[1]]:
+            parent = "/".join(parts[: i + 1])
+            if parent not in ranks:
+                ranks[parent] = _ranks(_group(file, parent))
+            rank = ranks[parent][parts[i + 1]]
+            usual[i], usual[i + 1] = ROOTS[0], _stem(parts[i + 1]) + (f"_{rank}" if rank else "")
+        found[place] = "/".join(usual)
+    return found
+
+
+def _ranks(groups: Iterable[str]) -> dict[str, int]:
+    """Of folders that are called alike but for a count, which each is."""
+    counts: Counter[str] = Counter()
+    found = {}
+    for group in sorted(groups, key=lambda name: (len(name), name)):
+        found[group] = counts[_stem(group)]
+        counts[_stem(group)] += 1
+    return found
 
 
 def _tensors(file: Any, folder: str, depth: int) -> Iterator[str]:

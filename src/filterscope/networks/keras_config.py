@@ -141,7 +141,17 @@ def _entry(entry: Config, owner: str) -> Call:
     kind = _ALIASES.get(kind) or _ALIASES.get(_VERSION.sub("", kind)) or kind
     bare = _VERSION.sub("", kind)
     kind = bare if bare in ("BatchNormalization", "Normalization", "LayerNormalization") else kind
+    if kind not in MODELS:
+        config = {key: _number(value) for key, value in config.items()}
     return Call(name, "Functional" if kind == "Model" else kind, config, module=module)
+
+
+def _number(value: Any) -> Any:
+    """A setting that was an array or a tuple, as the numbers that it holds."""
+    kind = value.get("class_name") if isinstance(value, dict) else None
+    if kind in ("__numpy__", "__tensor__"):
+        return value["config"]["value"]
+    return _value(value) if kind == "__tuple__" else value
 
 
 def is_of_keras(entry: Config) -> bool:
