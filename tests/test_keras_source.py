@@ -8,7 +8,8 @@ from benchmarks.networks_keras import fill
 from filterscope.errors import DownloadError
 from filterscope.networks import open_network
 from filterscope.networks.keras_applications import APPLICATIONS
-from filterscope.networks.keras_source import _configured_backend, _make, application_config
+from filterscope.networks.keras_import import _configured_backend
+from filterscope.networks.keras_source import _make, application_config
 
 
 class Published:

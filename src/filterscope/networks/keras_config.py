@@ -58,7 +58,7 @@ _NAMED = ("query", "value", "key")  # the order of attention's inputs, however a
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer. `count` is 0 for a layer's first call; `args` and `kwargs` hold Refs and plain values."""
+    """One call of a layer. `count` is 0 for a layer's first call; `args` and `kwargs` hold Refs, Constants, plain values."""
 
     name: str
     kind: str
@@ -67,6 +67,9 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: Config = field(default_factory=dict)
     module: str = ""
+    live: Any = None  # of a live model: the layer itself
+    whole: bool | None = None  # whether the layer itself is run: never, where nothing here builds it, always
+    inner: Description | None = None  # what the layer is made of, where no config says so
 
     @property
     def refs(self) -> list[Ref]:
@@ -78,8 +81,8 @@ class Call:
 
     @property
     def is_model(self) -> bool:
-        """Whether the layer is a whole model."""
-        return self.kind in MODELS
+        """Whether the layer is made of others."""
+        return self.kind in MODELS or self.inner is not None
 
     @property
     def is_operation(self) -> bool:
@@ -114,7 +117,7 @@ def describe(kind: str, config: Config, owner: str = "") -> Description:
     # models start out with a call of their own: Keras 2 counts a model's calls from 1, Keras 3 where it lists
     # outputs, functional ones only
     old = any(not isinstance(node, dict) for e in config["layers"] for node in e.get("inbound_nodes") or ())
-    order = _in_order(calls, owner, old)
+    order = in_order(calls, owner, old)
     outputs = tuple(
         _known(ref, calls, owner, old or (ref.layer in calls and calls[ref.layer][0].kind == "Functional"))
         for ref in _places(config["output_layers"])
@@ -282,7 +285,7 @@ def _refs(value: Any) -> Iterator[Ref]:
             yield from _refs(inner)
 
 
-def _in_order(calls: dict[str, list[Call]], owner: str, old: bool) -> list[Call]:
+def in_order(calls: dict[str, list[Call]], owner: str, old: bool) -> list[Call]:
     """Every call behind the calls it needs; as far as that allows in the order of the config."""
     waiting = {name: list(of_layer) for name, of_layer in calls.items()}
     done: set[Ref] = set()

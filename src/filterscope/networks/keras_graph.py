@@ -17,7 +17,7 @@ from typing import Any
 from torch import fx, nn
 
 from filterscope.errors import NetworkError, first_line
-from filterscope.networks.keras_checks import require_buildable, require_own_settings
+from filterscope.networks.keras_checks import require_buildable, require_own_settings, require_plain_call
 from filterscope.networks.keras_config import (
     DEEPEST,
     MODELS,
@@ -27,8 +27,25 @@ from filterscope.networks.keras_config import (
     batch_shape,
     describe,
 )
+from filterscope.networks.keras_first import (
+    FromKerasAxes,
+    InKerasAxes,
+    as_last,
+    channels_first,
+    in_keras_axes,
+    says_first,
+    stays_first,
+)
+from filterscope.networks.keras_inputs import (
+    Grey,
+    require_channels,
+    require_grey,
+    require_picture,
+    several_inputs,
+)
 from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
 from filterscope.networks.keras_operations import operation
+from filterscope.networks.keras_own import OwnLayer
 from filterscope.networks.keras_parts import Settings, Shape, require_all_read
 from filterscope.networks.keras_sizes import OTHER, require_sane, shapes_after, shapes_elsewhere
 from filterscope.networks.keras_table import Row, Value, layer_table, token_table
@@ -36,7 +53,7 @@ from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights import Slot, Slots
 from filterscope.sides import as_size
 
-MOST_CHANNELS = 4096  # of a picture
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass
@@ -48,6 +65,11 @@ class KerasGraph:
     slots: Slots
     input: InputSpec
     tokens: dict[str, Layer] = field(default_factory=dict)  # LAYER@cls: tokens that stand for no patch
+    live: dict[str, Any] = field(default_factory=dict)  # of a live model: the layers that have weights
+    entry: str = (
+        "last"  # where Keras' pictures have their channels: "last", "first", "none" (batch, height, width)
+    )
+    firsts: Sequence[bool] = ()  # of each output, whether its channels come first in Keras too
 
 
 @dataclass
@@ -55,21 +77,24 @@ class Reader:
     """Builds the torch graph call by call."""
 
     size: int
+    alone: bool = False  # the network is known to be right at its own size alone
     root: nn.Module = field(default_factory=nn.Module)
     graph: fx.Graph = field(default_factory=fx.Graph)
     nodes: dict[str, fx.Node] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)  # of nodes, without the batch
     rows: dict[str, Row] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)  # of each layer so far, by its whole name
+    live: dict[str, Any] = field(default_factory=dict)  # of a live model: its layers, by their whole names
+    whole: Description = field(init=False)
+    entry: str = "last"
     names: dict[str, str] = field(default_factory=dict)  # torch attribute -> layer, so that no two share one
 
-    def read(self, description: Description) -> list[str]:
-        """The whole model; the nodes that it gives."""
+    def read(self, description: Description) -> list[Value]:
+        """The whole model; what it gives."""
         if len(description.inputs) > 1:
-            raise NetworkError(
-                f"networks with several inputs are not supported (this one has {', '.join(description.inputs)})"
-            )
-        return [v.node for v in self._model(description, "", "", None, 0)]
+            raise NetworkError(several_inputs(description.inputs))
+        self.whole = description
+        return self._model(description, "", "", None, 0)
 
     def _model(
         self, model: Description, prefix: str, store: str, given: Sequence[Value] | None, depth: int
@@ -106,7 +131,8 @@ class Reader:
 
     def _inner(self, call: Call, prefix: str, store: str, inputs: list[Value], depth: int) -> list[Value]:
         row = self._row_name(prefix + call.name)
-        model = describe(call.kind, call.config, f"{prefix}{call.name}/")
+        require_plain_call(call, row)
+        model = call.inner or describe(call.kind, call.config, f"{prefix}{call.name}/")
         outputs = self._model(model, f"{prefix}{call.name}/", store, inputs, depth + 1)
         last = outputs[0]
         linear = self.rows[last.row].linear if last.row in self.rows else last.node
@@ -116,31 +142,67 @@ class Reader:
 
     def _input(self, name: str, config: Config) -> Value:
         shape = batch_shape(config)
-        if shape is None or len(shape) != 4 or shape[3] is None:
-            raise NetworkError(
-                f"the input {name!r} is no picture: its shape is {shape}, expected (batch, h, w, channels)"
-            )
-        if any(side is not None and int(side) < 1 for side in shape[1:3]):
-            raise NetworkError(f"the input {name!r} is no picture: its sides are {shape[1]} x {shape[2]}")
-        if not 1 <= int(shape[3]) <= MOST_CHANNELS:
-            raise NetworkError(
-                f"the input {name!r} has {shape[3]} channels; 1 to {MOST_CHANNELS} are a picture's"
-            )
-        whole = (int(shape[3]), int(shape[1] or self.size), int(shape[2] or self.size))
+        require_picture(name, shape)
+        grey, first = len(shape) == 3, channels_first(self.whole, shape)
+        self.entry = "none" if grey else "first" if first else "last"
+        if grey:
+            require_grey(self.whole, name, shape)
+        channels, *given = (1, *shape[1:]) if grey else shape[1:] if first else (shape[3], *shape[1:3])
+        require_channels(name, channels)
+        sides = [int(side or self.size) for side in given]
+        whole = (int(channels), *sides)
         require_sane(name, whole, "its pictures")
         row, attribute = self._row_name(name), self._attribute(name)
         node = self.graph.placeholder(attribute)
         self.nodes[node.name] = node
         self.shapes[node.name] = whole
-        value = Value(row, node.name, node.name, whole, (whole[0], whole[1] + OTHER, whole[2] + OTHER))
+        other = None if self.alone else (whole[0], *(side + OTHER for side in sides))
+        value = Value(row, node.name, node.name, whole, other, None if self.alone else 1, first=first)
         self.rows[row] = Row("InputLayer", value, Built(nn.Identity()), [], node.name, row)
-        return value
+        return self._through(value, Grey()) if grey else value
+
+    def _through(self, value: Value, module: Grey | InKerasAxes | FromKerasAxes) -> Value:
+        """A value in other axes: the same numbers."""
+        node = self.add_node(f"{type(module).__name__}_{value.node}", module, [value.node])
+        shape, other = (None if s is None else module.output_shape(s) for s in (value.shape, value.other))
+        self.shapes[node] = shape or ()
+        first = isinstance(module, FromKerasAxes)
+        return replace(value, node=node, before=node, shape=shape or (), other=other, first=first)
 
     def _layer(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
+        """A layer's call; of a model with channels first as it would be with channels last."""
+        if says_first(call):
+            inputs = [
+                self._through(v, FromKerasAxes()) if len(v.shape) == 3 and not v.first else v for v in inputs
+            ]
+        first = any(v.first for v in inputs)
+        fitted = as_last(call, [v.first for v in inputs]) if first else call
+        if fitted is not None and first and call.whole is False and not _builds(fitted, name, inputs):
+            fitted, call = None, replace(call, whole=True)
+        if fitted is not None:
+            values = self._called(fitted, name, store, inputs)
+            values = [replace(v, first=first and len(v.shape) == 3) for v in values]
+            made = self.entry == "first" and call.is_operation and all(len(v.shape) < 3 for v in inputs)
+        else:
+            inputs = [self._through(v, InKerasAxes()) if v.first else v for v in inputs]
+            values, made = self._called(call, name, store, inputs), True
+        return self._first_again(values) if made and stays_first(call) else values
+
+    def _first_again(self, values: list[Value]) -> list[Value]:
+        """What came out of a layer in Keras' axes with its channels second, as units."""
+        values = [self._through(v, FromKerasAxes()) if len(v.shape) == 3 else v for v in values]
+        row = self.rows[values[0].row]
+        if row.value.node != values[0].node:
+            self.rows[values[0].row] = replace(row, value=values[0], linear=values[0].node)
+        return values
+
+    def _called(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
         row = self._row_name(name)
-        require_buildable(call, name, len(inputs))
         try:
-            built, settings = _build(call, [v.shape for v in inputs])
+            built = _built(call, name, [v.shape for v in inputs])
+            if inputs and inputs[0].first:
+                built = in_keras_axes(built)
+            self.live[name] = call.live
             for parameter in built.module.parameters():
                 require_sane(name, tuple(parameter.shape), "a tensor of weights")
             first = self.rows.get(name)
@@ -150,14 +212,11 @@ class Reader:
                 built = replace(built, module=first.built.module)
             built = replace(built, slots=tuple(_stored(s, i, store) for i, s in enumerate(built.slots)))
             values = self._add(row, name if built.slots else row, built, inputs)
-            if not call.module:
-                require_own_settings(call.kind, settings)
-            require_all_read(call.kind, settings)
         except NetworkError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
         except KeyError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): its config lacks {error}") from error
-        except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        except _FAULTS as error:
             raise NetworkError(
                 f"layer {name!r} ({call.kind}): its config does not fit: {first_line(error)}"
             ) from error
@@ -238,8 +297,15 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
             f"a Keras model of class {kind!r} has no graph to read; Functional and Sequential have"
         )
     inner = config["config"]
-    reader = Reader(size)
-    outputs = reader.read(describe(str(kind), {"layers": inner} if isinstance(inner, list) else inner))
+    return build_graph(
+        describe(str(kind), {"layers": inner} if isinstance(inner, list) else inner), size=size
+    )
+
+
+def build_graph(model: Description, *, size: int = 224, alone: bool = False) -> KerasGraph:
+    """The same of a model that is read already. `alone`: it is known to be right at its own size alone."""
+    reader = Reader(size, alone)
+    outputs = reader.read(model)
     slots: dict[str, tuple[str, tuple[Slot, ...]]] = {
         n: (safe_attribute(n), row.built.slots)
         for n, row in reader.rows.items()
@@ -247,7 +313,7 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     }
     layers = {row.name: row for row in layer_table(reader, outputs)}
     tokens = {token.name: token for token in token_table(reader, layers)}
-    reader.graph.output(tuple(reader.nodes[n] for n in outputs))
+    reader.graph.output(tuple(reader.nodes[v.node] for v in outputs))
     graph = fx.GraphModule(reader.root, reader.graph).eval()
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape
     fixed = any(row.value.other is None for row in reader.rows.values())
@@ -258,13 +324,42 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
         std=(1.0,) * first[0],
         fixed=fixed,
     )
-    return KerasGraph(graph, layers, slots, spec, tokens)
+    live = {n: reader.live[n] for n in slots if n in reader.live}
+    return KerasGraph(graph, layers, slots, spec, tokens, live, reader.entry, [v.first for v in outputs])
 
 
 def _pick(values: list[Value], position: int, name: str) -> Value:
     if not 0 <= position < len(values):
         raise NetworkError(f"the config names output {position} of {name!r}, which has {len(values)}")
     return values[position]
+
+
+def _built(call: Call, name: str, shapes: list[Shape]) -> Built:
+    """The layer as torch runs it; the layer itself where it has to be run, or nothing here builds it, and it is there."""
+    if call.whole:
+        return Built(OwnLayer(call.live, call.args, call.kwargs, call.refs), window=None)
+    try:
+        require_buildable(call, name, len(shapes))
+        built, settings = _build(call, shapes)
+        if call.is_operation:
+            shapes_after(built.module, shapes)  # operations read their settings when they run
+        if not call.module:
+            require_own_settings(call.kind, settings)
+        require_all_read(call.kind, settings)
+    except (NetworkError, *_FAULTS):
+        if call.whole is None:
+            raise
+        return _built(replace(call, whole=True), name, shapes)
+    return built
+
+
+def _builds(call: Call, name: str, inputs: Sequence[Value]) -> bool:
+    """Whether a layer of a live model is built here."""
+    try:
+        _built(replace(call, whole=None), name, [v.shape for v in inputs])
+    except (NetworkError, *_FAULTS):
+        return False
+    return True
 
 
 def _build(call: Call, shapes: list[Shape]) -> tuple[Built, Settings]:

@@ -149,7 +149,10 @@ def _layer_scale(config: Config, shape: Shape) -> Built:
 
 
 def _rescaling(config: Config, shape: Shape) -> Built:
-    scale, offset = (torch.as_tensor(config[k], dtype=torch.float32).flatten() for k in ("scale", "offset"))
+    given = [torch.as_tensor(config[k], dtype=torch.float32) for k in ("scale", "offset")]
+    if any(values.ndim > 1 and values.shape[-1] != values.numel() for values in given):
+        raise NetworkError("its numbers differ along another axis than the last, which is not supported")
+    scale, offset = (values.flatten() for values in given)
     return Built(Affine(scale.expand(shape[0]), offset.expand(shape[0])))
 
 

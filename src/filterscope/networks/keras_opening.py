@@ -23,7 +23,9 @@ from filterscope.networks.keras_applications import (
     application_called,
 )
 from filterscope.networks.keras_archive import archived_config, archived_weights
+from filterscope.networks.keras_checked import checked_graph
 from filterscope.networks.keras_graph import KerasGraph, read_graph
+from filterscope.networks.keras_live import LiveReader, has_own_code, keras_class, require_one_picture
 from filterscope.networks.keras_preprocessing import lift_preprocessing
 from filterscope.networks.keras_source import (
     application_config,
@@ -164,16 +166,24 @@ def _read(config: Any, name: str) -> KerasGraph:
 def open_keras_model(model: Any, weights: Path_ | None) -> Network:
     """A live Keras model on any backend; it is read and never changed."""
     _own_weights(str(model.name), weights)
-    kinds = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(model).__mro__}
-    kind = "Sequential" if "keras.Sequential" in kinds else "Functional"
-    if kind == "Functional" and "keras.Functional" not in kinds:
-        raise NetworkError(
-            f"{type(model).__name__} is a subclassed Keras model without a graph; functional and sequential ones open"
-        )
-    graph = read_graph({"class_name": kind, "config": model.get_config()})
-    source = open_weights(Path(weights), graph.slots) if weights else model_weights(model, graph.slots)
+    require_one_picture(model)
+    graph, own = _live_graph(model)
+    source = open_weights(Path(weights), graph.slots) if weights else own or model_weights(model, graph.slots)
     classes = _recognized(model.name, graph)
     return _network(model.name, graph, source, classes, known=bool(classes))
+
+
+def _live_graph(model: Any) -> tuple[KerasGraph, WeightTable | None]:
+    """The graph of a live model, with its weights where it holds a person's own code."""
+    base = keras_class(model)
+    if base is None or has_own_code(model):
+        return checked_graph(model)
+    try:
+        return read_graph({"class_name": base.__name__, "config": model.get_config()}), None
+    except NetworkError:
+        if not LiveReader().on_torch or not model.built:
+            raise
+        return checked_graph(model)  # with the layers that nothing here builds run as they are
 
 
 def is_keras_model(model: Any) -> bool:

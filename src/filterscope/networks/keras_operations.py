@@ -103,7 +103,7 @@ _ACTING: dict[str, Callable[[Config], nn.Module]] = {
 _AS_LAYERS = {"AveragePool": "AveragePooling", "MaxPool": "MaxPooling"}
 
 # TensorFlow operations as functional models of Keras 2 record them (class TFOpLambda, config["function"])
-_TENSORFLOW = {
+TENSORFLOW = {
     "__operators__.add": "Add",
     "__operators__.getitem": "GetItem",
     "add": "Add",
@@ -206,7 +206,7 @@ def operation(call: Call, shapes: Sequence[Shape]) -> tuple[Built, Settings]:
 
 def _of_tensorflow(function: str, named: Config) -> tuple[str, Config]:
     """(the operation's class in Keras 3, what the call names as Keras 3 calls it)."""
-    kind = "Gelu" if function == _GELU else _TENSORFLOW.get(function, function)
+    kind = "Gelu" if function == _GELU else TENSORFLOW.get(function, function)
     renamed = {k if kind == "Elu" else _RENAMED.get(k, k): v for k, v in named.items()}
     if kind == "Gelu":
         renamed.setdefault("approximate", False)

@@ -243,7 +243,7 @@ def _as_it_is(config: Config, shape: Shape) -> Built:
 
 
 # layers that do something in training alone
-_IDENTITIES = (
+IDENTITIES = (
     *("ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity"),
     *("SpatialDropout1D", "SpatialDropout2D", "StochasticDepth", "AugMix", "CutMix", "MixUp", "RandAugment"),
     *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomErasing"),
@@ -253,7 +253,7 @@ _IDENTITIES = (
 )
 
 BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {
-    **dict.fromkeys(_IDENTITIES, _as_it_is),
+    **dict.fromkeys(IDENTITIES, _as_it_is),
     "AdaptiveAveragePooling2D": _adaptive(nn.AdaptiveAvgPool2d),
     "AdaptiveMaxPooling2D": _adaptive(nn.AdaptiveMaxPool2d),
     "AveragePooling1D": _pool("mean", 1),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
-import json
-import os
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,26 +26,8 @@ from filterscope.networks.keras_applications import (
     renamed,
 )
 from filterscope.networks.keras_graph import read_graph
-from filterscope.networks.weights import Slots, WeightTable, sha256_arrays
-
-
-def import_keras() -> ModuleType:
-    """Keras on the backend that the person has; on torch, which is always here, where theirs is not installed."""
-    untold = "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ
-    if untold and importlib.util.find_spec(_configured_backend()) is None:
-        os.environ["KERAS_BACKEND"] = "torch"
-    import keras
-
-    return keras  # type: ignore[no-any-return]
-
-
-def _configured_backend() -> str:
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    try:
-        backend = json.loads((home / "keras.json").read_text())["backend"]
-    except (OSError, ValueError, KeyError):
-        return "tensorflow"
-    return backend if isinstance(backend, str) else "tensorflow"
+from filterscope.networks.keras_import import import_keras
+from filterscope.networks.weights import Slots, Table, WeightTable, sha256_arrays
 
 
 def application_config(name: str, *, include_top: bool = True, published: bool = True) -> dict[str, Any]:
@@ -162,26 +140,39 @@ def model_weights(
     `names` renames layers. Layers named in `unhashed` are left out of the weights' sha256. With `known_only` layers
     that the network does not have are passed over: ConvNeXt without its classes ends in a norm of its own.
     """
+    table = {
+        name: layer_tensors(weights)
+        for name, weights in _weights_of(model, names or {})
+        if name in slots or not known_only
+    }
+    weights = WeightTable(f"the model {model.name!r}", slots, table, lambda: _digest(table, unhashed))
+    weights.check()
+    return weights
+
+
+def live_weights(model: Any, slots: Slots, layers: Mapping[str, Any]) -> WeightTable:
+    """The tensors of a live model's layers, given by the names that they have in the network, which differ from the
+    model's own where a person's own layers are made of others."""
+    table = {name: layer_tensors(layers[name].weights) for name in slots}
+    whole = {"model": layer_tensors(model.weights)}  # also what the network holds as constants
+    weights = WeightTable(f"the model {model.name!r}", slots, table, lambda: _digest(whole, ()))
+    weights.check()
+    return weights
+
+
+def layer_tensors(weights: Sequence[Any]) -> list[tuple[str, tuple[int, ...], Callable[[], np.ndarray]]]:
+    """(name, shape, a function that reads it) for each of a layer's variables."""
     keras = import_keras()
 
     def reader(variable: Any) -> Callable[[], np.ndarray]:
         return lambda: _float32(keras.ops.convert_to_numpy(variable.value))
 
-    table = {
-        name: [(title, tuple(v.shape), reader(v)) for title, v in zip(_titles(weights), weights, strict=True)]
-        for name, weights in _weights_of(model, names or {})
-        if name in slots or not known_only
-    }
+    return [(title, tuple(v.shape), reader(v)) for title, v in zip(_titles(weights), weights, strict=True)]
 
-    def digest() -> str:
-        rows = {n: tensors for n, tensors in table.items() if n not in unhashed}
-        return sha256_arrays(
-            {f"{n}/{name}": read() for n, tensors in rows.items() for name, _, read in tensors}
-        )
 
-    weights = WeightTable(f"the model {model.name!r}", slots, table, digest)
-    weights.check()
-    return weights
+def _digest(table: Table, unhashed: Sequence[str]) -> str:
+    rows = {n: tensors for n, tensors in table.items() if n not in unhashed}
+    return sha256_arrays({f"{n}/{name}": read() for n, tensors in rows.items() for name, _, read in tensors})
 
 
 def _weights_of(model: Any, names: Mapping[str, str], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:

@@ -32,6 +32,7 @@ class Value:
     other: Shape | None
     field: int | None = 1
     jump: Any = 1
+    first: bool = False  # of a model with channels first: (C, H, W) as it is, for Keras' (B, C, H, W)
 
 
 @dataclass
