@@ -203,6 +203,19 @@ def test_a_model_that_was_never_called():
         open_network(Subclassed())
 
 
+def test_pictures_that_see_one_another():
+    """Code that mixes the pictures of a batch is refused."""
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            layers.Conv2D(4, 3),
+            layers.Lambda(lambda x: x - torch.mean(x, 0), name="odd"),
+        ]
+    )
+    with pytest.raises(NetworkError, match=r"layer 'odd'.*mixes the pictures of a batch"):
+        open_network(model)
+
+
 def test_random_numbers():
     """A forward pass that gives other numbers each time is refused for that."""
     model = keras.Sequential(

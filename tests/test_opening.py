@@ -220,14 +220,14 @@ def test_not_a_network(source, message):
         open_network(source)
 
 
-def test_subclassed_model_is_refused():
-    """A Keras model without a graph is refused."""
+def test_a_subclassed_model_without_shapes_is_refused():
+    """A Keras model that was never called."""
 
     class Own(keras.Model):
         def call(self, x):
             return x
 
-    with pytest.raises(NetworkError, match="Own is a subclassed Keras model without a graph"):
+    with pytest.raises(NetworkError, match="Own was never called on pictures"):
         open_network(Own())
 
 

@@ -24,7 +24,6 @@ def require_buildable(call: Call, name: str, count: int) -> None:
     """NetworkError for a call of a class that is not known, or that needs what is never done."""
     if call.kind == "Lambda":
         raise NetworkError(f"layer {name!r} is a Lambda: it holds code, and {OWN_CODE}")
-    _require_numbers(call, name)
     if call.is_operation:
         return
     if call.kind not in BUILDERS and call.kind not in JOINERS:
@@ -38,7 +37,7 @@ def require_buildable(call: Call, name: str, count: int) -> None:
         )
 
 
-def _require_numbers(call: Call, name: str) -> None:
+def require_numbers(call: Call, name: str) -> None:
     """NetworkError where a layer computes with anything but floating-point numbers."""
     policy = call.config.get("dtype")
     if isinstance(policy, dict):

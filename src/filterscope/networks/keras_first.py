@@ -6,19 +6,20 @@ channels last. Where an order shows in the numbers the value goes through `InKer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from filterscope.networks.keras_config import Call, Config, Description
+from filterscope.networks.keras_config import Call, Config, Description, describe
 from filterscope.networks.keras_own import OwnCode
 from filterscope.networks.keras_parts import Built, Shape
 from filterscope.networks.keras_shapes import IDENTITIES
 
 FORMAT = "data_format"
+PLAIN = (1, 3)  # channels of pictures
 # layers whose `axis` names one axis, or a list of one
 _AXIS = ("BatchNormalization", "Concatenate", "GroupNormalization", "LayerNormalization", "RMSNormalization")
 _ALONG = (*_AXIS, "Normalization", "Softmax", "UnitNormalization")
@@ -78,22 +79,22 @@ class FromKerasAxes(nn.Module):
 
 
 def channels_first(model: Description, shape: Sequence[Any]) -> bool:
-    """Whether pictures of a shape (batch, ...) have their channels first: a layer says so, or no channel number else is
-    one of a picture."""
+    """Whether pictures of a shape (batch, ...) have their channels first: the only number of channels that a picture has
+    stands there, or else the first layer that has an order says so."""
     if len(shape) != 4:
         return False
-    plain = (1, 3)
-    return _says_first(model.calls) or (shape[1] in plain and shape[3] not in (*plain, 2, 4, None))
+    front, back = shape[1] in PLAIN, shape[3] in PLAIN
+    if front != back:
+        return front and shape[3] is not None
+    return next(_orders(model.calls), "channels_last") == "channels_first"
 
 
-def _says_first(calls: Iterable[Call]) -> bool:
-    return any(_holds_first(c.config) or (c.inner is not None and _says_first(c.inner.calls)) for c in calls)
-
-
-def _holds_first(config: Any) -> bool:
-    if isinstance(config, dict):
-        return config.get(FORMAT) == "channels_first" or any(map(_holds_first, config.values()))
-    return isinstance(config, list | tuple) and any(map(_holds_first, config))
+def _orders(calls: Iterable[Call]) -> Iterator[str]:
+    for call in calls:
+        if FORMAT in call.config:
+            yield str(call.config[FORMAT])
+        elif call.is_model:
+            yield from _orders((call.inner or describe(call.kind, call.config)).calls)
 
 
 def as_last(call: Call, firsts: Sequence[bool]) -> Call | None:

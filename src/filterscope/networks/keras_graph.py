@@ -17,7 +17,10 @@ from typing import Any
 from torch import fx, nn
 
 from filterscope.errors import NetworkError, first_line
-from filterscope.networks.keras_checks import require_buildable, require_own_settings, require_plain_call
+from filterscope.networks.keras_building import FAULTS, builds, built_layer
+from filterscope.networks.keras_checks import (
+    require_plain_call,
+)
 from filterscope.networks.keras_config import (
     DEEPEST,
     MODELS,
@@ -43,17 +46,13 @@ from filterscope.networks.keras_inputs import (
     require_picture,
     several_inputs,
 )
-from filterscope.networks.keras_layers import BUILDERS, JOINERS, Built
-from filterscope.networks.keras_operations import operation
-from filterscope.networks.keras_own import OwnLayer
-from filterscope.networks.keras_parts import Settings, Shape, require_all_read
+from filterscope.networks.keras_layers import Built
+from filterscope.networks.keras_parts import Shape
 from filterscope.networks.keras_sizes import OTHER, require_sane, shapes_after, shapes_elsewhere
 from filterscope.networks.keras_table import Row, Value, layer_table, token_table
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights import Slot, Slots
 from filterscope.sides import as_size
-
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass
@@ -177,7 +176,12 @@ class Reader:
             ]
         first = any(v.first for v in inputs)
         fitted = as_last(call, [v.first for v in inputs]) if first else call
-        if fitted is not None and first and call.whole is False and not _builds(fitted, name, inputs):
+        if (
+            fitted is not None
+            and first
+            and call.whole is False
+            and not builds(fitted, name, [v.shape for v in inputs])
+        ):
             fitted, call = None, replace(call, whole=True)
         if fitted is not None:
             values = self._called(fitted, name, store, inputs)
@@ -199,7 +203,7 @@ class Reader:
     def _called(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
         row = self._row_name(name)
         try:
-            built = _built(call, name, [v.shape for v in inputs])
+            built = built_layer(call, name, [v.shape for v in inputs])
             if inputs and inputs[0].first:
                 built = in_keras_axes(built)
             self.live[name] = call.live
@@ -216,7 +220,7 @@ class Reader:
             raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
         except KeyError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): its config lacks {error}") from error
-        except _FAULTS as error:
+        except FAULTS as error:
             raise NetworkError(
                 f"layer {name!r} ({call.kind}): its config does not fit: {first_line(error)}"
             ) from error
@@ -311,7 +315,7 @@ def build_graph(model: Description, *, size: int = 224, alone: bool = False) -> 
         for n, row in reader.rows.items()
         if row.built.slots and row.owner == n
     }
-    layers = {row.name: row for row in layer_table(reader, outputs)}
+    layers = {row.name: row for row in layer_table(reader, [v.node for v in outputs])}
     tokens = {token.name: token for token in token_table(reader, layers)}
     reader.graph.output(tuple(reader.nodes[v.node] for v in outputs))
     graph = fx.GraphModule(reader.root, reader.graph).eval()
@@ -332,48 +336,6 @@ def _pick(values: list[Value], position: int, name: str) -> Value:
     if not 0 <= position < len(values):
         raise NetworkError(f"the config names output {position} of {name!r}, which has {len(values)}")
     return values[position]
-
-
-def _built(call: Call, name: str, shapes: list[Shape]) -> Built:
-    """The layer as torch runs it; the layer itself where it has to be run, or nothing here builds it, and it is there."""
-    if call.whole:
-        return Built(OwnLayer(call.live, call.args, call.kwargs, call.refs), window=None)
-    try:
-        require_buildable(call, name, len(shapes))
-        built, settings = _build(call, shapes)
-        if call.is_operation:
-            shapes_after(built.module, shapes)  # operations read their settings when they run
-        if not call.module:
-            require_own_settings(call.kind, settings)
-        require_all_read(call.kind, settings)
-    except (NetworkError, *_FAULTS):
-        if call.whole is None:
-            raise
-        return _built(replace(call, whole=True), name, shapes)
-    return built
-
-
-def _builds(call: Call, name: str, inputs: Sequence[Value]) -> bool:
-    """Whether a layer of a live model is built here."""
-    try:
-        _built(replace(call, whole=None), name, [v.shape for v in inputs])
-    except (NetworkError, *_FAULTS):
-        return False
-    return True
-
-
-def _build(call: Call, shapes: list[Shape]) -> tuple[Built, Settings]:
-    """The layer as torch runs it, and its settings, which note what is read of them."""
-    if call.is_operation:
-        return operation(call, shapes)
-    if call.kind in JOINERS:
-        if not shapes:
-            raise NetworkError("it has no inputs")
-        settings = Settings({**call.config, "call_arguments": call.kwargs})
-        settings.get("call_arguments")
-        return JOINERS[call.kind](settings, shapes), settings
-    settings = Settings(call.config)
-    return BUILDERS[call.kind](settings, shapes[0]), settings
 
 
 def _seen(built: Built, inputs: Sequence[Value]) -> tuple[Any, Any]:

@@ -38,15 +38,13 @@ def several_inputs(names: Sequence[str]) -> str:
 
 def no_picture(shape: Sequence[Any]) -> str | None:
     """Why an input of a shape (batch, ...) is no picture; None where it is one."""
-    if len(shape) == 2:
-        return f"it is a vector of {shape[1]} values, and only networks for pictures are drawn"
-    if len(shape) == 5:
-        return (
-            f"its shape {tuple(shape)} is a volume or a video (batch, depth, height, width, channels); only networks for "
-            "single pictures are drawn"
-        )
+    told = {
+        2: f", a vector of {shape[-1]} values, and only networks for pictures are drawn",
+        5: ", a volume or a video (batch, depth, height, width, channels), and only networks for single pictures are drawn",
+    }
     if len(shape) not in (3, 4):
-        return f"its shape is {tuple(shape)}, expected (batch, height, width, channels)"
+        expected = ", expected (batch, height, width, channels)"
+        return f"its shape is {tuple(shape)}{told.get(len(shape), expected)}"
     if len(shape) == 4 and shape[3] is None and shape[1] is None:
         return f"its shape {tuple(shape)} leaves the number of channels open"
     if any(side is not None and int(side) < 1 for side in shape[1:]):

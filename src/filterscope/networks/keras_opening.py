@@ -180,10 +180,13 @@ def _live_graph(model: Any) -> tuple[KerasGraph, WeightTable | None]:
         return checked_graph(model)
     try:
         return read_graph({"class_name": base.__name__, "config": model.get_config()}), None
-    except NetworkError:
+    except NetworkError as refused:
         if not LiveReader().on_torch or not model.built:
             raise
-        return checked_graph(model)  # with the layers that nothing here builds run as they are
+        try:
+            return checked_graph(model)  # with the layers that nothing here builds run as they are
+        except NetworkError:
+            raise refused from None
 
 
 def is_keras_model(model: Any) -> bool:

@@ -6,15 +6,17 @@ is called and never changed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from filterscope.errors import first_line
 from filterscope.networks.keras_config import Config, Constant, Ref
 from filterscope.networks.keras_import import import_keras
-from filterscope.networks.keras_parts import keras_order, own_order
+from filterscope.networks.keras_parts import Shape, keras_order, own_order
 
 
 class OwnCode(nn.Module):
@@ -75,7 +77,36 @@ class OwnLayer(OwnCode):
         args, kwargs = filled(self.args), filled(self.kwargs)
         if not isinstance(layer, keras.Layer):
             return layer.call(*args, **kwargs)  # type: ignore[attr-defined]
+        if "training" in inspect.signature(layer.call).parameters:
+            kwargs.setdefault("training", False)
         with keras.StatelessScope(
             state_mapping=[(v, value.to(tensors[0].device)) for v, value in self.values]
         ):
             return layer(*args, **kwargs)
+
+
+def why_unfit(module: nn.Module, shapes: Sequence[Shape]) -> str | None:
+    """Why a module cannot be part of a network that is climbed; None where each picture of a batch gets what it gets alone,
+    the same each time, and a gradient."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.rand((2, *shape), generator=generator).requires_grad_() for shape in shapes]
+    try:
+        with torch.enable_grad():
+            both, again = (_first_of(module(*inputs)) for _ in range(2))
+            alone = _first_of(module(*(x[:1] for x in inputs)))
+    except Exception as error:  # whatever a person's code raises
+        return f"does not run: {first_line(error)}"
+    if not torch.equal(both.nan_to_num(), again.nan_to_num()):
+        return "gives other numbers each time for the same picture (random numbers?)"
+    if (
+        len(both) != 2
+        or alone.shape != both[:1].shape
+        or not torch.allclose(both[:1], alone, 1e-3, 1e-5, True)
+    ):
+        return "mixes the pictures of a batch"
+    return None if both.requires_grad else "gives no gradient"
+
+
+def _first_of(result: Any) -> Tensor:
+    found: Tensor = result if isinstance(result, Tensor) else result[0]
+    return found
