@@ -29,6 +29,7 @@ ALLOWED = {
     "OSError": {"networks/hdf5.py": "likewise"},
     "RuntimeError": {"networks/keras_shapes.py": "a module's of a size it does not take, as torch's own are"},
     "UntraceableError": {"networks/": "never leaves open_module, which runs such a network as it is"},
+    "RefusedError": {"networks/pytorch_standins.py": "of which pytorch_checkpoint makes a WeightsError"},
     "UnknownError": {"networks/pytorch_state.py": "never leaves the module, which then asks in another way"},
     "_HeardAllError": {"networks/pytorch_untraced.py": "a signal: all is heard, and the rest need not run"},
     "_SeenError": {"networks/pytorch_scaling.py": "a signal of the same kind"},
