@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -93,11 +96,61 @@ def test_the_same_picture_twice(kind, caplog):
     assert random.getstate() == before[2]
 
 
-def test_networks_that_draw_none(caplog):
+class Attends(Base):
+    """Attention and layers that could draw, and do not."""
+
+    def draw(self, x):
+        y = F.scaled_dot_product_attention(x, x, x)
+        y = F.scaled_dot_product_attention(
+            y, x, x, attn_mask=torch.zeros(x.shape[-1], x.shape[-1]), dropout_p=0.0
+        )
+        y = F.rrelu(F.alpha_dropout(F.dropout(y, 0.5, self.training), 0.5, False), training=False)
+        return F.feature_alpha_dropout(F.dropout2d(y, 0.5, False), 0.5, self.training)
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)), Attends()], ids=["dropout", "attention"]
+)
+def test_networks_that_draw_none(caplog, model):
     """Dropout that looks at self.training is none."""
     caplog.set_level(logging.WARNING, logger="filterscope")
-    open_network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)).eval(), size=16, range=(0, 1))
+    net = open_network(model.eval(), size=16, range=(0, 1))
+    assert not net.notes
     assert not caplog.messages
+
+
+def test_numbers_of_another_thread(caplog):
+    """Another thread's numbers go on as they would have, and are not taken for the network's."""
+    caplog.set_level(logging.WARNING, logger="filterscope")
+    torch.manual_seed(5)
+    expected = [float(torch.rand(())) for _ in range(3000)]
+    models = [
+        Dropping().eval(),
+        *(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)) for _ in range(3)),
+    ]
+    found, done = [], threading.Event()
+
+    def use():
+        while not done.is_set() and len(found) < len(expected):
+            found.append(float(torch.rand(())))
+            time.sleep(0.0002)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    torch.manual_seed(5)
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        nets = [open_network(model, size=32, range=(0, 1)) for model in models]
+        visualize(nets[0], "head:1", steps=2, size=32, progress=False)
+        visualize(nets[1], "0:1", steps=2, size=32, progress=False)
+    finally:
+        done.set()
+        user.join()
+        sys.setswitchinterval(usual)
+    assert len(found) > 20
+    assert found == expected[: len(found)]
+    assert [bool(net.notes) for net in nets] == [True, False, False, False]
 
 
 # --- hooks ----------------------------------------------------------------------------------------------------

@@ -100,6 +100,10 @@ def _copied(name: str, value: Any, memo: dict[int, Any]) -> Any:
         return value
     if name in ("_parameters", "_buffers", "_modules"):
         return type(value)((n, memo.get(id(v), v)) for n, v in list(value.items()))
+    if isinstance(value, torch.Generator):
+        twin = torch.Generator(value.device)
+        twin.set_state(value.get_state())
+        return twin
     if "_hooks" in name and isinstance(value, dict):
         return OrderedDict(_kept(value))
     for _ in range(TRIES):

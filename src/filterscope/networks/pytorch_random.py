@@ -1,67 +1,151 @@
-"""Random numbers in a forward pass: noticed when a network is opened, and the same ones whenever it runs."""
+"""Random numbers in a forward pass: noticed when a network is opened, and the same ones whenever it runs.
+
+torch's are noticed operation by operation in this thread, and drawn from a generator of ours: another thread's numbers go
+on as they would have. NumPy's and Python's have one state for all threads, which is touched only where the code of the
+network names them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import pickle
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-_ALONE = threading.RLock()  # the numbers are those of the whole process: one pass draws at a time
+from filterscope.networks.pytorch_state import named_globals
+
+_ALONE = (
+    threading.RLock()
+)  # NumPy's and Python's numbers are those of the whole process: one pass draws at a time
+_NUMPYS: Any = np.random.mtrand._rand
+_PYTHONS: Any = random._inst
+_KINDS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
 
 
-class Numbers:
-    """The states of all random numbers that a module's code can draw: torch's, NumPy's, Python's, generators of its own."""
+class Numbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside torch's random operations are noticed, and draw from a generator of ours that begins anew."""
 
-    def __init__(self, module: nn.Module):
-        self.generators = _generators(module)
-        started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        self.devices = list(range(torch.cuda.device_count())) if started else []
-        self.state = self._read()
+    def __init__(self, sources: Iterable[Any]):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.drew = False
+        self.generators: dict[torch.device, torch.Generator] = {}
+        self.sources = list(sources)
+        self.states = [_state(source) for source in self.sources]
 
-    def _read(self) -> list[Any]:
-        numpys: Any = np.random.get_state()
-        return [
-            torch.get_rng_state(), random.getstate(), (numpys[0], numpys[1].tobytes(), *numpys[2:]),
-            *(torch.cuda.get_rng_state(d) for d in self.devices), *(g.get_state() for g in self.generators),
-        ]  # fmt: skip
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags or not _draws(func, args, kwargs):
+            return func(*args, **kwargs)
+        self.drew = True
+        if kwargs.get("generator") is not None:  # of the module itself
+            return func(*args, **kwargs)
+        return self._drawn(func, args, kwargs)
+
+    def _drawn(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = next((a.device for a in args if isinstance(a, Tensor)), None)
+        device = torch.device(kwargs.get("device") or given or "cpu")
+        if device.type == "meta":
+            return func(*args, **kwargs)
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(0)
+        generator = self.generators[device]
+        try:
+            return func.overloadpacket(*args, **{**kwargs, "generator": generator})
+        except (TypeError, RuntimeError):  # an operation that takes none
+            return _from_the_common_ones(generator, lambda: func(*args, **kwargs))
 
     def changed(self) -> bool:
         """Whether any was drawn since."""
-        return any(not _same(a, b) for a, b in zip(self.state, self._read(), strict=True))
+        own = zip(self.sources, self.states, strict=True)
+        return self.drew or any(_bytes(_state(source)) != _bytes(state) for source, state in own)
+
+    def begin(self) -> None:
+        """Let all sources beside torch's common one begin at the same place."""
+        for source in self.sources:
+            _seed(source)
 
     def restore(self) -> None:
-        """As they were."""
-        numpys, cuda = self.state[2], self.state[3 : 3 + len(self.devices)]
-        torch.set_rng_state(self.state[0])
-        random.setstate(self.state[1])
-        keys = np.frombuffer(numpys[1], dtype=np.uint32)
-        np.random.set_state((numpys[0], keys, *numpys[2:]))
-        for device, state in zip(self.devices, cuda, strict=True):
-            torch.cuda.set_rng_state(state, device)
-        for generator, state in zip(self.generators, self.state[3 + len(self.devices) :], strict=True):
-            generator.set_state(state)
+        """Leave them as they were."""
+        for source, state in zip(self.sources, self.states, strict=True):
+            _set_state(source, state)
 
 
-def _same(a: Any, b: Any) -> bool:
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation with torch's mark of random ones draws: dropout that is off and attention without it do not."""
+    arguments = func._schema.arguments
+    names = [argument.name for argument in arguments]
+    usual = {argument.name: argument.default_value for argument in arguments}
+    given = {**usual, **dict(zip(names, args, strict=False)), **kwargs}
+    training = given.get("train", given.get("training"))
+    return training is not False and not ("dropout_p" in names and not given.get("dropout_p"))
 
 
-def _generators(module: nn.Module) -> list[torch.Generator]:
-    values = [value for part in module.modules() for value in vars(part).values()]
-    return [value for value in values if isinstance(value, torch.Generator)]
+def _from_the_common_ones(generator: torch.Generator, draw: Callable[[], Any]) -> Any:
+    """One operation on the numbers that all threads draw from, which are put back at once."""
+    seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(generator.initial_seed())))
+    generator.manual_seed(seed)
+    with _ALONE, torch.random.fork_rng(devices=[generator.device] if generator.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return draw()
+
+
+def _state(source: Any) -> Any:
+    if isinstance(source, np.random.Generator):
+        return source.bit_generator.state
+    return source.getstate() if isinstance(source, random.Random) else source.get_state()
+
+
+def _set_state(source: Any, state: Any) -> None:
+    if isinstance(source, np.random.Generator):
+        source.bit_generator.state = state
+    elif isinstance(source, random.Random):
+        source.setstate(state)
+    else:
+        source.set_state(state)
+
+
+def _seed(source: Any) -> None:
+    if isinstance(source, np.random.Generator):
+        source.bit_generator.state = type(source.bit_generator)(0).state
+    elif isinstance(source, torch.Generator):
+        source.manual_seed(0)
+    else:
+        source.seed(0)
+
+
+def _bytes(state: Any) -> bytes:
+    return state.cpu().numpy().tobytes() if isinstance(state, Tensor) else pickle.dumps(state)
+
+
+def _sources(module: nn.Module) -> list[Any]:
+    """The generators that a module holds, and those of the whole process that its code names, beside torch's own."""
+    held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, _KINDS)]
+    named = []
+    for value, names in named_globals(module):
+        owner = getattr(value, "__self__", None)
+        if isinstance(value, _KINDS):
+            named.append(value)
+        elif value is random or owner is _PYTHONS:
+            named.append(_PYTHONS)
+        elif value is np.random or owner is _NUMPYS or (value is np and "random" in names):
+            named.append(_NUMPYS)
+    return list({id(source): source for source in (*held, *named)}.values())
 
 
 @contextlib.contextmanager
 def watched(module: nn.Module) -> Iterator[Numbers]:
     """Inside the module runs; of what is given one can ask whether it drew numbers. Afterwards they are as before."""
-    with _ALONE:
-        numbers = Numbers(module)
+    sources = _sources(module)
+    with _ALONE if sources else contextlib.nullcontext(), Numbers(sources) as numbers:
         try:
             yield numbers
         finally:
@@ -72,9 +156,5 @@ def watched(module: nn.Module) -> Iterator[Numbers]:
 def same_numbers(module: nn.Module) -> Iterator[None]:
     """Inside random numbers begin at the same place every time; afterwards they are as before."""
     with watched(module) as numbers:
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)
-        for generator in numbers.generators:
-            generator.manual_seed(0)
+        numbers.begin()
         yield

@@ -71,6 +71,31 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def named_globals(module: nn.Module) -> Iterator[tuple[Any, frozenset[str]]]:
+    """What the code of a module's forward passes names in its files, with all names of the function that does so; also
+    of functions that it calls."""
+    todo = list(_forward_functions(module))
+    seen = set()
+    while todo:
+        function = todo.pop()
+        if function in seen or is_as_it_is(function.__globals__.get("__name__", "")):
+            continue
+        seen.add(function)
+        names = _names(function.__code__)
+        closed = [c.cell_contents for c in function.__closure__ or () if not _is_empty(c)]
+        for value in (*(function.__globals__[n] for n in names if n in function.__globals__), *closed):
+            todo += _functions(value)
+            yield value, names
+
+
+def _forward_functions(module: nn.Module) -> Iterator[types.FunctionType]:
+    """Functions that the modules' classes have, or that modules hold."""
+    parts = list(module.modules())
+    kinds = dict.fromkeys(c for part in parts for c in type(part).__mro__ if not is_as_it_is(c.__module__))
+    for value in [v for holder in (*parts, *kinds) for v in list(vars(holder).values())]:
+        yield from _functions(value.func if isinstance(value, functools.partial) else value)
+
+
 class _State:
     def __init__(self, module: nn.Module):
         self.parts = dict(module.named_modules(remove_duplicate=False))
