@@ -59,6 +59,7 @@ class Own(Base):
             "sqrt": sys.modules["math"].sqrt,
             "fast": torch.backends.mha.get_fastpath_enabled(),
             "tracing": fx._symbolic_trace._is_fx_tracing_flag,
+            "dispatch": sys.modules["torch.utils._python_dispatch"]._is_in_torch_dispatch_mode,
             "stderr": sys.stderr,
             "filters": list(warnings.filters),
         }
@@ -88,7 +89,7 @@ def test_nothing_that_other_threads_see_is_patched():
     seen = Own.seen
     during = tuple(seen[n] for n in ("call", "getattr", "sqrt", "stderr", "filters"))
     assert during == before
-    assert (seen["len"], seen["fast"], seen["tracing"]) == (False, True, False)
+    assert (seen["len"], seen["fast"], seen["tracing"], seen["dispatch"]) == (False, True, False, False)
 
 
 def test_a_persons_code_is_traced_with_what_it_calls():

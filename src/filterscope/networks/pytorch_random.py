@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
 from filterscope.networks.pytorch_state import named_globals
 
@@ -38,6 +38,17 @@ class Numbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.generators: dict[torch.device, torch.Generator] = {}
         self.sources = list(sources)
         self.states = [_state(source) for source in self.sources]
+
+    def __enter__(self) -> Numbers:  # torch's own sets flags besides, which all threads see
+        _push_mode(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _pop_mode()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler at the first operation
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
