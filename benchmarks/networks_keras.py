@@ -12,8 +12,8 @@ import torch
 from benchmarks.networks import Row, drawn
 
 from filterscope.networks import Network, open_network
-from filterscope.networks.keras_applications import APPLICATIONS, canonical_names
-from filterscope.networks.keras_source import _make
+from filterscope.networks.keras.applications import APPLICATIONS, canonical_names
+from filterscope.networks.keras.source import _make
 from filterscope.networks.network import cut
 
 # the smallest pictures that the architecture takes, where 64 px are too few or need not be; NASNetMobile has but one

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from filterscope.networks import Network, open_network
 from filterscope.networks.network import cut
-from filterscope.networks.pytorch_layout import View
-from filterscope.networks.pytorch_untraced import UntracedNetwork, hear
+from filterscope.networks.pytorch.hooks import UntracedNetwork, hear
+from filterscope.networks.pytorch.layout import View
 
 NAMES = {
     "torchvision": [

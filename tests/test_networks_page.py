@@ -8,7 +8,7 @@ from benchmarks.networks import Row, known_rows, main, replaced, table
 from benchmarks.networks_torch import compared, examine, fill, made
 
 from filterscope.networks import open_network
-from filterscope.networks.keras_applications import APPLICATIONS
+from filterscope.networks.keras.applications import APPLICATIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 

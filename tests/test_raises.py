@@ -24,15 +24,19 @@ ALLOWED = {
         "records.py": "likewise",
         "pictures/shown.py": "what NumPy asks of __array__",
     },
-    "TypeError": {"networks/pytorch_trace.py": "what Python asks of __index__"},
-    "KeyError": {"networks/hdf5.py": "as h5py's own, with which hdf5_table makes a WeightsError of it"},
-    "OSError": {"networks/hdf5.py": "likewise"},
-    "RuntimeError": {"networks/keras_shapes.py": "a module's of a size it does not take, as torch's own are"},
+    "TypeError": {"networks/pytorch/trace.py": "what Python asks of __index__"},
+    "KeyError": {
+        "networks/weights/hdf5.py": "as h5py's own, with which hdf5_table makes a WeightsError of it"
+    },
+    "OSError": {"networks/weights/hdf5.py": "likewise"},
+    "RuntimeError": {
+        "networks/keras/layers/reshaping.py": "a module's of a size it does not take, as torch's own are"
+    },
     "UntraceableError": {"networks/": "never leaves open_module, which runs such a network as it is"},
-    "RefusedError": {"networks/pytorch_standins.py": "of which pytorch_checkpoint makes a WeightsError"},
-    "UnknownError": {"networks/pytorch_state.py": "never leaves the module, which then asks in another way"},
-    "_HeardAllError": {"networks/pytorch_untraced.py": "a signal: all is heard, and the rest need not run"},
-    "_SeenError": {"networks/pytorch_scaling.py": "a signal of the same kind"},
+    "RefusedError": {"networks/pytorch/standins.py": "of which pytorch_checkpoint makes a WeightsError"},
+    "UnknownError": {"networks/pytorch/state.py": "never leaves the module, which then asks in another way"},
+    "_HeardAllError": {"networks/pytorch/hooks.py": "a signal: all is heard, and the rest need not run"},
+    "_SeenError": {"networks/pytorch/scaling.py": "a signal of the same kind"},
     "_Stopped": {"viewer/jobs.py": "a signal: nobody waits for this drawing any more"},
     "HTTPException": {"viewer/": "Starlette's, which answers a request"},
     "click.UsageError": {"cli/": "click's, printed with how the command is used"},

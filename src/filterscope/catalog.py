@@ -14,7 +14,7 @@ from filterscope.table import Table
 
 EMBEDDED = "tiny-vgg16"
 
-# functions of keras.applications by how each wants its pictures (see networks/keras_applications.py)
+# functions of keras.applications by how each wants its pictures (see networks/keras/applications.py)
 APPLICATION_FUNCTIONS = {
     "caffe": "VGG16 VGG19 ResNet50 ResNet101 ResNet152",
     "tf": "ResNet50V2 ResNet101V2 ResNet152V2 InceptionV3 InceptionResNetV2 Xception MobileNet MobileNetV2 "

@@ -16,8 +16,8 @@ from filterscope.drawing.run import Given, Run
 from filterscope.errors import ImageError, WeightsError
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
-from filterscope.networks.pytorch_factory import is_factory
-from filterscope.networks.weights import RANDOM, part_of, sha256_weights
+from filterscope.networks.pytorch.factory import is_factory
+from filterscope.networks.weights.table import RANDOM, part_of, sha256_weights
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
-from filterscope.networks.cutting import Shapes, cut
 from filterscope.networks.input_spec import InputSpec as InputSpec
+from filterscope.networks.subgraph import Shapes, cut
 from filterscope.networks.torch_state import OPENING, in_our_torch
-from filterscope.networks.weights import WeightSource
+from filterscope.networks.weights.table import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
 from filterscope.target import Algebra, At, Selection, Target, place_text, sum_advice, terms_of

@@ -42,7 +42,7 @@ class OpenNetworks:
 def open_recorded(manifest: NetworkManifest) -> Network:
     """The network that an atlas was drawn from, opened by its record; ArgumentError where it cannot be."""
     from filterscope.networks import open_network
-    from filterscope.networks.pytorch_factory import is_factory
+    from filterscope.networks.pytorch.factory import is_factory
     from filterscope.rerun import find_weights
 
     source, weights = manifest.source, manifest.weights

@@ -16,7 +16,7 @@ from filterscope.atlas.storage.index import read_index
 from filterscope.atlas.storage.store import open_store
 from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, WorkError
-from filterscope.networks.weights import sha256_file
+from filterscope.networks.weights.table import sha256_file
 from filterscope.recipe import get_recipe
 
 ray = pytest.importorskip("ray")

@@ -17,7 +17,7 @@ from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_p
 from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, narrowed
 from filterscope.errors import ArgumentError, NetworkError, first_line
 from filterscope.networks.network import Network, Parts, Taps
-from filterscope.networks.pytorch_copy import duplicate
+from filterscope.networks.pytorch.copying import duplicate
 from filterscope.objective import Objective
 from filterscope.openmp import note_spinning
 from filterscope.sides import sides_of

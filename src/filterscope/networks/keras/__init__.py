@@ -1,0 +1,1 @@
+"""Keras networks: a config read as data and built anew as a torch graph."""

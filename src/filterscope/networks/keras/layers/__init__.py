@@ -1,0 +1,1 @@
+"""Keras' layer types as torch modules, in tables by what they do."""

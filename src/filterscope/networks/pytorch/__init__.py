@@ -1,0 +1,1 @@
+"""Torch networks: modules traced into the one graph, or run as they are through hooks."""

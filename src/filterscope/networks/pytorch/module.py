@@ -1,0 +1,314 @@
+"""Torch modules opened as a Network: traced into the one graph, or run as they are where that cannot be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
+from filterscope.networks.input_spec import InputOptions, InputSpec
+from filterscope.networks.network import Network
+from filterscope.networks.pytorch.attention import open_attention
+from filterscope.networks.pytorch.copying import private_copy
+from filterscope.networks.pytorch.hooks import UntracedNetwork, read_untraced
+from filterscope.networks.pytorch.input import Taken, take_input
+from filterscope.networks.pytorch.layer_table import read_traced
+from filterscope.networks.pytorch.outputs import tensors_of
+from filterscope.networks.pytorch.own_hooks import has_hooks, keep_hooks
+from filterscope.networks.pytorch.random_numbers import watched
+from filterscope.networks.pytorch.single import SingleNetwork
+from filterscope.networks.pytorch.sizes import Trials
+from filterscope.networks.pytorch.state import named_tensors
+from filterscope.networks.pytorch.trace import Traced, UntraceableError, trace
+from filterscope.networks.weights.table import sha256_arrays
+from filterscope.sides import Size, as_size, pixels_text, sides_of, times
+
+log = logging.getLogger("filterscope")
+
+_RANDOM = (
+    "draws random numbers when it runs, as dropout does that does not look at self.training: every picture is drawn by "
+    "itself, and with the same numbers each time"
+)
+TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
+
+
+@dataclass
+class TorchWeights:
+    """Weights that are in the network already: a source that only says where they came from."""
+
+    label: str
+    digest: Callable[[], str]
+    path: Path | None = None
+    copies: Mapping[str, Tensor] = field(
+        default_factory=dict, repr=False
+    )  # all of the module's tensors, as they were
+    _sha256: str | None = field(default=None, repr=False)
+
+    @property
+    def sha256(self) -> str:
+        if self._sha256 is None:
+            self._sha256 = self.digest()
+        return self._sha256
+
+    def covers(self, layer: str) -> bool:
+        return True
+
+    def load(self, module: nn.Module, layer: str) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a module beside itself.
+
+    input: how it wants its pictures, where that is known; the size 0 is found out. trained: the modules with
+    trained weights, None for all. random: nothing trained it. vouched: False where nobody knows that. hooked: the
+    person's own module where the one that is opened is a copy already. notes: what a person should know of its weights.
+    """
+
+    name: str
+    label: str
+    input: InputSpec | None = None
+    classes: Sequence[Sequence[str]] = ()
+    path: Path | None = None
+    digest: Callable[[], str] | None = None
+    trained: Collection[str] | None = None
+    random: bool = False
+    vouched: bool = True
+    hooked: nn.Module | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Network:
+    """A torch module as a Network; the module itself is read and never changed.
+
+    Raises NetworkError for a module without numbers, one that no picture of any size goes through, or one of which no
+    layer is found.
+    """
+    net = private_copy(module)
+    if not any(True for _ in net.parameters()):
+        raise NetworkError(
+            f"cannot open a {type(module).__name__}: it has no weights that could have learned anything"
+        )
+    with watched(net):  # a person's random numbers go on as they would have
+        return _open_copy(net, module, origin, options)
+
+
+def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: InputOptions) -> Network:
+    """A private copy of a person's module as a Network."""
+    copies = named_tensors(net)
+    taken = take_input(net, origin.name, origin.input, options)
+    kept, failed = keep_hooks(origin.hooked or module, net, lambda: net(_example(taken.spec, 1)))
+    if kept:
+        log.info(
+            "%s: forward hooks of your own change what %s gives; they are kept", origin.name, ", ".join(kept)
+        )
+    notes = tuple(f"has a forward hook that cannot be run and is left out: at {where}" for where in failed)
+    tensors = dict(net.state_dict())
+    digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
+    weights = TorchWeights(origin.label, digest, origin.path, copies)
+    try:
+        found, whole = _opened(net, origin, taken, weights, single=taken.single is True)
+    except NetworkError:
+        if taken.single is not None:
+            raise
+        found, whole = None, False  # it does not run for several pictures together
+    if not whole and not taken.single:  # pictures may go through one by one
+        singly, _ = _opened(net, origin, taken, weights, single=True)
+        found = max(
+            (n for n in (found, singly) if n), key=lambda n: len({c.partition("#")[0] for c in n.layers})
+        )
+    if found is None or not _can_be_drawn(found):
+        raise NetworkError(why_no_layers(net, origin.name))
+    return replace(found, guessed=taken.guessed, notes=(*origin.notes, *found.notes, *notes))
+
+
+def _opened(
+    net: nn.Module, origin: Origin, taken: Taken, weights: TorchWeights, *, single: bool
+) -> tuple[Network, bool]:
+    """The network as a graph where it can be traced, else run as it is; and whether all of its modules are layers.
+
+    NetworkError where its forward pass fails on numbers.
+    """
+    try:
+        return _graph_or_whole(net, origin, taken, weights, single=single)
+    except FilterscopeError:
+        raise
+    except Exception as error:  # whatever a person's own code raises
+        if is_out_of_memory(error):
+            raise
+        raise NetworkError(
+            f"{origin.name} does not run for pictures of {pixels_text(taken.spec.size)} with {taken.spec.channels} "
+            f"channels: {type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def _graph_or_whole(
+    net: nn.Module, origin: Origin, taken: Taken, weights: TorchWeights, *, single: bool
+) -> tuple[Network, bool]:
+    spec = taken.spec
+    try:
+        traced = _traced(net, spec, taken.trials, 1 if single else 2)
+    except UntraceableError as error:
+        log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
+        heard = _untraced(net, origin, spec, weights, single=single)
+        return heard, any(row.kind not in ("InputLayer", "Output") for row in heard.layers.values())
+    found = read_traced(traced, trained=origin.trained, classes=len(origin.classes))
+    kind = SingleNetwork if single else Network
+    network = kind(
+        origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random,
+        vouched=origin.vouched,
+    )  # fmt: skip
+    return network, not found.unheard
+
+
+def _untraced(
+    net: nn.Module, origin: Origin, spec: InputSpec, weights: TorchWeights, *, single: bool
+) -> Network:
+    if origin.trained is not None:
+        raise NetworkError(
+            f"{origin.name}: only some layers have weights, and its forward pass cannot be traced to tell which "
+            "layers depend on the others; give a file with all weights"
+        )
+    example = _example(spec, 1 if single else 2)
+    with watched(net) as numbers:
+        graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
+        steady = numbers.changed()
+    return UntracedNetwork(
+        origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
+        vouched=origin.vouched, net=net, heard=heard, single=single or steady,
+        steady=steady, notes=(_RANDOM,) if steady else (),
+    )  # fmt: skip
+
+
+def _can_be_drawn(found: Network) -> bool:
+    """Whether anything but the input is found; of outputs alone, whether a gradient leads back from one."""
+    rows = [row for row in found.layers.values() if row.kind != "InputLayer"]
+    if any(row.kind != "Output" for row in rows):
+        return True
+    picture = _example(found.input, 1).requires_grad_()
+    return any(found.cut([row.output])(picture)[0].requires_grad for row in rows)
+
+
+def why_no_layers(net: nn.Module, name: str) -> str:
+    """Why nothing can be heard in a network that runs."""
+    hidden = [
+        f"{path}.{attribute}".lstrip(".")
+        for path, part in net.named_modules()
+        for attribute, value in vars(part).items()
+        if attribute != "_modules" and isinstance(value, list | tuple | dict) and _modules_in(value)
+    ]
+    children = [f".{n}" for n, m in net.named_children() if any(True for _ in m.parameters())]
+    if hidden:
+        why = f"it keeps modules where torch does not see them ({', '.join(hidden)}: a plain list or dictionary)"
+        what = f"pass one of them, as net.{hidden[0]}[0], or keep them in an nn.ModuleList or nn.ModuleDict"
+    elif children:
+        why = "its forward pass calls none of its parts, as a wrapper that runs a copy of them"
+        what = f"pass the network inside: {', '.join(children[:4])}"
+    else:
+        why = "its forward pass calls no module and gives no tensor that keeps the pictures apart"
+        what = "write its operations as modules, or return tensors with the batch first"
+    return f"{name} runs, and no layer of it can be listened to: {why}; {what}"
+
+
+def _modules_in(value: Any) -> bool:
+    return any(isinstance(v, nn.Module) for v in (value.values() if isinstance(value, dict) else value))
+
+
+def _traced(net: nn.Module, spec: InputSpec, trials: Trials, batch: int) -> Traced:
+    """The network's graph, tried against the network itself; UntraceableError where they differ."""
+    if has_hooks(net):
+        raise UntraceableError("forward hooks of a person's own change what it computes")
+    sizes: list[Size] = [spec.size]
+    if not spec.fixed:
+        runs = trials.runs if trials.asks_values else trials.runs_on_shapes
+        other = next(filter(runs, _smaller(spec.size)), None)
+        sizes = [other] if other else sizes
+    tried = [_tried(net, replace(spec, size=s), batch) for s in sizes]
+    replaced = open_attention(net)
+    try:
+        traced = trace(net, (batch, spec.channels, *sides_of(spec.size)))
+        if traced.chosen and spec.size not in sizes:
+            tried.append(_tried(net, spec, batch))
+        for part in net.modules():
+            if getattr(part, "inplace", False) is True:
+                part.inplace = False  # type: ignore[assignment]
+        for picture, before in tried:
+            _compare(traced, picture, before)
+    except UntraceableError:
+        for owner, name, module in replaced:
+            owner._modules[name] = module
+        raise
+    return traced
+
+
+def _compare(traced: Traced, picture: Tensor, expected: Mapping[str, Tensor]) -> None:
+    if not expected or set(expected) != set(traced.outputs):
+        raise UntraceableError("its output is no tensor, and nothing that holds tensors alone")
+    graph = torch.fx.Graph()
+    copies: dict[torch.fx.Node, Any] = {}
+    graph.graph_copy(traced.graph, copies)
+    graph.output(tuple(copies[traced.outputs[place]] for place in expected))
+    try:
+        with torch.no_grad():
+            outs = torch.fx.Interpreter(traced.holder, graph=graph).run(picture)
+    except Exception as error:
+        raise UntraceableError(f"its graph does not run at {_px(picture)}: {error}") from error
+    for found, own in zip(outs, expected.values(), strict=True):
+        if not isinstance(found, Tensor) or found.shape != own.shape or not _close(found, own):
+            raise UntraceableError(f"its graph gives other numbers at {_px(picture)}")
+
+
+def _close(found: Tensor, own: Tensor) -> bool:
+    if not own.is_floating_point():
+        return torch.equal(found, own)
+    scale = float(own.abs().max()) + 1e-12 if own.numel() else 1.0
+    return torch.allclose(found / scale, own / scale, rtol=0, atol=TOLERANCE, equal_nan=True)
+
+
+def _tried(net: nn.Module, spec: InputSpec, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """A picture, and what the network gives for it; two where it drops the batch of one, as `squeeze()` does."""
+    picture = _example(spec, 1)
+    try:
+        found = _run(net, picture)
+        if batch == 1 or all(t.ndim and len(t) == 1 for t in found.values()):
+            return picture, found
+    except Exception:  # what a person's code raises on a value that lacks its batch
+        if batch == 1:
+            raise
+    pair = picture.expand(2, -1, -1, -1).contiguous()
+    return pair, _run(net, pair)
+
+
+def _run(net: nn.Module, picture: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad(), watched(net) as numbers:
+        found = {place: out.clone() for place, out in tensors_of(net(picture.clone())).items()}
+        if numbers.changed():
+            raise UntraceableError("it draws random numbers when it runs")
+        return found
+
+
+def _example(spec: InputSpec, batch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(batch, spec.channels, *sides_of(spec.size), generator=generator) * 255
+    return spec.preprocess(pixels)
+
+
+def _px(picture: Tensor) -> str:
+    return pixels_text((picture.shape[-2], picture.shape[-1]))
+
+
+def _smaller(size: Size) -> Iterator[Size]:
+    """Sizes to try a graph at, beside the network's own: cheap ones first."""
+    height, width = sides_of(size)
+    yield from (s for s in (64, 96, 128, 160, 192) if s < min(height, width))
+    for more in (-32, 32):
+        if min(height, width) + more > 0:
+            yield as_size(height + more, width + more)
+    yield times(size, 2)
