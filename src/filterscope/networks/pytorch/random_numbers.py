@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
-from filterscope.networks.pytorch_state import named_globals
+from filterscope.networks.pytorch.state import named_globals
 
-_ALONE = (
-    threading.RLock()
-)  # NumPy's and Python's numbers are those of the whole process: one pass draws at a time
+# NumPy's and Python's numbers are those of the whole process: one pass draws at a time
+_ALONE = threading.RLock()
 _NUMPYS: Any = np.random.mtrand._rand
 _PYTHONS: Any = random._inst
 _KINDS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
