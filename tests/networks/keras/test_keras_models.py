@@ -516,3 +516,56 @@ def test_backends(backend):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "drawn (1" in done.stdout
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_causal_attention(shared, tmp_path):
+    """use_causal_mask: a place sees none behind it; with the scores given out as well."""
+    entry = keras.Input((8, 8, 3))
+    x = layers.Reshape((16, 4))(layers.Conv2D(4, 2, strides=2)(entry))
+    attention = layers.MultiHeadAttention(2, 3)
+    found = attention(x, x, use_causal_mask=True, return_attention_scores=shared)
+    end = layers.Dense(3, name="end")(found[0] if shared else found)
+    assert_equals_keras_file(fill(keras.Model(entry, end)), tmp_path)
+
+
+def assert_equals_keras_file(model, folder):
+    """The last layer's numbers, live and from a file."""
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)
+    wanted = keras.ops.convert_to_numpy(model(pixels))
+    model.save(folder / "model.keras")
+    for source in (model, folder / "model.keras"):
+        net = open_network(source)
+        found = torch_outputs(net, net.input.preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
+        assert np.abs(found["end"] - wanted).max() < 1e-4 * max(1, np.abs(wanted).max())
+
+
+def test_layers_called_as_in_training(tmp_path, caplog):
+    """What would act at random is left out, with a line that says so; a norm over the batch is refused, wherever it is,
+    unless it is frozen."""
+    for name, settings in (("live", {}), ("frozen", {"trainable": False})):
+        entry = keras.Input((8, 8, 3))
+        inner = keras.Sequential(
+            [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(**settings)], name="inner"
+        )
+        model = keras.Model(entry, layers.Conv2D(2, 1, name="end")(inner(entry, training=True)))
+        model.save(tmp_path / f"{name}.keras")
+    with pytest.raises(NetworkError, match="inner/batch_normalization.*training=True"):
+        open_network(tmp_path / "live.keras")
+    assert "end" in open_network(tmp_path / "frozen.keras").layers
+    entry = keras.Input((8, 8, 3))
+    x = layers.Dropout(0.5, name="dropping")(layers.Conv2D(4, 3)(entry), training=True)
+    caplog.clear()
+    open_network(keras.Model(entry, layers.Conv2D(2, 1)(x)))
+    assert "dropping would act at random (called with training=True)" in caplog.text
+
+
+def test_an_application_with_its_preprocessing_within(tmp_path):
+    """A model that is called as one of keras.applications, and prepares its pictures itself, is fed plain ones."""
+    entry = keras.Input((32, 32, 3))
+    within = keras.applications.vgg16.preprocess_input(entry)
+    model = keras.applications.VGG16(weights=None, include_top=False, input_tensor=within)
+    plain = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    assert model.name == plain.name == "vgg16"
+    assert not open_network(model).input.bgr
+    assert open_network(plain).input.bgr

@@ -49,6 +49,7 @@ from filterscope.networks.keras.inputs import (
 from filterscope.networks.keras.layer_table import Row, Value, layer_table, token_table
 from filterscope.networks.keras.layers.base import Shape
 from filterscope.networks.keras.layers.products import Built
+from filterscope.networks.keras.layers.reshaping import RANDOM
 from filterscope.networks.keras.shapes import OTHER, require_sane, shapes_after, shapes_elsewhere
 from filterscope.networks.network import InputSpec, Layer, safe_attribute
 from filterscope.networks.weights.table import Slot, Slots
@@ -69,6 +70,7 @@ class KerasGraph:
         "last"  # where Keras' pictures have their channels: "last", "first", "none" (batch, height, width)
     )
     firsts: Sequence[bool] = ()  # of each output, whether its channels come first in Keras too
+    random: Sequence[str] = ()  # layers that are asked to act at random, and do not here
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Reader:
     live: dict[str, Any] = field(default_factory=dict)  # of a live model: its layers, by their whole names
     whole: Description = field(init=False)
     entry: str = "last"
+    random: list[str] = field(default_factory=list)  # layers that are asked to act at random
     names: dict[str, str] = field(default_factory=dict)  # torch attribute -> layer, so that no two share one
 
     def read(self, description: Description) -> list[Value]:
@@ -132,6 +135,8 @@ class Reader:
         row = self._row_name(prefix + call.name)
         require_plain_call(call, row)
         model = call.inner or describe(call.kind, call.config, f"{prefix}{call.name}/")
+        if call.kwargs.get("training") is True:
+            model = replace(model, calls=tuple(in_training(c) for c in model.calls))
         outputs = self._model(model, f"{prefix}{call.name}/", store, inputs, depth + 1)
         last = outputs[0]
         linear = self.rows[last.row].linear if last.row in self.rows else last.node
@@ -207,6 +212,8 @@ class Reader:
             if inputs and inputs[0].first:
                 built = in_keras_axes(built)
             self.live[name] = call.live
+            if call.kwargs.get("training") is True and call.kind in RANDOM:
+                self.random.append(name)
             for parameter in built.module.parameters():
                 require_sane(name, tuple(parameter.shape), "a tensor of weights")
             first = self.rows.get(name)
@@ -306,6 +313,15 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     )
 
 
+def in_training(call: Call) -> Call:
+    """A call within a model that is called as in training."""
+    return (
+        call
+        if call.kwargs.get("training") is not None
+        else replace(call, kwargs={**call.kwargs, "training": True})
+    )
+
+
 def build_graph(model: Description, *, size: int = 224, alone: bool = False) -> KerasGraph:
     """The same of a model that is read already. `alone`: it is known to be right at its own size alone."""
     reader = Reader(size, alone)
@@ -329,7 +345,9 @@ def build_graph(model: Description, *, size: int = 224, alone: bool = False) -> 
         fixed=fixed,
     )
     live = {n: reader.live[n] for n in slots if n in reader.live}
-    return KerasGraph(graph, layers, slots, spec, tokens, live, reader.entry, [v.first for v in outputs])
+    return KerasGraph(
+        graph, layers, slots, spec, tokens, live, reader.entry, [v.first for v in outputs], reader.random
+    )
 
 
 def _pick(values: list[Value], position: int, name: str) -> Value:

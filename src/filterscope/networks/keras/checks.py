@@ -31,7 +31,11 @@ def require_buildable(call: Call, name: str, count: int) -> None:
     if call.kind in BUILDERS and count != 1:
         raise NetworkError(f"layer {name!r} ({call.kind}) takes {count} inputs; it needs one")
     require_plain_call(call, name)
-    if call.kwargs.get("training") is True and call.kind == "BatchNormalization":
+    if (
+        call.kwargs.get("training") is True
+        and call.kind == "BatchNormalization"
+        and call.config.get("trainable", True)
+    ):
         raise NetworkError(
             f"layer {name!r} ({call.kind}) is called with training=True, which is not supported"
         )

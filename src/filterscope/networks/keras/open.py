@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -41,6 +43,8 @@ from filterscope.networks.weights.table import (
     random_weights,
     warn_of_random,
 )
+
+log = logging.getLogger("filterscope")
 
 _DATA = resources.files("filterscope.networks") / "data"
 Path_ = str | os.PathLike[str]
@@ -101,21 +105,30 @@ def _known_graph(name: str) -> KerasGraph:
     return graph
 
 
-def _recognized(name: str, graph: KerasGraph) -> Sequence[Sequence[str]]:
-    """Where a model is one that opens by name (its name and all its weights' shapes are), that one's class names;
-    the graph takes its input spec, which a Keras model does not carry."""
+def _recognized(name: str, graph: KerasGraph) -> tuple[Sequence[Sequence[str]], bool]:
+    """Where a model is one that opens by name (its name and all its weights' shapes are), that one's class names, and
+    whether its pictures are fed as that one's are: the graph takes its input spec, which a Keras model does not carry,
+    where nothing more stands before its first weights, as its own `preprocess_input` would."""
     known_name = name if name == EMBEDDED else application_called(name)
     if known_name is None or not graph.slots:
-        return ()
+        return (), False
     shapes = [[slot.shape for slot in tensors] for _, tensors in graph.slots.values()]
     known = _known_graph(known_name)
     if shapes != [[slot.shape for slot in tensors] for _, tensors in known.slots.values()][: len(shapes)]:
-        return ()
+        return (), False
+    if _front(graph) != _front(known):
+        return _classes(known_name), False
     if known_name == EMBEDDED:
         graph.input = dataclasses.replace(graph.input, size=known.input.size)
     elif APPLICATIONS[known_name].input is not BUILT_IN:
         graph.input = dataclasses.replace(known.input, size=graph.input.size, fixed=graph.input.fixed)
-    return _classes(known_name)
+    return _classes(known_name), True
+
+
+def _front(graph: KerasGraph) -> list[str]:
+    """The kinds of the layers up to the first that has weights."""
+    rows = graph.layers.values()
+    return [row.kind for row in itertools.takewhile(lambda row: not row.parameters, rows)]
 
 
 def open_keras_file(path: Path, weights: Path_ | None) -> Network:
@@ -137,10 +150,10 @@ def open_keras_file(path: Path, weights: Path_ | None) -> Network:
         source = archived_weights(path, graph.slots)
     else:
         source = open_weights(path, graph.slots)
-    classes = _recognized(
+    classes, fed = _recognized(
         str(config["config"].get("name")) if isinstance(config["config"], dict) else "", graph
     )
-    return _network(path.stem, graph, source, classes, known=bool(classes))
+    return _network(path.stem, graph, source, classes, known=fed)
 
 
 def _read(config: Any, name: str) -> KerasGraph:
@@ -169,8 +182,8 @@ def open_keras_model(model: Any, weights: Path_ | None) -> Network:
     require_one_picture(model)
     graph, own = _live_graph(model)
     source = open_weights(Path(weights), graph.slots) if weights else own or model_weights(model, graph.slots)
-    classes = _recognized(model.name, graph)
-    return _network(model.name, graph, source, classes, known=bool(classes))
+    classes, fed = _recognized(model.name, graph)
+    return _network(model.name, graph, source, classes, known=fed)
 
 
 def _live_graph(model: Any) -> tuple[KerasGraph, WeightTable | None]:
@@ -205,6 +218,12 @@ def _network(
     known: bool = True,
 ) -> Network:
     """`known` says whether it is known how the network wants its pictures; its own Rescaling tells too."""
+    if graph.random:
+        log.warning(
+            "%s: %s would act at random (called with training=True); that is left out",
+            name,
+            ", ".join(graph.random),
+        )
     known |= isinstance(weights, WeightTable) and lift_preprocessing(graph, weights.tensors)
     layers = {n: dataclasses.replace(row, trained=weights.covers(n)) for n, row in graph.layers.items()}
     guessed = () if known else ("range",)

@@ -27,7 +27,8 @@ from filterscope.networks.weights.table import Slot
 class MultiHeadAttention(nn.Module):
     """softmax(query key^T / sqrt(width)) value in several heads, over all places of (B, C, ...) tensors.
 
-    With `scores` the attention of each head (B, heads, places, places) comes out too.
+    With `scores` the attention of each head (B, heads, places, places) comes out too; with `causal` a place sees none behind
+    it.
     """
 
     def __init__(self, widths: Sequence[int], heads: int, width: int, value_width: int, out: int, bias: bool):
@@ -40,7 +41,7 @@ class MultiHeadAttention(nn.Module):
             "attention_output": ((heads, value_width, out), (out,)),
         }
         self.slots: list[Slot] = []
-        self.scores = False
+        self.scores = self.causal = False
         for part, (kernel, offset) in shapes.items():
             folder = "output_dense" if part == "attention_output" else f"{part}_dense"
             self.register_parameter(part, meta(*kernel))
@@ -63,10 +64,14 @@ class MultiHeadAttention(nn.Module):
         q, v, k = (self._heads(x, part) for x, part in zip(tokens, ("query", "value", "key"), strict=True))
         scores = None
         if self.scores:
-            scores = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+            scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+            if self.causal:
+                seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+                scores = scores.masked_fill(~seen, float("-inf"))
+            scores = scores.softmax(-1)
             mixed = scores @ v
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         kernel: Tensor = getattr(self, "attention_output")  # noqa: B009
         out = torch.einsum("bhtd,hde->bte", mixed, kernel)
         bias: Tensor | None = getattr(self, "attention_output_bias")  # noqa: B009
@@ -77,7 +82,7 @@ class MultiHeadAttention(nn.Module):
 
 def _attention(config: Config, shapes: Sequence[Shape]) -> Built:
     call = config.get("call_arguments", {})
-    for option in ("attention_mask", "query_mask", "value_mask", "key_mask", "use_causal_mask"):
+    for option in ("attention_mask", "query_mask", "value_mask", "key_mask"):
         if call.get(option):
             raise NetworkError(f"{option} is not supported")
     axes = config.get("attention_axes")
@@ -103,7 +108,7 @@ def _attention(config: Config, shapes: Sequence[Shape]) -> Built:
         out or shapes[0][0],
         bool(config.get("use_bias", True)),
     )
-    module.scores = bool(call.get("return_attention_scores"))
+    module.scores, module.causal = (bool(call.get(k)) for k in ("return_attention_scores", "use_causal_mask"))
     return Built(module, tuple(module.slots), window=None)
 
 

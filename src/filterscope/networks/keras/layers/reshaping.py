@@ -252,6 +252,8 @@ IDENTITIES = (
     *("RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom"),
 )
 
+RANDOM = frozenset(IDENTITIES) - {"Identity", "ActivityRegularization"}
+
 BUILDERS: dict[str, Callable[[Config, Shape], Built]] = {
     **dict.fromkeys(IDENTITIES, _as_it_is),
     "AdaptiveAveragePooling2D": _adaptive(nn.AdaptiveAvgPool2d),
