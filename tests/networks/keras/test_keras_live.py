@@ -183,6 +183,51 @@ def test_a_subclassed_model():
     assert fs.visualize(model, "head:1", steps=3, size=16, progress=False).image.shape == (16, 16, 3)
 
 
+class OnNumbers(keras.Model):
+    """Torch's functions, a choice by values, layers in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = layers.Conv2D(6, 3, activation="relu", name="body")
+        self.blocks = [layers.Conv2D(6, 3, name="second"), layers.BatchNormalization(name="norm")]
+        self.head = layers.Dense(4, activation="softmax", name="head")
+
+    def call(self, x, training=False):
+        x = torch.nn.functional.mish(self.body(x / 255))
+        for block in self.blocks:
+            x = block(x)
+        if float(x.detach().mean()) > 1e9:
+            x = x * 0
+        return self.head(self.head_input(x))
+
+    def head_input(self, x):
+        return torch.mean(x, (1, 2))
+
+
+def test_a_model_that_only_runs_on_numbers():
+    """It runs as it is, and its layers are listened to, with what goes into their activations; the model is not."""
+    model = OnNumbers()
+    model(np.zeros((1, 12, 12, 3), np.float32))
+    net = open_network(model)
+    assert list(net.layers) == ["input", "body", "second", "norm", "head", "output"]
+    for size in (12, 18):
+        found, wanted = numbers(model, net, size=size)
+        assert_alike(found, wanted)
+    head, body = net.layer("head"), net.layer("body")
+    assert head.softmax is not None
+    assert body.parameters == 6 * 27 + 6
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 12, 12, 3)).astype(np.float32)
+    taps = net.part("body")(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert torch.equal(taps.linear.clamp(min=0), taps.output)
+    assert float(taps.linear.min()) < 0
+    with torch.no_grad():
+        wanted = model.body(torch.from_numpy(pixels) / 255).permute(0, 3, 1, 2)
+    assert torch.allclose(taps.output, wanted, atol=1e-4)
+    assert fs.visualize(model, "head:1", steps=3, size=16, progress=False).image.shape == (16, 16, 3)
+    assert not any(layer._forward_hooks for layer in model._flatten_layers())
+    assert model.body.activation is keras.activations.relu
+
+
 def test_a_model_that_counts_on_its_size():
     """A number taken from the picture's sides holds at one size alone: the network is drawn there, and nowhere else."""
 

@@ -550,7 +550,7 @@ def test_layers_called_as_in_training(tmp_path, caplog):
         )
         model = keras.Model(entry, layers.Conv2D(2, 1, name="end")(inner(entry, training=True)))
         model.save(tmp_path / f"{name}.keras")
-    with pytest.raises(NetworkError, match="inner/batch_normalization.*training=True"):
+    with pytest.raises(NetworkError, match=r"inner/batch_normalization.*training=True"):
         open_network(tmp_path / "live.keras")
     assert "end" in open_network(tmp_path / "frozen.keras").layers
     entry = keras.Input((8, 8, 3))

@@ -117,7 +117,7 @@ class Reader:
             if call.name in bound:
                 made[call.name, call.count] = [bound[call.name]]
             elif call.kind == "InputLayer":
-                made[call.name, call.count] = [self._input(prefix + call.name, call.config)]
+                made[call.name, call.count] = [self.input(prefix + call.name, call.config)]
             elif call.is_model:
                 made[call.name, call.count] = self._inner(call, prefix, place, inputs, depth)
             else:
@@ -144,7 +144,8 @@ class Reader:
         self.rows[row] = Row(call.kind, own, Built(nn.Identity()), [last.row], linear, prefix + call.name)
         return [own, *outputs[1:]]
 
-    def _input(self, name: str, config: Config) -> Value:
+    def input(self, name: str, config: Config) -> Value:
+        """The picture, in the axes that the model takes it in."""
         shape = batch_shape(config)
         require_picture(name, shape)
         grey, first = len(shape) == 3, channels_first(self.whole, shape)
@@ -163,9 +164,9 @@ class Reader:
         other = None if self.alone else (whole[0], *(side + OTHER for side in sides))
         value = Value(row, node.name, node.name, whole, other, None if self.alone else 1, first=first)
         self.rows[row] = Row("InputLayer", value, Built(nn.Identity()), [], node.name, row)
-        return self._through(value, Grey()) if grey else value
+        return self.through(value, Grey()) if grey else value
 
-    def _through(self, value: Value, module: Grey | InKerasAxes | FromKerasAxes) -> Value:
+    def through(self, value: Value, module: Grey | InKerasAxes | FromKerasAxes) -> Value:
         """A value in other axes: the same numbers."""
         node = self.add_node(f"{type(module).__name__}_{value.node}", module, [value.node])
         shape, other = (None if s is None else module.output_shape(s) for s in (value.shape, value.other))
@@ -177,7 +178,7 @@ class Reader:
         """A layer's call; of a model with channels first as it would be with channels last."""
         if says_first(call):
             inputs = [
-                self._through(v, FromKerasAxes()) if len(v.shape) == 3 and not v.first else v for v in inputs
+                self.through(v, FromKerasAxes()) if len(v.shape) == 3 and not v.first else v for v in inputs
             ]
         first = any(v.first for v in inputs)
         fitted = as_last(call, [v.first for v in inputs]) if first else call
@@ -193,13 +194,13 @@ class Reader:
             values = [replace(v, first=first and len(v.shape) == 3) for v in values]
             made = self.entry == "first" and call.is_operation and all(len(v.shape) < 3 for v in inputs)
         else:
-            inputs = [self._through(v, InKerasAxes()) if v.first else v for v in inputs]
+            inputs = [self.through(v, InKerasAxes()) if v.first else v for v in inputs]
             values, made = self._called(call, name, store, inputs), True
         return self._first_again(values) if made and stays_first(call) else values
 
     def _first_again(self, values: list[Value]) -> list[Value]:
         """What came out of a layer in Keras' axes with its channels second, as units."""
-        values = [self._through(v, FromKerasAxes()) if len(v.shape) == 3 else v for v in values]
+        values = [self.through(v, FromKerasAxes()) if len(v.shape) == 3 else v for v in values]
         row = self.rows[values[0].row]
         if row.value.node != values[0].node:
             self.rows[values[0].row] = replace(row, value=values[0], linear=values[0].node)
@@ -222,7 +223,7 @@ class Reader:
                     raise NetworkError("its calls want weights of different shapes")
                 built = replace(built, module=first.built.module)
             built = replace(built, slots=tuple(_stored(s, i, store) for i, s in enumerate(built.slots)))
-            values = self._add(row, name if built.slots else row, built, inputs)
+            values = self.add(row, name if built.slots else row, built, inputs)
         except NetworkError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
         except KeyError as error:
@@ -240,7 +241,7 @@ class Reader:
         )
         return values
 
-    def _add(self, row: str, owner: str, built: Built, inputs: list[Value]) -> list[Value]:
+    def add(self, row: str, owner: str, built: Built, inputs: list[Value]) -> list[Value]:
         """The layer's nodes, its own activation's behind them, and what comes out."""
         node = self.add_node(self._attribute(owner), built.module, [v.node for v in inputs])
         results = shapes_after(built.module, [v.shape for v in inputs])

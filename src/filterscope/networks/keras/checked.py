@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,14 @@ import torch
 from filterscope.errors import NetworkError, first_line
 from filterscope.networks.keras.build import KerasGraph, build_graph
 from filterscope.networks.keras.config import Description
+from filterscope.networks.keras.heard import heard_graph
 from filterscope.networks.keras.importing import import_keras
 from filterscope.networks.keras.layers.base import keras_order
 from filterscope.networks.keras.live import ON_TORCH, LiveReader, UnfollowedError, keras_class
 from filterscope.networks.keras.source import live_weights
 from filterscope.networks.weights.table import WeightTable
+
+log = logging.getLogger("filterscope")
 
 TOLERANCE = 1e-3  # of the largest output: float32 sums in another order, through deep networks
 USUAL = 224  # the side of pictures of a model that leaves it open
@@ -30,7 +34,16 @@ def checked_graph(model: Any) -> tuple[KerasGraph, WeightTable]:
     """
     shape = input_shape(model)
     problem: Exception | None = None
-    for description in _descriptions(model, shape):
+    try:
+        descriptions = [*_descriptions(model, shape)]
+    except UnfollowedError as error:
+        if not LiveReader().on_torch:
+            raise NetworkError(
+                f"the code of {type(model).__name__} cannot be followed on a picture without numbers ({error}); {ON_TORCH}"
+            ) from error
+        log.info("%s runs as it is, which is right but slower: %s", model.name, error)
+        return heard_graph(model, shape)
+    for description in descriptions:
         for alone in (False, True) if None in shape[1:3] or keras_class(model) is None else (True,):
             graph = build_graph(description, size=USUAL, alone=alone)
             weights = live_weights(model, graph.slots, graph.live)
@@ -49,13 +62,7 @@ def checked_graph(model: Any) -> tuple[KerasGraph, WeightTable]:
 def _descriptions(model: Any, shape: tuple[int | None, ...]) -> Iterator[Description]:
     """The model with a person's own code followed, then as far as it is layers of its own, kept whole."""
     reader = LiveReader()
-    try:
-        yield reader.read(model, shape)
-    except UnfollowedError as error:
-        hint = "" if reader.on_torch else f" {ON_TORCH}."
-        raise NetworkError(
-            f"the code of {type(model).__name__} could not be followed on a picture without numbers ({error}).{hint}"
-        ) from error
+    yield reader.read(model, shape)
     if reader.on_torch:
         with contextlib.suppress(UnfollowedError):
             yield LiveReader(follow=False).read(model, shape)
