@@ -30,13 +30,13 @@ def built_layer(call: Call, name: str, shapes: list[Shape]) -> Built:
         if not call.module:
             require_own_settings(call.kind, settings)
         require_all_read(call.kind, settings)
-    except (NetworkError, *FAULTS) as refused:
+    except (NetworkError, *FAULTS) as cause:
         if call.whole is None:
             raise
         try:
             return _own_layer(call, shapes)
         except NetworkError:
-            raise refused from None
+            raise cause from None
     return built
 
 

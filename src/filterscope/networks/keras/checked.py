@@ -13,7 +13,7 @@ import torch
 from filterscope.errors import NetworkError, first_line
 from filterscope.networks.keras.build import KerasGraph, build_graph
 from filterscope.networks.keras.config import Description
-from filterscope.networks.keras.heard import heard_graph
+from filterscope.networks.keras.hooked import hooked_graph
 from filterscope.networks.keras.importing import import_keras
 from filterscope.networks.keras.layers.base import keras_order
 from filterscope.networks.keras.live import ON_TORCH, LiveReader, UnfollowedError, keras_class
@@ -42,7 +42,7 @@ def checked_graph(model: Any) -> tuple[KerasGraph, WeightTable]:
                 f"the code of {type(model).__name__} cannot be followed on a picture without numbers ({error}); {ON_TORCH}"
             ) from error
         log.info("%s runs as it is, which is right but slower: %s", model.name, error)
-        return heard_graph(model, shape)
+        return hooked_graph(model, shape)
     for description in descriptions:
         for alone in (False, True) if None in shape[1:3] or keras_class(model) is None else (True,):
             graph = build_graph(description, size=USUAL, alone=alone)

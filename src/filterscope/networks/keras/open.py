@@ -193,13 +193,13 @@ def _live_graph(model: Any) -> tuple[KerasGraph, WeightTable | None]:
         return checked_graph(model)
     try:
         return read_graph({"class_name": base.__name__, "config": model.get_config()}), None
-    except NetworkError as refused:
+    except NetworkError as cause:
         if not LiveReader().on_torch or not model.built:
             raise
         try:
             return checked_graph(model)  # with the layers that nothing here builds run as they are
         except NetworkError:
-            raise refused from None
+            raise cause from None
 
 
 def is_keras_model(model: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A live Keras model whose code only runs on numbers, where Keras runs on torch: run as it is, its layers listened to.
+"""A live Keras model whose code needs values, where Keras runs on torch: run as it is, its layers captured through hooks.
 
 Right but slower: all layers are computed for each that is asked for.
 """
@@ -30,23 +30,23 @@ from filterscope.networks.network import InputSpec
 from filterscope.networks.weights.table import WeightTable
 from filterscope.sides import as_size
 
-Spot = tuple[str, int]  # a layer's name and which call of it
+Place = tuple[str, int]  # a layer's name and which call of it
 END, BEFORE = "output", " before"
 
 
-class HeardModel(OwnCode):
-    """The model (B, C, H, W) to its output and then what each of `spots` gives."""
+class HookedModel(OwnCode):
+    """The model (B, C, H, W) to its output and then what each of `places` gives."""
 
-    def __init__(self, model: Any, twin: Any, spots: Sequence[Spot] = ()):
+    def __init__(self, model: Any, twin: Any, places: Sequence[Place] = ()):
         super().__init__(twin)
         self.values = tuple((v, v.value.detach().clone()) for v in model.variables)
-        self.spots = tuple(spots)
+        self.places = tuple(places)
 
     def called(self, tensors: Sequence[Tensor]) -> Any:
         found = self.all_of(tensors[0])
-        return [found[END, 1], *(found[spot] for spot in self.spots)]
+        return [found[END, 1], *(found[place] for place in self.places)]
 
-    def all_of(self, pictures: Tensor) -> dict[Spot, Tensor]:
+    def all_of(self, pictures: Tensor) -> dict[Place, Tensor]:
         """What every layer gives for pictures (B, H, W, C), the model's own output first."""
         _local.found, _local.counts = {}, Counter()
         mapping = [(v, value.to(pictures.device)) for v, value in self.values]
@@ -58,10 +58,10 @@ class HeardModel(OwnCode):
         return found
 
 
-_local = threading.local()  # what is heard: of each thread its own
+_local = threading.local()  # what is captured: of each thread its own
 
 
-def heard_graph(model: Any, shape: Sequence[int | None]) -> tuple[KerasGraph, WeightTable]:
+def hooked_graph(model: Any, shape: Sequence[int | None]) -> tuple[KerasGraph, WeightTable]:
     """The graph and the weights of a model for pictures of a shape (batch, height, width, channels)."""
     require_picture(model.name, shape)
     names: dict[str, Any] = {}
@@ -70,25 +70,27 @@ def heard_graph(model: Any, shape: Sequence[int | None]) -> tuple[KerasGraph, We
         np.random.default_rng(0).uniform(0, 255, (2, *(int(s or 224) for s in shape[1:]))).astype(np.float32)
     )
     with torch.no_grad():
-        heard = HeardModel(model, twin).all_of(torch.from_numpy(example))
-    spots = [
-        spot for spot, value in heard.items() if spot != (END, 1) and value.ndim >= 2 and len(value) == 2
+        captured = HookedModel(model, twin).all_of(torch.from_numpy(example))
+    places = [
+        place
+        for place, value in captured.items()
+        if place != (END, 1) and value.ndim >= 2 and len(value) == 2
     ]
-    module = HeardModel(model, twin, spots)
+    module = HookedModel(model, twin, places)
     if (reason := why_unfit(module, [(example.shape[-1], *example.shape[1:-1])])) is not None:
         raise NetworkError(f"the forward pass of {type(model).__name__} {reason}")
     return _graph_of(model, module, names, example.shape)
 
 
 def _graph_of(
-    model: Any, module: HeardModel, names: dict[str, Any], shape: Sequence[int]
+    model: Any, module: HookedModel, names: dict[str, Any], shape: Sequence[int]
 ) -> tuple[KerasGraph, WeightTable]:
     reader = Reader(shape[1])
     reader.whole = Description((), ("input",), (), ())
     entry = reader.input("input", {"batch_shape": (None, *shape[1:])})
     given = reader.through(entry, InKerasAxes()) if entry.first else entry
-    values = reader.add("heard", "heard", Built(module, window=None), [given])
-    nodes = dict(zip(module.spots, values[1:], strict=True)) | {(END, 1): values[0]}
+    values = reader.add("captured", "captured", Built(module, window=None), [given])
+    nodes = dict(zip(module.places, values[1:], strict=True)) | {(END, 1): values[0]}
     for (name, count), value in nodes.items():
         if name.endswith(BEFORE):
             continue
@@ -120,7 +122,7 @@ def _activation(layer: Any) -> nn.Module | None:
 
 
 def _twin(layer: Any, prefix: str, names: dict[str, Any], done: dict[int, Any]) -> Any:
-    """A copy of the tree of layers that shares all else with the model, so that nobody else is listened to."""
+    """A copy of the tree of layers that shares all else with the model, so that no hook is left in it."""
     if id(layer) in done:
         return done[id(layer)]
     twin = done[id(layer)] = object.__new__(type(layer))
