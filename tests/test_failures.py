@@ -261,3 +261,61 @@ def test_a_register_that_is_damaged_is_written_anew(tiny_file, tmp_path):
         == 0
     )
     assert str(tiny_file) in json.dumps(json.loads(place.read_text()))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "3", '{"format": 1, "networks": [3]}', "", "{}"])
+def test_damaged_atlas_json(tmp_path, capsys, content):
+    """What an atlas says of itself is read with care."""
+    (tmp_path / "atlas.json").write_text(content)
+    words = [
+        "atlas",
+        "tiny-vgg16",
+        "--layers",
+        "block1_conv1",
+        "--steps",
+        "1",
+        "--size",
+        "16",
+        "--out",
+        str(tmp_path),
+    ]
+    for command in (words, ["view", str(tmp_path)]):
+        assert main(command) in (0, 1, 2)
+        assert "internal error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"turn": "x", "units": {}}', '{"units": {}}', '{"turn": 1, "units": {"block1_conv1": [[-1, 0]]}}',
+     '{"turn": 1, "units": {"block1_conv1": [[1, 4611686018427387904]]}}', '{"turn": 1, "units": [3]}', "[" * 100_000],
+)  # fmt: skip
+def test_damaged_round_of_retry(tmp_path, capsys, content):
+    """So is a round of `--retry`."""
+    words = [
+        "atlas",
+        "tiny-vgg16",
+        "--layers",
+        "block1_conv1",
+        "--steps",
+        "1",
+        "--size",
+        "16",
+        "--out",
+        str(tmp_path),
+        "-q",
+    ]
+    assert main(words) == 0
+    (tmp_path / "tiny-vgg16" / "retry-001.json").write_text(content)
+    assert main([*words, "--retry"]) == 1
+    assert "retry-001.json is damaged" in capsys.readouterr().err
+
+
+def test_checkpoint_with_names_that_are_no_text(tmp_path, capsys):
+    """An archive whose table of contents cannot be decoded."""
+    (tmp_path / "net.py").write_text(OWN.replace("{fails}", "pass"))
+    torch.save({"a": torch.zeros(2)}, tmp_path / "w.pth")
+    content = (tmp_path / "w.pth").read_bytes()
+    at = content.rindex(b"w/data.pkl")
+    (tmp_path / "w.pth").write_bytes(content[:at] + b"\x80\xff" + content[at + 2 :])
+    assert main(["layers", f"{tmp_path}/net.py:Net", "--weights", str(tmp_path / "w.pth")]) == 2
+    assert "w.pth" in capsys.readouterr().err

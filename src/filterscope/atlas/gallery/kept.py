@@ -66,7 +66,9 @@ def _read_kept(store: Store, path: str) -> Data | None:
             "activation": round_number(record["scores"].get("activation")),
             "excitation": round_number(record["scores"].get("excitation")),
         }
-    except (FilterscopeError, OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+    except (
+        FilterscopeError, OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError,
+    ):  # fmt: skip
         return None  # cut short, or somebody else's
     except Image.DecompressionBombError:
         return None

@@ -7,22 +7,23 @@ same chunks. A failed unit keeps its seed; a dead one gets another, since the sa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from filterscope.atlas.plan import Chunk, retry_chunks
 from filterscope.atlas.run.writer import AtlasWriter
 from filterscope.atlas.storage.index import LAYER_TABLE, read_rows
-from filterscope.errors import SEEDS
+from filterscope.errors import SEEDS, DamagedError, first_line
 
 AGAIN = ("failed", "dead")
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(BaseModel):
     """A round of `--retry`: for each layer the units with their seeds."""
 
-    turn: int
-    units: dict[str, list[tuple[int, int]]]
+    turn: int = Field(ge=0)
+    units: dict[str, list[tuple[NonNegativeInt, Annotated[int, Field(ge=0, lt=SEEDS)]]]]
 
     @property
     def count(self) -> int:
@@ -42,7 +43,13 @@ def find_pending_round(writer: AtlasWriter) -> Round | None:
     if not turns:
         return None
     written = writer.store.read_json(f"{writer.folder}/retry-{turns[-1]:03d}.json")
-    last = Round(written["turn"], {k: [(u, s) for u, s in v] for k, v in written["units"].items()})
+    try:
+        last = Round.model_validate(written)
+    except ValidationError as error:
+        raise DamagedError(
+            f"{writer.store.address}/{writer.folder}/retry-{turns[-1]:03d}.json is damaged ({first_line(error)}); remove it "
+            "and run again"
+        ) from None
     done = all(_name(chunk) in writer.store.sizes(writer.place(chunk.layer)) for chunk in last.chunks(writer))
     return None if done else last
 
@@ -63,7 +70,7 @@ def start_round(writer: AtlasWriter, seed: int) -> Round | None:
     if not units:
         return None
     writer.store.write_json(f"{writer.folder}/retry-{turn:03d}.json", {"turn": turn, "units": units})
-    return Round(turn, units)
+    return Round(turn=turn, units=units)
 
 
 def remaining_chunks(pending: Round, writer: AtlasWriter) -> Iterator[Chunk]:

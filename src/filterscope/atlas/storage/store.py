@@ -122,7 +122,7 @@ class Store:
             return json.loads(self.read(name))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedError(
                 f"{self.address}: {name} is damaged ({error}); remove it and run again"
             ) from None

@@ -24,6 +24,6 @@ def _configured_backend() -> str:
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     try:
         backend = json.loads((home / "keras.json").read_text())["backend"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "tensorflow"
     return backend if isinstance(backend, str) else "tensorflow"

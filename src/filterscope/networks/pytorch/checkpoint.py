@@ -196,7 +196,7 @@ def _asked_for(path: Path) -> str | None:
                 content = archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
         else:
             content = path.read_bytes()
-    except (OSError, StopIteration, zipfile.BadZipFile, RuntimeError):
+    except Exception:  # a damaged archive fails in every way there is
         return None
     stream = io.BytesIO(content)
     words: list[str] = []
