@@ -5,6 +5,7 @@ import operator
 import os
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -264,8 +265,9 @@ def test_a_register_that_is_damaged_is_written_anew(tiny_file, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "3", '{"format": 1, "networks": [3]}', "", "{}"])
-def test_damaged_atlas_json(tmp_path, capsys, content):
+def test_damaged_atlas_json(monkeypatch, tmp_path, capsys, content):
     """What an atlas says of itself is read with care."""
+    monkeypatch.setattr("filterscope.viewer.app.server", lambda _: SimpleNamespace(run=lambda **__: None))
     (tmp_path / "atlas.json").write_text(content)
     words = [
         "atlas",
