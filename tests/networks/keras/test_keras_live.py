@@ -344,6 +344,76 @@ def test_several_inputs_and_volumes():
             open_network(keras.Model(entry, layer(entry)))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"picture": (1, 12, 12, 3), "text": (1, 4)}, r"several inputs.*picture, text"),
+        ([(1, 12, 12, 3), (1, 4)], r"several inputs"),
+        (
+            {"picture": (1, 12, 12, 3)},
+            r"takes its picture in a dictionary or list: make a model that takes the picture itself",
+        ),
+        ((1, 4, 8, 8, 3), r"a volume or a video"),
+        ((1, 20), r"a vector of 20 values"),
+    ],
+)
+def test_what_subclassed_models_take(given, message):
+    """As they were called; two arguments are several inputs too."""
+
+    class Taking(keras.Model):
+        def call(self, x):
+            return ops.sum(keras.tree.flatten(x)[0])
+
+    class TakingTwo(keras.Model):
+        def call(self, picture, text):
+            return ops.sum(picture) + ops.sum(text)
+
+    def zeros(shape):
+        return np.zeros(shape, np.float32)
+
+    model = Taking()
+    if isinstance(given, dict):
+        model({name: zeros(shape) for name, shape in given.items()})
+    else:
+        model([zeros(shape) for shape in given] if isinstance(given, list) else zeros(given))
+    with pytest.raises(NetworkError, match=message):
+        open_network(model)
+    two = TakingTwo()
+    two(zeros((1, 12, 12, 3)), zeros((1, 4)))
+    with pytest.raises(NetworkError, match=r"several inputs.*picture, text"):
+        open_network(two)
+
+
+def test_a_variable_among_a_calls_arguments():
+    """Keras cannot write such a model down; its numbers are there all the same."""
+    entry = keras.Input((12, 12, 3))
+    scale = keras.Variable(np.array([1.0, -2.0, 3.0, 4.0], np.float32))
+    model = fill(keras.Model(entry, layers.Conv2D(4, 3)(entry) * scale))
+    assert_alike(*numbers(model, open_network(model)))
+
+
+def test_classes_that_compute_as_keras_own():
+    """A model with a training step of its own is Keras' own to us; one with a call of its own is not, nor is a layer whose
+    call was replaced."""
+
+    class Training(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    class Calling(keras.Model):
+        def call(self, x, training=None, mask=None):
+            return super().call(x) * 5
+
+    for kind in (Training, Calling):
+        entry = keras.Input((12, 12, 3))
+        model = fill(kind(entry, layers.Conv2D(4, 3)(entry)))
+        assert_alike(*numbers(model, open_network(model)))
+    model = fill(keras.Sequential([keras.Input((12, 12, 3)), layers.Conv2D(4, 3)]))
+    plain = model.layers[0].call
+    model.layers[0].call = lambda x: plain(x) * 7
+    assert_alike(*numbers(model, open_network(model)))
+
+
 def test_one_input_in_a_dictionary():
     """A dictionary of one picture is one picture, and dictionaries of outputs are layers."""
     entry = keras.Input((12, 12, 3), name="picture")

@@ -243,6 +243,27 @@ def test_classes_called_as_keras_own_are(tmp_path, kind, own):
         open_network(saved(through(own(name="odd")), tmp_path, kind))
 
 
+class Model(keras.Model):
+    def call(self, x, training=None, mask=None):
+        return super().call(x) * 5
+
+
+class Functional(Model):
+    """Called as Keras' is."""
+
+
+@pytest.mark.parametrize(("kind", "own"), [("keras", Functional), ("keras", Model), ("h5", Model)])
+@pytest.mark.parametrize("within", [False, True])
+def test_models_called_as_keras_own_are(tmp_path, kind, own, within):
+    """Also a whole model, and one within another."""
+    entry = keras.Input((9, 9, 3))
+    model = own(entry, layers.Conv2D(4, 3)(entry), name="odd")
+    if within:
+        model = keras.Sequential([entry, model, layers.Conv2D(2, 1)])
+    with pytest.raises(NetworkError, match="of a class of its own"):
+        open_network(saved(model, tmp_path, kind))
+
+
 # --- calls --------------------------------------------------------------------------------------------------
 
 

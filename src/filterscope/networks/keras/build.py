@@ -24,11 +24,14 @@ from filterscope.networks.keras.checks import (
 from filterscope.networks.keras.config import (
     DEEPEST,
     MODELS,
+    OWN_CODE,
     Call,
     Config,
     Description,
     batch_shape,
     describe,
+    is_of_keras,
+    is_of_keras_3,
 )
 from filterscope.networks.keras.first import (
     FromKerasAxes,
@@ -306,9 +309,11 @@ def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
     kind = config.get("class_name")
     if kind not in MODELS:
         raise NetworkError(
-            f"a Keras model of class {kind!r} has no graph to read; Functional and Sequential have"
+            f"a Keras model of class {kind!r} has no graph to read; Functional and Sequential have, and {OWN_CODE}"
         )
     inner = config["config"]
+    if not is_of_keras(config) or (kind == "Model" and is_of_keras_3(inner)):
+        raise NetworkError(f"the model is of a class of its own, also called {kind!r}, and {OWN_CODE}")
     return build_graph(
         describe(str(kind), {"layers": inner} if isinstance(inner, list) else inner), size=size
     )

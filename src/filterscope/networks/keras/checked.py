@@ -15,6 +15,7 @@ from filterscope.networks.keras.build import KerasGraph, build_graph
 from filterscope.networks.keras.config import Description
 from filterscope.networks.keras.hooked import hooked_graph
 from filterscope.networks.keras.importing import import_keras
+from filterscope.networks.keras.inputs import require_picture, several_inputs
 from filterscope.networks.keras.layers.base import keras_order
 from filterscope.networks.keras.live import ON_TORCH, LiveReader, UnfollowedError, keras_class
 from filterscope.networks.keras.source import live_weights
@@ -70,15 +71,26 @@ def _descriptions(model: Any, shape: tuple[int | None, ...]) -> Iterator[Descrip
 
 def input_shape(model: Any) -> tuple[int | None, ...]:
     """The shape (batch, height, width, channels) of the pictures that a model was made for or called on."""
-    if keras_class(model) is not None:
+    if getattr(model, "inputs", None):
         return tuple(model.inputs[0].shape)
     built = model.get_build_config() or {}
-    found = built.get("input_shape")
-    if not isinstance(found, list | tuple) or not all(isinstance(n, int | None) for n in found):
+    found, several = built.get("input_shape"), built.get("shapes_dict")
+    if isinstance(found, dict):
+        several = found
+    elif isinstance(found, list | tuple) and any(isinstance(n, list | tuple) for n in found):
+        several = {f"input {i}": n for i, n in enumerate(found)}
+    if several and len(several) > 1:
+        raise NetworkError(several_inputs([name.removesuffix("_shape") for name in several]))
+    if several:
+        raise NetworkError(
+            f"{type(model).__name__} takes its picture in a dictionary or list: make a model that takes the picture itself"
+        )
+    if not isinstance(found, list | tuple):
         raise NetworkError(
             f"{type(model).__name__} was never called on pictures, so that its layers have no shapes: call it once on a "
             "batch of pictures before it is opened"
         )
+    require_picture("input", (None, *found[1:]))
     return (None, *found[1:])
 
 

@@ -135,7 +135,8 @@ def _entry(entry: Config, owner: str) -> Call:
     if isinstance(config, list):  # Sequential before Keras 2.2.3: its config is the list of its layers
         config = {"name": name, "layers": config}
     registered = str(entry.get("registered_name") or "")
-    if not is_of_keras(entry) or ">" in kind:
+    own = kind == "Model" and is_of_keras_3(config)
+    if own or not is_of_keras(entry) or ">" in kind:
         raise NetworkError(
             f"layer {owner + name!r} is of a class of its own, {registered or f'{module}.{kind}'.lstrip('.')!r}: {OWN_CODE}"
         )
@@ -147,6 +148,12 @@ def _entry(entry: Config, owner: str) -> Call:
     if kind not in MODELS:
         config = {key: _number(value) for key, value in config.items()}
     return Call(name, "Functional" if kind == "Model" else kind, config, module=module)
+
+
+def is_of_keras_3(config: Any) -> bool:
+    """Whether a model's config is written as Keras 3 does it, which calls no model of its own `Model` any more."""
+    entries = config.get("layers", ()) if isinstance(config, dict) else ()
+    return any(isinstance(node, dict) for entry in entries for node in entry.get("inbound_nodes") or ())
 
 
 def _number(value: Any) -> Any:
@@ -161,6 +168,8 @@ def is_of_keras(entry: Config) -> bool:
     """Whether a serialised object names a class or function of Keras' own, as far as what is written tells."""
     module, registered = str(entry.get("module") or ""), str(entry.get("registered_name") or "")
     package = registered.partition(">")[0] if ">" in registered else "keras"
+    if registered and not module and "module" in entry:
+        return False  # Keras' own classes have a module, those of the program's main file and registered ones have none
     known = not module or module.partition(".")[0] in ("keras", "tf_keras", "tensorflow", "builtins")
     return known and package.lower().partition(".")[0] in ("keras", "builtins")
 

@@ -192,7 +192,11 @@ def _live_graph(model: Any) -> tuple[KerasGraph, WeightTable | None]:
     if base is None or has_own_code(model):
         return checked_graph(model)
     try:
-        return read_graph({"class_name": base.__name__, "config": model.get_config()}), None
+        config = model.get_config()
+    except Exception:  # what Keras cannot write down: a variable among a call's arguments
+        return checked_graph(model)
+    try:
+        return read_graph({"class_name": base.__name__, "config": config}), None
     except NetworkError as cause:
         if not LiveReader().on_torch or not model.built:
             raise
