@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from filterscope.errors import NetworkError, first_line
+from filterscope.errors import NetworkError, first_line, is_out_of_memory
 from filterscope.networks.keras.build import KerasGraph, build_graph
 from filterscope.networks.keras.config import Description
 from filterscope.networks.keras.hooked import hooked_graph
@@ -73,6 +74,13 @@ def input_shape(model: Any) -> tuple[int | None, ...]:
     """The shape (batch, height, width, channels) of the pictures that a model was made for or called on."""
     if getattr(model, "inputs", None):
         return tuple(model.inputs[0].shape)
+    arguments = inspect.signature(model.call).parameters.values()
+    needed = [
+        p.name for p in arguments if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    asked = [name for name in needed if name not in ("training", "mask")]
+    if len(asked) > 1:
+        raise NetworkError(several_inputs(asked))
     built = model.get_build_config() or {}
     found, several = built.get("input_shape"), built.get("shapes_dict")
     if isinstance(found, dict):
@@ -137,6 +145,8 @@ def _outputs(model: Any, pixels: np.ndarray) -> list[np.ndarray]:
                 pixels if given is None else keras.tree.pack_sequence_as(given, [pixels]), training=False
             )
     except Exception as error:  # whatever a person's code raises at another size
+        if is_out_of_memory(error):
+            raise
         raise _OtherNumbersError(
             f"it does not run at {pixels.shape[1]} x {pixels.shape[2]} px: {first_line(error)}"
         ) from error

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from filterscope.errors import NetworkError
+from filterscope.errors import NetworkError, first_line, is_out_of_memory
 from filterscope.networks.keras.build import KerasGraph, Reader
 from filterscope.networks.keras.config import Description
 from filterscope.networks.keras.first import FORMAT, InKerasAxes
@@ -69,8 +69,15 @@ def hooked_graph(model: Any, shape: Sequence[int | None]) -> tuple[KerasGraph, W
     example = (
         np.random.default_rng(0).uniform(0, 255, (2, *(int(s or 224) for s in shape[1:]))).astype(np.float32)
     )
-    with torch.no_grad():
-        captured = HookedModel(model, twin).all_of(torch.from_numpy(example))
+    try:
+        with torch.no_grad():
+            captured = HookedModel(model, twin).all_of(torch.from_numpy(example))
+    except Exception as error:  # whatever a person's code raises
+        if is_out_of_memory(error):
+            raise
+        raise NetworkError(
+            f"the forward pass of {type(model).__name__} failed: {type(error).__name__}: {first_line(error)}"
+        ) from error
     places = [
         place
         for place, value in captured.items()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from filterscope.errors import first_line
+from filterscope.errors import first_line, is_out_of_memory
 from filterscope.networks.keras.config import Config, Constant, Ref
 from filterscope.networks.keras.importing import import_keras
 from filterscope.networks.keras.layers.base import Shape, keras_order, own_order
@@ -95,6 +95,8 @@ def why_unfit(module: nn.Module, shapes: Sequence[Shape]) -> str | None:
             both, again = (_first_of(module(*inputs)) for _ in range(2))
             alone = _first_of(module(*(x[:1] for x in inputs)))
     except Exception as error:  # whatever a person's code raises
+        if is_out_of_memory(error):
+            raise
         return f"does not run: {first_line(error)}"
     if not torch.equal(both.nan_to_num(), again.nan_to_num()):
         return "gives other numbers each time for the same picture (random numbers?)"
