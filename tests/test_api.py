@@ -8,7 +8,7 @@ from keras import layers
 from PIL import Image
 
 import filterscope as fs
-from filterscope.drawing import attempts
+from filterscope.drawing import attempts, sizes
 from filterscope.drawing.attempts import Attempt
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
@@ -219,11 +219,16 @@ def test_size_of_a_network_of_small_pictures():
         assert picture.image.shape == (side, side, 1)
 
 
-def test_size_behind_a_flatten(small):
-    """A layer that takes one size alone gets it."""
+def test_size_behind_a_flatten(small, caplog):
+    """A layer that takes one size alone gets it; where another was asked for, one line says so."""
+    sizes._say_only_size.cache_clear()
     assert fs.visualize(small, "predictions:3", **{**QUICK, "size": None}).image.shape == (16, 16, 3)
-    with pytest.raises(ArgumentError, match="runs at 16 x 16 px only"):
-        fs.visualize(small, "predictions:3", **QUICK)
+    with caplog.at_level("WARNING", logger="filterscope"):
+        for _ in range(2):
+            assert fs.visualize(small, "predictions:3", **{**QUICK, "size": 24}).image.shape == (16, 16, 3)
+    said = [line for line in caplog.messages if "runs at 16 x 16 px only" in line]
+    assert len(said) == 1
+    assert "not at 24" in said[0]
 
 
 def test_the_callers_model_is_untouched(small_keras):

@@ -113,6 +113,11 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
     tensors = dict(net.state_dict())
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path, copies)
+    if taken.single is not True and origin.input is None and _mixes_pictures(net, taken.spec):
+        taken = replace(taken, single=True)
+        log.info(
+            "%s mixes the pictures of a batch: each goes through by itself, which is slower", origin.name
+        )
     try:
         found, whole = _opened(net, origin, taken, weights, single=taken.single is True)
     except NetworkError:
@@ -127,6 +132,24 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
     if found is None or not _can_be_drawn(found):
         raise NetworkError(why_no_layers(net, origin.name))
     return replace(found, guessed=taken.guessed, notes=(*origin.notes, *found.notes, *notes))
+
+
+def _mixes_pictures(net: nn.Module, spec: InputSpec) -> bool:
+    """Whether what a network gives for a picture depends on the others of its batch, as batch norms without statistics
+    do. False where that cannot be tried: then something else is said of it."""
+    pictures = _example(spec, 2)
+    try:
+        together, alone = _run(net, pictures), _run(net, pictures[:1])
+    except Exception:  # whatever a person's own code raises
+        return False
+    return any(
+        together[place].ndim > 0
+        and len(together[place]) == 2
+        and len(out) == 1
+        and not _close(together[place][:1], out)
+        for place, out in alone.items()
+        if place in together
+    )
 
 
 def _opened(

@@ -161,7 +161,11 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, TorchScript) or (isinstance(m, nn.Conv2d | nn.Linear) and not list(m.children())):
-            return True  # also the kinds of other libraries that pad by the picture's size
+            # also the kinds of other libraries that pad by the picture's size; but not a layer whose own `forward` a person
+            # has replaced, whose type says nothing of what it computes
+            return "forward" not in vars(m)
+        if "forward" in vars(m):
+            return False
         if m.__module__.startswith("torch.nn") and list(m.children()):
             return False
         return super().is_leaf_module(m, module_qualified_name)
