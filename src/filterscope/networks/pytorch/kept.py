@@ -33,7 +33,7 @@ def opened_once(module: nn.Module, options: InputOptions, open_it: Callable[[], 
     """The network that `open_it` makes of a module, or the one that it made, where nothing has changed since then.
 
     Every number of the module is compared with the copy's, since `tensor.data` changes without a trace; its attributes
-    and its code are compared too (`pytorch_state`). Called by one thread at a time.
+    and its code are compared too (`state`). Called by one thread at a time.
     """
     state = state_of(module)
     _forget(lambda kept: kept.module() is None)
