@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
@@ -84,13 +85,15 @@ def test_a_worker_killed(cluster, memory, expected, monkeypatch, ray_workers):
     wait = ray_run.RayExecutor._wait
 
     def killing(self):
+        # before the wait: whoever has a chunk is about to draw it. Where none is caught in time: the next time
+        until = time.monotonic() + 0.5
+        while len(killed) < sum(sum(results) > count for count in (2, 5)) and time.monotonic() < until:
+            for pid in ray_workers(os.getpid())[:1]:
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+                until = 0.0
         chunk, result = wait(self)
         results.append(chunk is not None)
-        due = len(killed) < sum(sum(results) > count for count in (2, 5))
-        # a slow driver may find none that draws: then the next time
-        for pid in ray_workers(os.getpid())[:due]:
-            killed.append(pid)
-            os.kill(pid, signal.SIGKILL)
         return chunk, result
 
     monkeypatch.setattr(ray_run.RayExecutor, "_wait", killing)
