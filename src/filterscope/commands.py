@@ -261,7 +261,7 @@ def compare_networks(
     >>> found = compare_networks(
     ...     "tiny-vgg16", "tiny-vgg16", "block1_conv1:3", steps=1, size=32, progress=False
     ... )
-    >>> found.pairs[0].change
+    >>> round(found.pairs[0].change, 3)
     0.0
     """
     run = read_run(options)
