@@ -40,7 +40,7 @@ TRIAL = ("block3_conv1:0-3", 6)  # targets, steps
 TRIAL_SHARE = SHARES["block3_conv1"] * (4 * 6) / (16 * FILTER_DRAWING[0])
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Demo:
     network: Network
     out: Path

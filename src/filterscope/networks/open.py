@@ -25,7 +25,7 @@ from filterscope.networks.keras.open import (
     open_keras_model,
 )
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch import open as pytorch_sources
+from filterscope.networks.pytorch import open as pytorch
 from filterscope.networks.pytorch.exported.build import open_exported
 from filterscope.networks.pytorch.factory import factory_advice, is_factory, open_factory
 from filterscope.networks.torch_state import OPENING, in_our_torch
@@ -120,16 +120,16 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
     """A torch network opened, a Keras model that a person's own file made, or None for what is not of torch."""
     if not isinstance(source, str | os.PathLike):
         is_torch = isinstance(source, torch.nn.Module) and not _is_keras(source)
-        return pytorch_sources.open_live(source, weights, options) if is_torch else None
+        return pytorch.open_live(source, weights, options) if is_torch else None
     name = os.fspath(source)
     if is_factory(name):
         return open_factory(name, weights, options)
     if name.rpartition(":")[0].endswith(".py") or name.endswith(".py"):
         raise NetworkError(factory_advice(name))
     if name.startswith("torchvision:"):
-        return pytorch_sources.open_torchvision(name.removeprefix("torchvision:"), weights, options)
+        return pytorch.open_torchvision(name.removeprefix("torchvision:"), weights, options)
     if name.startswith("timm:"):
-        return pytorch_sources.open_timm(name.removeprefix("timm:"), weights, options)
+        return pytorch.open_timm(name.removeprefix("timm:"), weights, options)
     if _keras_name(name) not in network_names():
         require_network(name)
     return open_exported(Path(name), weights, options) if name.endswith(".pt2") else None
