@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from filterscope.errors import first_line
 from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.pytorch.outputs import first_tensor
+from filterscope.networks.pytorch.positions import Positions
 from filterscope.sides import Size, as_size, sides_of
 
 log = logging.getLogger("filterscope")
@@ -118,12 +119,22 @@ class Trials:
         return False
 
     def own_size(self) -> tuple[Size, bool] | None:
-        """The size that the network was made for, and whether it says so itself; None where no square runs."""
+        """The size that the network was made for, and whether it says so itself; None where it says none and no square
+        runs."""
         hints = list(_hints(self.net))
-        found = self.first([*hints, *SIZES], slowly=[*hints, *SIZES[:8]])
+        if (told := self.first(hints)) is not None:
+            return told, True
+        made_for, whole = Positions(self.meta, self.channels, self.least, WIDE).size() or (None, False)
+        if made_for is None or not self.runs(made_for):
+            made_for = None
+        elif whole or not self.runs_on_shapes(
+            SIZES[0]
+        ):  # a table with places to spare tells no size, but a bound
+            return made_for, whole
+        found = self.first(SIZES, slowly=[*hints, *SIZES[:8]])
         if found is None or found in hints:
             return None if found is None else (found, True)
-        largest = self._largest(found) if _has_places(self.net) else None
+        largest = self._largest(found) if _has_places(self.net) and made_for is None else None
         if largest is not None:
             return largest, True
         return (32 if found == SIZES[0] and self._is_small() else found), False
