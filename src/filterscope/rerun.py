@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from filterscope.cache import Cache
-from filterscope.catalog import EMBEDDED
+from filterscope.catalog import EMBEDDED, PACKAGED
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.errors import ImageError, WeightsError
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
 from filterscope.networks.pytorch.factory import is_factory
+from filterscope.networks.pytorch.packaged import packaged_weights
 from filterscope.networks.weights.table import RANDOM, part_of, sha256_weights
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
@@ -205,7 +206,8 @@ def find_weights(recorded: dict[str, Any], picture: Path) -> Path | None:
     for place in (_known().get(str(sha256)), picture.parent / name, Path(name)):
         if place and _is(Path(place), sha256):
             return Path(place)
-    if recorded.get("network") == EMBEDDED:
+    network = str(recorded.get("network")).partition("?")[0]
+    if network == EMBEDDED or (network in PACKAGED and _is(packaged_weights(network), sha256)):
         return None
     raise WeightsError(
         f"the picture was drawn from {name!r} (sha256 {sha256}), which is not here; pass it with --weights FILE"

@@ -115,7 +115,7 @@ def test_random_weights_of_what_has_its_own(small, keras_file, small_keras):
 
 def test_names():
     """The list of names holds the networks that open by name, the embedded one first."""
-    assert network_names()[:3] == ["tiny-vgg16", "vgg16", "vgg19"]
+    assert network_names()[:5] == ["tiny-vgg16", *(f"efficientnet-lite{n}" for n in range(3)), "vgg16"]
     assert {"resnet50", "convnextxlarge", "nasnetmobile"} < set(network_names())
 
 
@@ -191,7 +191,7 @@ def test_weights_with_an_opened_network(tiny, tiny_file):
     [
         (
             "vvg16",
-            r"unknown network 'vvg16'; did you mean 'vgg16', 'torchvision.*known: tiny-vgg16, vgg16, .*FACTORY\)",
+            r"unknown network 'vvg16'; did you mean 'vgg16', .*known: tiny-vgg16, efficientnet-lite0, .*FACTORY\)",
         ),
         ("tiny_vgg16", "did you mean 'tiny-vgg16'"),
         ("", "unknown network ''"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from filterscope.catalog import EMBEDDED, meant, network_names
+from filterscope.catalog import EMBEDDED, PACKAGED, meant, network_names
 from filterscope.errors import ArgumentError, NetworkError
 from filterscope.networks.files.kinds import require_network
 from filterscope.networks.guesses import tell_guesses, without_told
@@ -28,6 +28,7 @@ from filterscope.networks.network import Network
 from filterscope.networks.pytorch import open as pytorch
 from filterscope.networks.pytorch.exported.build import open_exported
 from filterscope.networks.pytorch.factory import factory_advice, is_factory, open_factory
+from filterscope.networks.pytorch.packaged import open_packaged
 from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.sides import Size, largest_of, pixels_text, size_text
 
@@ -126,6 +127,8 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
         return open_factory(name, weights, options)
     if name.rpartition(":")[0].endswith(".py") or name.endswith(".py"):
         raise NetworkError(factory_advice(name))
+    if name.lower() in PACKAGED:
+        return open_packaged(name.lower(), weights, options)
     if name.startswith("torchvision:"):
         return pytorch.open_torchvision(name.removeprefix("torchvision:"), weights, options)
     if name.startswith("timm:"):

@@ -181,6 +181,7 @@ def test_is_factory(text, answer):
     [
         ("tiny-vgg16", True),
         ("tiny-vgg16?size=32", True),
+        ("efficientnet-lite0", True),
         ("timm:resnet18", True),
         ("torchvision:vgg11?mean=0", True),
         ("own.py:net", False),

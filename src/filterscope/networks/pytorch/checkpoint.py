@@ -14,7 +14,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ _COUNTER = (
     "num_batches_tracked"  # batch norm's count of training steps: older files lack it, pictures need it not
 )
 _SHOWN = 4
+Renaming = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 # a legal checkpoint is stored as it is: much smaller than what it unpacks to is a bomb
 _UNPACKED = 3
 
@@ -52,10 +53,11 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
+def load_checkpoint(module: nn.Module, path: Path, names: Renaming | None = None) -> Fitted:
     """Fill a module's parameters and statistics from a file; no code in the file is ever run.
 
-    The file may lack whole layers. `FILE#PART` takes the tensors that it holds under a name, as FILE#ema.
+    The file may lack whole layers. names: what gives tensors under the names of another library the module's; those
+    that it does not know stay as they are. `FILE#PART` takes the tensors that it holds under a name, as FILE#ema.
     WeightsError where it is missing, damaged or unsafe, where it holds tensors that the module does not know, only a
     part of a layer's, or ones of other shapes.
     """
@@ -64,7 +66,7 @@ def load_checkpoint(module: nn.Module, path: Path) -> Fitted:
     wanted = {n: t for n, t in module.state_dict().items() if not n.endswith(_COUNTER)}
     if not wanted:
         raise WeightsError(f"{type(module).__name__} has no weights that {path.name} could fill")
-    fitting = [(label, _renamed(tensors, wanted)) for label, tensors in found]
+    fitting = [(label, _renamed(names(tensors) if names else tensors, wanted)) for label, tensors in found]
     taken, renamed = max(fitting, key=lambda pair: _matches(pair[1], wanted))
     _check(renamed, wanted, path, type(module).__name__)
     trained = _covered(module, renamed, path)

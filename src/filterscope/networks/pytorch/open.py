@@ -25,7 +25,7 @@ from filterscope.catalog import elsewhere
 from filterscope.errors import DownloadError, NetworkError, did_you_mean, first_line
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch.checkpoint import load_checkpoint
+from filterscope.networks.pytorch.checkpoint import Renaming, load_checkpoint
 from filterscope.networks.pytorch.copying import unwrapped
 from filterscope.networks.pytorch.kept import opened_once
 from filterscope.networks.pytorch.module import Origin, open_module
@@ -65,7 +65,7 @@ def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Netw
         )
     published = models.get_model_weights(name).DEFAULT
     spec = _torchvision_input(published, name)
-    classes = _imagenet() if len(published.meta.get("categories", ())) == 1000 else ()
+    classes = imagenet() if len(published.meta.get("categories", ())) == 1000 else ()
     as_trained: dict[str, Any] = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
 
     def build(pretrained: bool) -> nn.Module:
@@ -125,7 +125,7 @@ def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[
         current = getattr(getattr(module, "patch_embed", None), "img_size", None)
         if isinstance(current, tuple | list) and current and told.get("fixed_input_size"):
             spec = InputSpec(int(current[0]), spec.channels, 0.0, 1.0, spec.mean, spec.std)
-        return spec, _imagenet() if told.get("num_classes") == 1000 == getattr(
+        return spec, imagenet() if told.get("num_classes") == 1000 == getattr(
             module, "num_classes", 1000
         ) else ()
     if module_of.startswith("torchvision.models"):
@@ -134,7 +134,7 @@ def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[
         channels = next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
         known = outputs[-1:] == [1000] or type(module).__name__ == "SqueezeNet"
         spec = InputSpec(size if isinstance(size, int) else 224, 3, 0.0, 1.0, IMAGENET_MEAN, IMAGENET_STD)
-        return (spec if channels == 3 else None), (_imagenet() if known else ())
+        return (spec if channels == 3 else None), (imagenet() if known else ())
     return None, ()
 
 
@@ -149,8 +149,12 @@ def opened(
     *,
     live: bool = False,
     vouched: bool = True,
+    names: Renaming | None = None,
 ) -> Network:
-    """A module as a Network, with its own weights, seeded random ones or those of a file."""
+    """A module as a Network, with its own weights, seeded random ones or those of a file.
+
+    names: what gives a file's tensors the module's names, where it may hold them under others.
+    """
     if weights is None or str(weights) == RANDOM:
         random = str(weights) == RANDOM
         if random:
@@ -165,7 +169,7 @@ def opened(
         from filterscope.networks.pytorch.copying import private_copy
 
         module = private_copy(module)
-    fitted = load_checkpoint(module, path)
+    fitted = load_checkpoint(module, path, names)
     origin = Origin(
         name,
         path.name,
@@ -244,7 +248,8 @@ def _torchvision_input(published: Any, name: str) -> InputSpec:
     return InputSpec(size[0] if isinstance(size, list | tuple) else int(size), 3, 0.0, 1.0, mean, std)
 
 
-def _imagenet() -> Sequence[Sequence[str]]:
+def imagenet() -> Sequence[Sequence[str]]:
+    """For each of ImageNet's classes (name, WordNet id), in the order of every network's outputs."""
     rows = json.loads(
         (resources.files("filterscope.networks") / "data" / "imagenet-classes.json").read_text("utf-8")
     )
