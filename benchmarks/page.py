@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import result_files
-from benchmarks.quality_table import markdown
+from benchmarks.quality.table import markdown
 
 HOME = Path(__file__).resolve().parents[1]
 PAGES = (HOME / "docs" / "benchmarks.md", HOME / "README.md")

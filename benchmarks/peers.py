@@ -1,6 +1,6 @@
 """The programs that filterscope is compared with, each in a virtual environment of its own.
 
-    from benchmarks import peers           # or, from a script beside this one: import peers
+    from benchmarks import peers
     python = peers.make("lucent")          # the path of its interpreter, made where it is not there yet
     answer = peers.run_json(python, [script, "--steps", "16"])
 

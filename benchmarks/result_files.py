@@ -4,7 +4,7 @@ benchmarks/results/NAME.json is {"form": 1, "parts": {PART: what one run measure
 part holds "rows" and how they were come by: "when", "machine", "versions", "command", "notes"; figures that were copied by
 hand from where a run left them say so under "source". Rows are of one of three kinds:
 
-    {"row": ["vgg16", "sharp"], "success": 1.0, ...}   numbers by quality_table.COLUMNS, under the part's "names"
+    {"row": ["vgg16", "sharp"], "success": 1.0, ...}   numbers by quality.table.COLUMNS, under the part's "names"
     {"what": ..., "value": 0.15, "unit": "s", "aim": ...}   one figure each
     ["cell", ...]                                      text, under the part's "columns"
 """

@@ -1,61 +1,11 @@
-"""How fast filterscope is, beside other programs doing the same work in the same run, and beside what the machine can do.
+"""`python benchmarks/speed.py`: see speed/run.py."""
 
-usage: python benchmarks/speed.py [--jobs NAME,...] [--weights FILE] [--venvs DIR] [--repeats N] [--quick]
-                                  [--threads N] [--clock wall|cpu] [--results DIR]
-
-Every program runs in a process of its own, all of them in turn, several times over; a step's time is the median over the
-steps of a run, and the table gives the median over the runs, ratios being taken run by run. The peers' virtual
-environments are made at first use (benchmarks/peers.py). --weights names VGG16's real weights, at least up to
-block3_conv1, for the jobs `blog` and `lucent`, which are left out without them. Each job's rows go into
-benchmarks/results/speed.json (of a quick run speed-quick.json), where those of other jobs stay; `python -m benchmarks.page`
-makes the documents' tables from it. Prints the table of all that is in it.
-"""
-
-import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-import result_files
-import speed_report
-from speed_bench import Bench
-from speed_jobs import JOBS
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def main() -> None:
-    """Run the jobs and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--jobs", default=",".join(JOBS), help=f"of {', '.join(JOBS)}")
-    parser.add_argument("--weights", help="VGG16's real weights, at least up to block3_conv1")
-    parser.add_argument("--venvs", help="folder of the peers' virtual environments")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0, help="of every program; 0 leaves it to each")
-    parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: the processor time of each program, for a machine that others use too; with --threads 1",
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer filters, steps and repeats")
-    parser.add_argument("--results", type=Path, default=result_files.FOLDER, help="where results are kept")
-    options = parser.parse_args()
-    unknown = [name for name in options.jobs.split(",") if name not in JOBS]
-    if unknown:
-        parser.error(f"unknown job {unknown[0]!r}; known are {', '.join(JOBS)}")
-    jobs = [name for name in options.jobs.split(",") if options.weights or name not in ("blog", "lucent")]
-    for name in options.jobs.split(","):
-        if name not in jobs:
-            print(f"{name} is left out: it needs --weights FILE", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options, Path(folder))
-        for name in jobs:
-            print(f"{name}: {(JOBS[name].__doc__ or '').strip()}", file=sys.stderr, flush=True)
-            path = speed_report.keep(name, JOBS[name](bench), options)
-    if jobs:
-        print(speed_report.table(path))
-
+from benchmarks.speed.run import main
 
 if __name__ == "__main__":
     main()

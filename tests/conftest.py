@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.torchvision_cpu import torchvision_operators
 from hypothesis import settings
 from hypothesis import strategies as st
+from tests.helpers.torchvision_cpu import torchvision_operators
 
 from filterscope.recipe import (
     Fourier,

@@ -1,7 +1,9 @@
 """benchmarks/page.py and result_files.py: the documents' tables are what the results make, whole and never empty."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -165,3 +167,37 @@ def test_check_tells_a_stale_page(tmp_path, monkeypatch, capsys):
     assert "-old" in capsys.readouterr().out
     assert page.main([]) == 0
     assert page.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "benchmarks/quality.py",
+        "benchmarks/tune.py",
+        "benchmarks/speed.py",
+        "benchmarks/atlas.py",
+        "-m benchmarks.page",
+    ],
+)
+def test_the_documents_commands_run(command, tmp_path):
+    """From a checkout, without its folder on the path."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *command.split(), "--help"],
+        cwd=HOME,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((HOME / "benchmarks" / "runners").glob("*.py")), ids=lambda path: path.stem
+)
+def test_runners_import_nothing_of_ours(path):
+    """What the peers' interpreters run imports its neighbours and what is installed there, but none of our packages."""
+    text = path.read_text(encoding="utf-8")
+    found = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE))
+    assert not found & {"filterscope", "benchmarks", "tests", "training"}

@@ -1,11 +1,11 @@
-"""benchmarks/networks.py: rows as they are written and read back; a row that fails says so; the page that stands."""
+"""benchmarks/networks: rows as they are written and read back; a row that fails says so; the page that stands."""
 
 from pathlib import Path
 
 import pytest
-from benchmarks import networks
-from benchmarks.networks import Row, known_rows, main, replaced, table
-from benchmarks.networks_torch import compared, examine, fill, made
+from benchmarks.networks import table as networks
+from benchmarks.networks.table import Row, known_rows, main, replaced, table
+from benchmarks.networks.torch_modules import compared, examine, fill, made
 
 from filterscope.networks import open_network
 from filterscope.networks.keras.applications import APPLICATIONS
@@ -42,7 +42,7 @@ def test_rows_that_are_not_made_anew_stay(tmp_path, monkeypatch):
     def breaks(section, name):
         raise ValueError(f"{name} is broken\nat length")
 
-    monkeypatch.setattr("benchmarks.networks_torch.examine", breaks)
+    monkeypatch.setattr("benchmarks.networks.torch_modules.examine", breaks)
     main(["timm", "--only", "vit_tiny*", "--out", str(page)])
     rows = known_rows(page.read_text(), "timm")
     assert list(rows) == ["resnet26d", "vit_tiny_patch16_224"]

@@ -1,25 +1,21 @@
-"""The pure parts of benchmarks/quality.py: spectra by hand, scores, tables, what is kept."""
+"""The pure parts of benchmarks/quality/: spectra by hand, scores, tables, what is kept."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmarks import page, result_files
+from benchmarks.quality import run as quality
+from benchmarks.quality.jobs import sample, side_by_side
+from benchmarks.quality.judge import Judge
+from benchmarks.quality.report import Result, sample_rows, side_rows
+from benchmarks.quality.scores import Score, Scorer, dead_units, summary
+from benchmarks.quality.spectrum import distance, natural_profile, profile
+from benchmarks.quality.store import Store, digest
+from benchmarks.quality.table import markdown
+from benchmarks.runners.quality_plan import save
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import quality
-from quality_jobs import sample, side_by_side
-from quality_judge import Judge
-from quality_plan import save
-from quality_report import Result, sample_rows, side_rows
-from quality_scores import Score, Scorer, dead_units, summary
-from quality_spectrum import distance, natural_profile, profile
-from quality_store import Store, digest
-from quality_table import markdown
 
 
 def score(unit: int = 0, activation: float = 2.0, best: float = 1.0, **more) -> Score:
@@ -262,7 +258,7 @@ def test_a_finished_run_is_kept_as_the_pages_tables(scorer, tmp_path, monkeypatc
         "draw_peer",
         lambda *_: ([replace(s, layer="block4_conv3") for s in drawn["lucent"]], next(complaints)),
     )
-    monkeypatch.setattr("quality_report.side_sheet", lambda *_: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr("benchmarks.quality.report.side_sheet", lambda *_: Image.new("RGB", (8, 8)))
     asked = ["--networks", "tiny-vgg16", "--presets", "sharp", "--peers", "lucent", "--whole", "none"]
     asked += ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
     assert quality.main(asked) == 0

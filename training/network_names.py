@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from benchmarks.torchvision_cpu import torchvision_operators
+from tests.helpers.torchvision_cpu import torchvision_operators
 
 from training.files import write_json
 

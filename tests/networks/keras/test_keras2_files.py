@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.networks_keras import torch_outputs
+from tests.helpers.keras_comparison import torch_outputs
 
 from filterscope.networks import open_network
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from benchmarks.networks_keras import application, compared, fill
+from tests.helpers.keras_comparison import application, compared, fill
 
 from filterscope.errors import NetworkError
 from filterscope.networks import open_network

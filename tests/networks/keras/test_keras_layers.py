@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from benchmarks.networks_keras import differences, fill, keras_outputs, torch_outputs
 from keras import layers
+from tests.helpers.keras_comparison import differences, fill, keras_outputs, torch_outputs
 
 from filterscope.errors import NetworkError
 from filterscope.networks import open_network

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from benchmarks.networks_keras import fill, torch_outputs
 from keras import layers, ops
+from tests.helpers.keras_comparison import fill, torch_outputs
 
 import filterscope as fs
 from filterscope.errors import NetworkError

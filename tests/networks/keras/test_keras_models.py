@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from benchmarks.networks_keras import differences, fill, keras_outputs, torch_outputs
 from keras import layers
+from tests.helpers.keras_comparison import differences, fill, keras_outputs, torch_outputs
 
 import filterscope as fs
 from filterscope.errors import NetworkError, TargetError

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from benchmarks.networks_keras import fill, torch_outputs
 from keras import layers, ops
+from tests.helpers.keras_comparison import fill, torch_outputs
 
 from filterscope.errors import FilterscopeError, NetworkError
 from filterscope.networks import open_network

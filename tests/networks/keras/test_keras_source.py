@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from benchmarks.networks_keras import fill
+from tests.helpers.keras_comparison import fill
 
 from filterscope.errors import DownloadError
 from filterscope.networks import open_network

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import result_files
-import speed_machine
+from benchmarks import machine, result_files
 
 
 def keep(job: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Path:
     """Put a job's rows into benchmarks/results/speed.json, in place of those of an earlier run; where it lies."""
     name = "speed-quick" if options.quick else "speed"
     part = {"rows": list(rows), "notes": [told(options)]}
-    return result_files.keep(name, {job: part}, machine=speed_machine.described(), folder=options.results)
+    return result_files.keep(name, {job: part}, machine=machine.described(), folder=options.results)
 
 
 def table(path: Path) -> str:

@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from benchmarks import peers
+from benchmarks.quality.store import Store, digest
+from benchmarks.runners.quality_plan import check_picture
 
-import peers
 from filterscope.files import write_text
 from filterscope.networks import Network
-from quality_plan import check_picture
-from quality_store import Store, digest
 
 RUNNERS = {"lucent": "quality_lucent.py", "tf-keras-vis": "quality_tf_keras_vis.py"}
 FED = {"lucent": 224}  # pictures below 224 px are enlarged to it before the network sees them (render_vis)
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parents[1] / "runners"
 
 
 def label(peer: str, network: Network, seed: int) -> str:
     """What a peer's pictures depend on."""
-    runner = (HERE / RUNNERS[peer]).read_text()
+    runner = (FOLDER / RUNNERS[peer]).read_text()
     return digest(peer, peers.REQUIREMENTS[peer], runner, network.weights.sha256, seed)
 
 
@@ -53,7 +53,7 @@ def draw(
     quiet = {"PYTHONPATH": "", "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         python = peers.make(peer, venvs)
-        command = [str(python), str(HERE / RUNNERS[peer]), str(plan.resolve())]
+        command = [str(python), str(FOLDER / RUNNERS[peer]), str(plan.resolve())]
         subprocess.run(command, check=True, env={**os.environ, **quiet, "CUDA_VISIBLE_DEVICES": "-1"})
     except subprocess.CalledProcessError as error:
         return f"{peer} did not run on {network.name}: exit status {error.returncode}"
@@ -65,7 +65,7 @@ def draw(
 def plan_of(
     network: Network, units: Sequence[Sequence[object]], *, seed: int, mark: str
 ) -> dict[str, object]:
-    """The plan that quality_plan describes."""
+    """The plan that runners/quality_plan.py describes."""
     source = network.weights.path
     if source is None:
         raise SystemExit(f"the peers read {network.name}'s weights from a file")

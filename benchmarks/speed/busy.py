@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 WORK = {
     "EfficientNet-Lite0": [str(HERE / "lite0.py:make"), "classifier:0-7", "--steps", "60"],
     "VGG (tiny-vgg16)": ["tiny-vgg16", "block5_conv3:0-7", "--size", "128", "--steps", "60"],
@@ -98,6 +98,6 @@ def _start(arguments: list[str], out: Path, environment: dict[str, str]) -> subp
         for k, v in os.environ.items()
         if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
     }
-    usual["PYTHONPATH"] = str(HERE.parent / "src")
+    usual["PYTHONPATH"] = str(HERE.parents[1] / "src")
     command = [sys.executable, "-m", "filterscope", "show", *arguments, "--out", str(out), "--quiet"]
     return subprocess.Popen(command, env=usual | environment)

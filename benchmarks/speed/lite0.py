@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from torchvision_cpu import torchvision_operators
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.helpers.torchvision_cpu import torchvision_operators
 
 torchvision_operators()
 import timm  # noqa: E402

@@ -1,6 +1,6 @@
 """How far a picture's log amplitude spectrum is from natural images'.
 
-usage: python benchmarks/quality_spectrum.py DIR      (measures natural_spectrum.json anew from photographs)
+usage: python -m benchmarks.quality.spectrum DIR      (measures natural_spectrum.json anew from photographs)
 
 The formula. Y = (0.299 R + 0.587 G + 0.114 B) / 255 of the 8-bit picture, resized to n x n (bicubic, antialiased;
 n is the network's own size, at most 128), minus its mean, times a Hann window in both directions, so that pictures

@@ -24,9 +24,9 @@ from filterscope.networks import Network
 
 # section -> (heading, module with `names(section) -> list[str]` and `examine(section, name) -> Row`)
 SECTIONS = {
-    "keras": ("Keras applications", "benchmarks.networks_keras"),
-    "torchvision": ("torchvision", "benchmarks.networks_torch"),
-    "timm": ("timm", "benchmarks.networks_torch"),
+    "keras": ("Keras applications", "benchmarks.networks.keras_applications"),
+    "torchvision": ("torchvision", "benchmarks.networks.torch_modules"),
+    "timm": ("timm", "benchmarks.networks.torch_modules"),
 }
 STEPS, RATE = 32, 4.0  # pixel values a step: 32 of them go from pale noise to full contrast
 
@@ -121,7 +121,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 def marks(section: str) -> tuple[str, str]:
     """What a section's table stands between."""
-    return f"<!-- {section}: begin, by benchmarks/networks.py -->", f"<!-- {section}: end -->"
+    return f"<!-- {section}: begin, by benchmarks.networks -->", f"<!-- {section}: end -->"
 
 
 def known_rows(text: str, section: str) -> dict[str, list[str]]:
@@ -166,7 +166,3 @@ def main(argv: Sequence[str] | None = None) -> None:
                 args.out.write_text(content, encoding="utf-8")
         if args.out is None:
             print(table(list(lines.values())))
-
-
-if __name__ == "__main__":
-    main()

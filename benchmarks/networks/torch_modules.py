@@ -1,4 +1,4 @@
-"""The torch part of benchmarks/networks.py: torchvision's and timm's networks beside the original modules."""
+"""The torch part: torchvision's and timm's networks beside the original modules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from benchmarks.networks import Row, drawn
-from benchmarks.torchvision_cpu import torchvision_operators
+from benchmarks.networks.table import Row, drawn
+from tests.helpers.torchvision_cpu import torchvision_operators
 from torch import Tensor, nn
 
 from filterscope.networks import Network, open_network

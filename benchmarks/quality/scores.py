@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from benchmarks.quality.spectrum import distance
 
 from filterscope.networks import Network
-from quality_spectrum import distance
 
 SUCCESS = 1.0  # as exciting as the best natural image
 SURE = 0.99
@@ -24,7 +24,7 @@ class Score:
 
     activation: of the saved 8-bit picture, through the network's own preprocessing, in float32. best: of natural
     images. top: whether the unit is the layer's most excited, each relative to its best natural image.
-    spectrum: see quality_spectrum. probability: of a class. judge: the class's rank in another network, from 1.
+    spectrum: see spectrum.py. probability: of a class. judge: the class's rank in another network, from 1.
     """
 
     layer: str

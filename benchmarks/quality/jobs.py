@@ -7,6 +7,8 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.quality.scores import Scorer
+from benchmarks.quality.spectrum import natural_profile
 from PIL import Image
 
 from filterscope.files import write_text
@@ -15,8 +17,6 @@ from filterscope.measure.natural import layers_with_units, natural_activations, 
 from filterscope.networks import Network, open_network
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images
-from quality_scores import Scorer
-from quality_spectrum import natural_profile
 
 VGG16_LAYERS = (
     "block1_conv1",

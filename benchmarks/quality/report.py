@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks import result_files
+from benchmarks.machine import described
+from benchmarks.quality.jobs import best_photographs
+from benchmarks.quality.scores import SURE, Score, Scorer, dead_units, summary
+from benchmarks.quality.spectrum import own_distance
+from benchmarks.quality.store import Store
+from benchmarks.quality.table import markdown
 from PIL import Image
 
-import result_files
 from filterscope import __version__
 from filterscope.files import write_text
 from filterscope.pictures.sheet import Tile, compose, save_image
-from quality_jobs import best_photographs
-from quality_scores import SURE, Score, Scorer, dead_units, summary
-from quality_spectrum import own_distance
-from quality_store import Store
-from quality_table import markdown
-from speed_machine import described
 
 Row = tuple[list[str], dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""The Keras part of benchmarks/networks.py, and what the tests compare by: every layer beside Keras' own output."""
+"""Keras models with random weights, and every layer of an opened one beside Keras' own output."""
 
 import os
 from collections.abc import Mapping
@@ -9,10 +9,9 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import keras
 import numpy as np
 import torch
-from benchmarks.networks import Row, drawn
 
-from filterscope.networks import Network, open_network
-from filterscope.networks.keras.applications import APPLICATIONS, canonical_names
+from filterscope.networks import Network
+from filterscope.networks.keras.applications import APPLICATIONS
 from filterscope.networks.keras.source import _make
 from filterscope.networks.network import cut
 
@@ -25,11 +24,6 @@ SIZES = {
     "inceptionresnetv2": 80,
     "nasnetlarge": 96,
 }
-
-
-def names(section: str = "keras") -> list[str]:
-    """Every application."""
-    return list(APPLICATIONS)
 
 
 def fill(model: Any, seed: int = 0) -> Any:
@@ -152,16 +146,3 @@ def compared(model: Any, net: Network, size: int, *, raw: bool) -> dict[str, flo
     x = net.input.preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     fed = pixels if raw else x.permute(0, 2, 3, 1).numpy()
     return differences(torch_outputs(net, x), keras_outputs(model, fed))
-
-
-def examine(section: str, name: str) -> Row:
-    """One application: opened from the live model, compared at every layer, one channel drawn."""
-    model, size = application(name)
-    net = open_network(model)
-    errors = compared(model, net, size, raw=APPLICATIONS[name].input is None or not net.classes)
-    worst = max(errors, key=errors.__getitem__)
-    fresh = canonical_names(model.get_config())
-    named = [n for n in open_network(name).layers if "/" not in n and n != "rescaling_1"]
-    if [fresh.get(n, n) for n in net.layers if "/" not in n] != named:
-        raise ValueError("opened by name it has other layers")
-    return Row(name, True, len(net.layers) - 1, errors[worst], worst, size=size, **drawn(net, size=size))  # type: ignore[arg-type]

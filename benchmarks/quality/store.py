@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.quality.scores import Score
+from benchmarks.runners.quality_plan import CHUNK
 from PIL import PngImagePlugin
 
 from filterscope.errors import ImageError
@@ -18,8 +20,6 @@ from filterscope.pictures import Picture
 from filterscope.pictures.png import CHUNK as RECIPE
 from filterscope.pictures.png import read_image
 from filterscope.target import Target
-from quality_plan import CHUNK
-from quality_scores import Score
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""filterscope's share of the speed benchmark; run by speed.py in a process of its own, with a plan (speed_plan).
+"""filterscope's share of the speed benchmark; run by run.py in a process of its own, with a plan
+(runners/speed_plan.py).
 
 "what" says which: "rate" times steps, "reach" finds how long the default recipe takes to reach given excitations,
 "excitation" draws pictures and tells their activations, "measure" those of pictures in a file, "memory" draws all.
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.runners.speed_plan import Clock, now_of, read, say
 from PIL import Image
 
 from filterscope.ascent.engine.batch import batch_size
@@ -22,7 +24,6 @@ from filterscope.measure.scores import Measurer
 from filterscope.networks import Network, open_network
 from filterscope.recipe import Recipe, get_recipe
 from filterscope.target import Target
-from speed_plan import Clock, now_of, read, say
 
 Plan = dict[str, Any]
 
@@ -30,7 +31,7 @@ Plan = dict[str, Any]
 def network(plan: Plan) -> Network:
     """The plan's network: a torchvision model with random weights, or VGG16."""
     if plan["model"]:
-        from torchvision_cpu import torchvision_operators
+        from tests.helpers.torchvision_cpu import torchvision_operators
 
         torchvision_operators()
         import torchvision

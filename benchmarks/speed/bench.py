@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -11,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import peers
+from benchmarks.runners.speed_plan import random_vgg16
 from safetensors.numpy import save_file
 
-import peers
-from speed_plan import random_vgg16
-
-HERE = Path(__file__).parent
+HOME = Path(__file__).resolve().parents[2]
+RUNNERS = HOME / "benchmarks" / "runners"  # of the peers, each run by its own interpreter
 
 
 class Bench:
@@ -42,11 +43,14 @@ class Bench:
         """One program's answer, with `step`: the median seconds of a step of one picture."""
         file = self.folder / "plan.json"
         file.write_text(json.dumps(plan))
-        script = HERE / f"speed_{program.replace('-', '_')}.py"
         ours = program == "ours"
         python = Path(sys.executable) if ours else peers.make(program, self.options.venvs)
-        environment = {"PYTHONPATH": str(HERE.parent / "src"), "KERAS_BACKEND": "torch"} if ours else None
-        answer: dict[str, Any] = peers.run_json(python, [str(script), str(file)], environment=environment)
+        runner = RUNNERS / f"speed_{program.replace('-', '_')}.py"
+        script = ["-m", "benchmarks.speed.ours"] if ours else [str(runner)]
+        environment = (
+            {"PYTHONPATH": f"{HOME / 'src'}{os.pathsep}{HOME}", "KERAS_BACKEND": "torch"} if ours else None
+        )
+        answer: dict[str, Any] = peers.run_json(python, [*script, str(file)], environment=environment)
         if answer.get("seconds"):
             answer["step"] = statistics.median(answer["seconds"])
         print(
@@ -64,12 +68,12 @@ class Bench:
 
     def limits(self) -> dict[str, float]:
         """The machine's own limits now, measured in a process of its own."""
-        code = "import json, speed_machine, torch\n"
+        code = "import json, torch\nfrom benchmarks import machine\n"
         if self.options.threads:
             code += f"torch.set_num_threads({self.options.threads})\n"
-        code += f"print(json.dumps(speed_machine.limits({self.options.clock!r})))"
+        code += f"print(json.dumps(machine.limits({self.options.clock!r})))"
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=HERE, check=True, capture_output=True, text=True
+            [sys.executable, "-c", code], cwd=HOME, check=True, capture_output=True, text=True
         )
         found: dict[str, float] = json.loads(done.stdout)
         return found

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-
-from speed_plan import now_of
+from benchmarks.runners.speed_plan import now_of
 
 SIDE = 2048
 # channels and side of maps whose convolution with 1 x 1 kernels is a matrix product

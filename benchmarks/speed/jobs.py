@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from speed_bench import Bench
-from speed_busy import busy
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.busy import busy
 
 BLOG = (
     34,

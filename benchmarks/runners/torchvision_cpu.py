@@ -1,0 +1,1 @@
+../../tests/helpers/torchvision_cpu.py
