@@ -1,9 +1,11 @@
 """The public names: exactly these, each documented, none of them at the cost of importing torch."""
 
 import inspect
+import re
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +109,14 @@ def test_version():
     from importlib.metadata import version
 
     assert fs.__version__ == version("filterscope")
+
+
+def test_the_version_is_the_same_everywhere():
+    """In CITATION.cff, and in the changelog's first heading."""
+    home = Path(__file__).resolve().parents[1]
+    assert f"\nversion: {fs.__version__}\n" in (home / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (home / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## ([\d.]+), (?:unreleased|\d{4}-\d\d-\d\d)$", changes, re.M)[0] == fs.__version__
 
 
 def test_no_work_at_import():

@@ -175,3 +175,22 @@ def test_ci_leaves_a_browser_alone(fresh):
 def test_the_readme_names_the_browsers_packages():
     """The one line that brings them."""
     assert "apt-get install chromium chromium-driver" in (HOME / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("changed", ["constraints.txt", "pyproject.toml", "src/filterscope/_version.py"])
+def test_install_notices_what_changed(tmp_path, changed):
+    """Installed once; again only where a pinned version, an extra or filterscope's own version has changed."""
+    for name in ("scripts/install", "constraints.txt", "pyproject.toml", "src/filterscope/_version.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HOME / name, tmp_path / name)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    command(tmp_path / ".venv" / "bin" / "python", f'echo "$*" >> "{tmp_path}/calls"')
+
+    def installs() -> int:
+        subprocess.run([tmp_path / "scripts" / "install", "test"], check=True, capture_output=True)
+        return len((tmp_path / "calls").read_text().splitlines())
+
+    assert (installs(), installs()) == (1, 1)
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n# changed\n")
+    assert (installs(), installs()) == (2, 2)
