@@ -120,6 +120,21 @@ def test_show_is_visualize(tmp_path):
     assert (tmp_path / "a" / "sheet.png").read_bytes() == (tmp_path / "b" / "sheet.png").read_bytes()
 
 
+def test_alpha(tmp_path):
+    """--alpha writes a second PNG of each picture, whose alpha channel is where the network looked; the first is the same
+    as without it."""
+    assert show("block1_conv1:3", "--out", tmp_path / "a", "--quiet") == 0
+    assert show("block1_conv1:3", "--alpha", "--out", tmp_path / "b", "--quiet") == 0
+    name = "block1_conv1-0003.png"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    (row,) = json.loads((tmp_path / "b" / "report.json").read_text())
+    with Image.open(tmp_path / "b" / row["alpha"]) as image:
+        assert image.mode == "RGBA"
+        assert image.getchannel("A").getextrema()[1] == 255
+    assert "alpha" not in json.loads((tmp_path / "a" / "report.json").read_text())[0]
+    assert main(["rerun", str(tmp_path / "b" / row["alpha"]), "--quiet"]) == 0
+
+
 def test_settings(tmp_path):
     """--set reaches the recipe, lists and p = inf too, and the PNG says so."""
     settings = ["--set", "regularizers.lp_norm.p=inf", "--set", "optimizer.lr=0.5", "--set", "image.spread=5"]

@@ -211,6 +211,7 @@ def make_atlas(
     on: str = "local",
     address: str | None = None,
     workers: int | None = None,
+    alpha: bool = False,
     on_message: Callable[[str], object] = lambda _: None,
     **options: Unpack[DrawingOptions],
 ) -> dict[str, Any]:
@@ -225,6 +226,7 @@ def make_atlas(
     retry: draw failed and dead units again, the dead from other noise.
     overwrite: draw anew what is there and was drawn otherwise, instead of refusing.
     on, address, workers: "local" or "ray"; the cluster's address; how many workers.
+    alpha: write each picture with an alpha channel too, `Picture.transparency`.
     on_message: called with what is done now, a line at a time. Options as for `visualize`, but for `on_step`.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
@@ -244,7 +246,7 @@ def make_atlas(
     request = AtlasRequest(
         layers, read_recipe(options), run, weights=None if weights is None else os.fspath(weights),
         images=None if images is None else Path(images), name=name, retry=retry, overwrite=overwrite, on=on,
-        address=address, workers=workers,
+        address=address, workers=workers, alpha=alpha,
     )  # fmt: skip
     return write_atlas(network, out, request, progress=options.get("progress", True), on_message=on_message)
 

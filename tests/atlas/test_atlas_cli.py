@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from tests.helpers.atlas import draw_atlas
 
 from filterscope.atlas.storage.index import read_index
@@ -40,6 +41,23 @@ def test_quiet(tmp_path, capsys):
     assert atlas("--out", tmp_path, "--layers", "block1_conv1", "--quiet") == 0
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "")
+
+
+def test_alpha(tmp_path, capsys):
+    """--alpha writes a second PNG a picture, which the index and the pages name; an atlas keeps to what it began with."""
+    for out, more in ((tmp_path / "a", []), (tmp_path / "b", ["--alpha"])):
+        assert atlas("--out", out, "--layers", "block1_conv1", "-q", *more) == 0
+    row = read_index(tmp_path / "b").to_pylist()[3]
+    assert row["alpha"] == "tiny-vgg16/block1_conv1/block1_conv1-0003.alpha.png"
+    with Image.open(tmp_path / "b" / row["alpha"]) as image:
+        assert image.mode == "RGBA"
+    assert (tmp_path / "a" / row["file"]).read_bytes() == (tmp_path / "b" / row["file"]).read_bytes()
+    assert read_index(tmp_path / "a").to_pylist()[3]["alpha"] is None
+    details = "tiny-vgg16/block1_conv1/units-0.js"
+    assert "block1_conv1-0003.alpha.png" in (tmp_path / "b" / details).read_text()
+    assert "alpha.png" not in (tmp_path / "a" / details).read_text()
+    assert atlas("--out", tmp_path / "b", "--layers", "block1_conv1", "-q") == 2
+    assert "alpha is True there and False here" in capsys.readouterr().err
 
 
 def test_changes_and_units_that_fail(tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import filterscope
-from filterscope.errors import OutputError
+from filterscope.errors import ArgumentError, OutputError
 from filterscope.formats import PICTURE
 from filterscope.pictures.png import encode_png, read_metadata
 from filterscope.recipe import Recipe, read_recipe
@@ -152,3 +152,19 @@ def test_shows_itself(picture):
         assert np.array_equal(np.array(image), picture().image)
     assert "array(" not in repr(picture())
     assert "block3_conv1" in repr(picture())
+
+
+def test_alpha(picture, tmp_path):
+    """The alpha channel is the transparency, the colours beneath are the picture's, and only if it is asked for."""
+    looked = np.arange(picture().image[..., 0].size, dtype=np.uint8).reshape(picture().image.shape[:2])
+    made = picture(transparency=looked)
+    assert made.to_pil().mode == "RGB"
+    assert made.encoded() == picture().encoded()
+    with Image.open(made.save(tmp_path, alpha=True)) as image:
+        assert image.filename.endswith("block3_conv1-0034.alpha.png")
+        np.testing.assert_array_equal(np.asarray(image)[..., 3], looked)
+        np.testing.assert_array_equal(np.asarray(image)[..., :3], made.image)
+        assert json.loads(image.text["filterscope"])["target"] == "block3_conv1:34"
+    assert picture(image=made.image[..., :1], transparency=looked).to_pil(alpha=True).mode == "LA"
+    with pytest.raises(ArgumentError, match="no ascent drew it"):
+        picture().to_pil(alpha=True)

@@ -288,6 +288,7 @@ def test_draw(live, tiny):
         run=Run(seed=4, precision="float32"),
     )
     assert data == encode_png(picture.to_pil(), picture.metadata())
+    assert live.client.get(row["alpha"]).content == picture.encoded(alpha=True)
     assert row["activation"] == pytest.approx(picture.scores.activation, rel=1e-5)
     assert events(live.client, job)[-1] == told[-1]  # whoever comes late is told the same
 

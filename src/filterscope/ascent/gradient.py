@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from filterscope.ascent.regularizers import penalty
 from filterscope.ascent.soundness import require_gradient
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
+from filterscope.ascent.transparency import Transparency
 from filterscope.networks.network import Taps
 from filterscope.objective import Objective
 from filterscope.recipe import Facets, NaturalSpectrum, Recipe
@@ -33,12 +34,13 @@ LEAST_PLACE_RMS = 0.02  # of the whole's root mean square: a place counts as no 
 class Gradient:
     """The gradient of the penalties minus the scores, which the loop descends. `penalty_scale`: what the penalties'
     weights are multiplied by, of each picture, found at the first step where there is a gradient to measure it by; None
-    where they are taken as they are."""
+    where they are taken as they are. `transparency`: where the network looked, of all steps so far."""
 
     prepared: Prepared
     recipe: Recipe
     raw: bool
     penalty_scale: Tensor | None
+    transparency: Transparency = field(default_factory=Transparency)
 
     def of(
         self,
@@ -56,6 +58,7 @@ class Gradient:
         """
         sides = (pixels.shape[-2], pixels.shape[-1])
         gradient, activations = torch.zeros_like(pixels), torch.zeros(len(pixels))
+        self.transparency.begin(pixels)
         for window in windows(sides, self.recipe.tile, shift):
             part = window.of(pixels).requires_grad_()
             taps = self.prepared(transforms(part, step), raw=self.raw)
@@ -63,8 +66,12 @@ class Gradient:
             keep = self.recipe.softmax == "keep"
             score = objective(taps, goals, self.prepared.units, keep_softmax=keep, references=known)
             require_gradient(score, self.prepared.network, goals[0].layers)
-            loss = self._loss(_per_picture(score, self.recipe), taps, part)
-            (inner,) = torch.autograd.grad(loss, part)
+            mean = _per_picture(score, self.recipe)
+            cost = self._penalties(mean, part)
+            (inner,) = torch.autograd.grad(self._loss(mean, taps), part)
+            self.transparency.add(window, inner)
+            if cost is not None:
+                inner = torch.autograd.grad(cost, part)[0].add_(inner)
             window.kept(gradient).copy_(window.inner(inner)).mul_(window.share(sides))
             now = activation(taps, goals, self.prepared.units, references=known)
             activations += _per_picture(now, self.recipe).detach().cpu() * (
@@ -72,21 +79,27 @@ class Gradient:
             )
         return gradient, activations
 
-    def _loss(self, score: Tensor, taps: dict[str, Taps], part: Tensor) -> Tensor:
+    def _loss(self, score: Tensor, taps: dict[str, Taps]) -> Tensor:
+        """Minus the scores, and what alike facets cost."""
+        if self.recipe.facets is None:
+            return -score.sum()
+        return _alike_cost(self.prepared, taps, score, self.recipe.facets) - score.sum()
+
+    def _penalties(self, score: Tensor, part: Tensor) -> Tensor | None:
+        """The sum of the penalties, which reach the pictures by no way through the network; None without any."""
         recipe = self.recipe
         if self.penalty_scale is not None and recipe.regularizers and not self.penalty_scale.all():
             self.penalty_scale = torch.where(
                 self.penalty_scale > 0, self.penalty_scale, _gradient_ratio(score, part)
             )
-        loss = -score.sum()
-        if recipe.facets is not None:
-            loss = loss + _alike_cost(self.prepared, taps, score, recipe.facets)
+        total: Tensor | None = None
         for regularizer in recipe.regularizers:
             cost = penalty(part, regularizer)
             if isinstance(regularizer, NaturalSpectrum):
                 cost = cost * score.detach().abs()
-            loss = loss + (cost if self.penalty_scale is None else self.penalty_scale * cost).sum()
-        return loss
+            cost = (cost if self.penalty_scale is None else self.penalty_scale * cost).sum()
+            total = cost if total is None else total + cost
+        return total
 
 
 def repeated(goals: Sequence[Objective], recipe: Recipe) -> list[Objective]:

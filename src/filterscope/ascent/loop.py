@@ -53,17 +53,21 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Ascent:
-    """What the loop found: pictures (B, C, H, W) in pixel values, each one's curve of activations, and what of the recipe
-    it settled itself."""
+    """What the loop found: pictures (B, C, H, W) in pixel values, each one's curve of activations, what of the recipe
+    it settled itself, and where the network looked, (B, H, W) (see transparency.py)."""
 
     pixels: Tensor
     start: Tensor
     curves: list[list[float]]
     carried_out: list[CarriedOut]
+    transparency: Tensor
 
     def first(self, count: int) -> Ascent:
         """The first pictures alone."""
-        return Ascent(self.pixels[:count], self.start[:count], self.curves[:count], self.carried_out[:count])
+        return Ascent(
+            self.pixels[:count], self.start[:count], self.curves[:count], self.carried_out[:count],
+            self.transparency[:count],
+        )  # fmt: skip
 
 
 def ascend(
@@ -98,7 +102,9 @@ def ascend(
         CarriedOut(stages=stages, feed="raw" if gradient.raw else "network", penalty_scale=scale)
         for scale in _penalty_scales(gradient, len(goals))
     ]
-    return Ascent(pixels, start, torch.stack(ascending.trace, 1).tolist(), done)
+    looked = gradient.transparency.total
+    assert looked is not None  # there is a step at least
+    return Ascent(pixels, start, torch.stack(ascending.trace, 1).tolist(), done, looked)
 
 
 def _first_canvas(

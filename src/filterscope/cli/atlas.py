@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from filterscope.cli.options import Drawing, drawing_options, json_option, quiet_option, weights_option
+from filterscope.cli.options import (
+    Drawing,
+    alpha_option,
+    drawing_options,
+    json_option,
+    quiet_option,
+    weights_option,
+)
 from filterscope.errors import ArgumentError, WorkError
 
 SHOWN = 20  # units that are not ok, printed at the end; the report has all
@@ -48,13 +55,14 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Number of Ray workers [as many as fit]."
 )
+@alpha_option
 @drawing_options()
 @weights_option
 @json_option
 @quiet_option
 def atlas(
     net: str, out: str, layers: str | None, images: Path | None, name: str | None, retry: bool, overwrite: bool,
-    on: str, address: str | None, workers: int | None, drawing: Drawing, weights: str | None, as_json: bool,
+    on: str, address: str | None, workers: int | None, alpha: bool, drawing: Drawing, weights: str | None, as_json: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
     """Draw every unit of every layer, as pages for a browser.
@@ -87,7 +95,7 @@ def atlas(
 
     request = AtlasRequest(
         names, recipe, drawing.run, weights=weights, images=images, name=name,
-        retry=retry, overwrite=overwrite, on=on, address=address, workers=workers,
+        retry=retry, overwrite=overwrite, on=on, address=address, workers=workers, alpha=alpha,
     )  # fmt: skip
     summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)
     if as_json:

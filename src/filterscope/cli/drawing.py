@@ -10,6 +10,7 @@ import click
 
 from filterscope.cli.options import (
     Drawing,
+    alpha_option,
     device_option,
     drawing_options,
     format_option,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @drawing_options()
 @click.option("--judge", metavar="NET", help="Another network, which classifies each picture.")
 @click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights for NET.")
+@alpha_option
 @frames_option
 @format_option
 @fps_option
@@ -49,6 +51,7 @@ def show(
     drawing: Drawing,
     judge: str | None,
     judge_weights: str | None,
+    alpha: bool,
     frames: int | None,
     film: str,
     fps: float,
@@ -80,7 +83,7 @@ def show(
 
     jury = None if judge is None else open_network(judge, weights=judge_weights)
     wanted = _targets(network, selections, drawing.seed)
-    output = Output(out, of=len(wanted) * recipe.facet_count, quiet=quiet)
+    output = Output(out, of=len(wanted) * recipe.facet_count, quiet=quiet, alpha=alpha)
     try:
         with output:
             output.draw(

@@ -122,6 +122,10 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
     return decorate
 
 
+alpha_option = click.option(
+    "--alpha", is_flag=True,
+    help="Also write each picture with an alpha channel, opaque where the network looked most (*.alpha.png).",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -30,8 +30,9 @@ class Output:
     # Ctrl-C too leaves a report of what is finished
     """
 
-    def __init__(self, folder: Path, *, of: int, quiet: bool = False):
+    def __init__(self, folder: Path, *, of: int, quiet: bool = False, alpha: bool = False):
         self.folder = folder
+        self.alpha = alpha
         self.of = of
         self.quiet = quiet
         self.pictures: list[Picture] = []
@@ -48,7 +49,11 @@ class Output:
         return [row["file"] for row in self.rows]
 
     def save(self, picture: Picture, file: str, **more: Any) -> Path:
-        """Write a picture; `more` is added to its row."""
+        """Write a picture, and if that is asked for the one with an alpha channel; `more` is added to its row."""
+        if self.alpha:
+            shown = Path(file).with_suffix(".alpha.png")
+            picture.save(self.folder / shown, alpha=True)
+            more["alpha"] = shown.as_posix()
         self._begun = (picture, file, more)
         path = picture.save(self.folder / file)
         self._count()

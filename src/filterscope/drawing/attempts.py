@@ -16,6 +16,7 @@ from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.gradient import repeated
 from filterscope.ascent.loop import Ascent, Seeds, ascend, of_first
 from filterscope.ascent.loop import OnStep as LoopStep
+from filterscope.ascent.transparency import to_alpha
 from filterscope.drawing.run import Run
 from filterscope.drawing.sizes import smallest_stage
 from filterscope.errors import memory_told
@@ -49,6 +50,7 @@ class Attempt:
     batch: int
     may_be_dead: bool = True
     carried_out: CarriedOut | None = None
+    transparency: np.ndarray | None = None
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never was active, a natural image excites it more, or the
@@ -121,19 +123,19 @@ class Batch:
         ascent = self.ascent(drawn, number, on_step)
         goals = [goal for goal, _ in drawn]
         images = to_bytes(ascent.pixels, self.recipe.output)
-        curves, carried_out = ascent.curves, ascent.carried_out
+        curves, carried_out, looked = ascent.curves, ascent.carried_out, to_alpha(ascent.transparency)
         start = self._start(ascent)
         del ascent  # of a large picture what is measured needs its memory
         # asked only now that the layer's weights are there: their hash must not fetch a file of its own
         measurer = self.measurers.of(goals, self._known, self.recipe.tile if self.photographs else None)
         scores = measurer.scores(images, start)
-        rows = zip(images, curves, scores, goals, measurer.natural_best, carried_out, strict=True)
+        rows = zip(images, curves, scores, goals, measurer.natural_best, carried_out, looked, strict=True)
         return [
             Attempt(
                 image, curve, score, self._verdict(score, curve, goal, best), number, len(drawn),
-                may_be_dead(goal), done,
+                may_be_dead(goal), done, alpha,
             )
-            for image, curve, score, goal, best, done in rows
+            for image, curve, score, goal, best, done, alpha in rows
         ]  # fmt: skip
 
     def ascent(self, drawn: Drawn, number: int, on_step: LoopStep) -> Ascent:
@@ -188,6 +190,7 @@ class Batch:
             network=net.name,
             recipe=self.carried_out(goal, found.number),
             carried_out=found.carried_out,
+            transparency=found.transparency,
             seed=self.run.seed,
             facet=facet,
             scores=found.scores,

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from filterscope._version import __version__
+from filterscope.errors import ArgumentError
 from filterscope.files import writing
 from filterscope.formats import PICTURE
 from filterscope.objective import Objective
@@ -68,6 +69,9 @@ class Picture(Shown):
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
     photographs: what it started from or was compared with ("image", "guide"): each one's file name and sha256.
+    transparency: where the network looked, uint8 (H, W), 255 where it looked most: the sum over the steps of the absolute
+        value of the objective's gradient, without penalties, clipped at its 80th percentile (as Horama does). None of a
+        picture that no ascent drew.
     """
 
     image: np.ndarray = field(repr=False)
@@ -91,6 +95,7 @@ class Picture(Shown):
     photographs: dict[str, dict[str, str | None]] = field(default_factory=dict)
     carried_out: CarriedOut | None = None
     shown: tuple[int, int, int] = (0, 1, 2)
+    transparency: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -149,8 +154,11 @@ class Picture(Shown):
             "seconds": round(self.seconds, 3),
         }
 
-    def to_pil(self) -> PILImage.Image:
-        """The picture as a Pillow image."""
+    def to_pil(self, *, alpha: bool = False) -> PILImage.Image:
+        """The picture as a Pillow image; with an `alpha` channel, which is its transparency, if asked for.
+
+        ArgumentError for the alpha channel of a picture that has no transparency.
+        """
         channels = self.image.shape[-1]
         colours = (
             self.image
@@ -159,17 +167,24 @@ class Picture(Shown):
             if channels > 1
             else self.image[..., 0]
         )
-        return PILImage.fromarray(colours)
+        image = PILImage.fromarray(colours)
+        if alpha:
+            if self.transparency is None:
+                raise ArgumentError(f"the picture of {self.target} has no transparency: no ascent drew it")
+            image.putalpha(PILImage.fromarray(self.transparency))
+        return image
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a PNG with the recipe inside, whole or not at all; a folder gets LAYER-UNIT.png."""
+    def save(self, path: str | os.PathLike[str], *, alpha: bool = False) -> Path:
+        """Write a PNG with the recipe inside, whole or not at all; a folder gets LAYER-UNIT.png, or
+        LAYER-UNIT.alpha.png with an `alpha` channel."""
         place = Path(path)
         if place.is_dir() or not place.suffix:
-            place = place / f"{self.stem}.png"
+            place = place / (f"{self.stem}.alpha.png" if alpha else f"{self.stem}.png")
         with writing(place) as spare:
-            spare.write_bytes(self.encoded())
+            spare.write_bytes(self.encoded(alpha=alpha))
         return place
 
-    def encoded(self) -> bytes:
-        """The bytes of the PNG with the recipe inside; the same picture gives the same."""
-        return encode_png(self.to_pil(), self.metadata())
+    def encoded(self, *, alpha: bool = False) -> bytes:
+        """The bytes of the PNG with the recipe inside, and with the alpha channel if asked for; the same picture gives the
+        same."""
+        return encode_png(self.to_pil(alpha=alpha), self.metadata())

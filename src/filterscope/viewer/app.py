@@ -9,7 +9,7 @@ pages find the script that draws. Drawing goes by a few addresses under `/_live/
     POST /_live/jobs                 queue a drawing -> {"id": ...}; 503 where too many wait
     GET  /_live/jobs/ID/events       server-sent events: progress, preview, then done, failed or cancelled
     POST /_live/jobs/ID/cancel       stop it
-    GET  /_live/jobs/ID/N.png        its picture, with the recipe inside
+    GET  /_live/jobs/ID/N.png        its picture, with the recipe inside; N.alpha.png with an alpha channel
     POST /_live/jobs/ID/keep         keep it in the atlas: NETWORK/drawn/, beside the atlas' own pictures
 
 A job's id cannot be guessed, so that only who asked for it, or was given it, can use it.
@@ -145,6 +145,7 @@ def make_app(
         Route("/_live/jobs/{id}/cancel", live.cancel, methods=["POST"]),
         Route("/_live/jobs/{id}/keep", live.keep, methods=["POST"]),
         Route("/_live/jobs/{id}/{index:int}.png", live.picture),
+        Route("/_live/jobs/{id}/{index:int}.alpha.png", live.looked),
         Route(f"/{SHARED}/{{name}}", _shared),
         Mount("/", AtlasFiles(root)),
     ]
@@ -236,10 +237,14 @@ class _Live:
         return JSONResponse({"state": job.state})
 
     async def picture(self, request: Request) -> Response:
-        from filterscope.pictures.png import encode_png
+        return self._png(request, alpha=False)
 
+    async def looked(self, request: Request) -> Response:
+        return self._png(request, alpha=True)
+
+    def _png(self, request: Request, *, alpha: bool) -> Response:
         picture = self._finished(request, request.path_params["index"])
-        return Response(encode_png(picture.to_pil(), picture.metadata()), media_type="image/png")
+        return Response(picture.encoded(alpha=alpha), media_type="image/png")
 
     async def keep(self, request: Request) -> Response:
         asked = await _read_body(request)

@@ -16,6 +16,7 @@ def describe_job(job: Job, ahead: int) -> tuple[str, Data]:
         rows = [
             {
                 "file": f"/_live/jobs/{job.id}/{i}.png",
+                "alpha": None if p.transparency is None else f"/_live/jobs/{job.id}/{i}.alpha.png",
                 "status": p.status,
                 "recipe": p.recipe.name,
                 "seed": p.seed,

@@ -3,7 +3,14 @@
 import pandas
 import pytest
 
-from filterscope.atlas.storage.index import INDEX, make_schema, make_table, read_index, write_table
+from filterscope.atlas.storage.index import (
+    INDEX,
+    make_schema,
+    make_table,
+    read_index,
+    read_table,
+    write_table,
+)
 from filterscope.atlas.storage.rows import Row
 from filterscope.errors import ArgumentError
 
@@ -19,6 +26,9 @@ def test_index_survives_parquet(store):
     write_table(store, INDEX, iter(map(make_table, [[one], [], [one.model_copy(update={"unit": 4})]])))
     table = read_index(store)
     assert table.column_names == make_schema().names
+    older = make_table([one]).drop_columns(["alpha"])  # of a layer that an older filterscope finished
+    write_table(store, "older.parquet", iter([older, make_table([one])]))
+    assert read_table(store, "older.parquet").column_names == make_schema().names
     first = table.to_pylist()[0]
     assert first == {**dict.fromkeys(make_schema().names), **row}
     with store.open(INDEX) as file:

@@ -210,6 +210,7 @@ def _picture(row: Row) -> Data:
     curve = row.curve or []
     return {
         "file": picture_file(row),
+        "alpha": row.alpha if row.alpha and is_inside(row.alpha) else None,
         "facet": row.facet,
         "status": row.status,
         "recipe": row.recipe,

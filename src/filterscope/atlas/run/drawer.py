@@ -23,7 +23,6 @@ from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures import Picture
-from filterscope.pictures.png import encode_png
 from filterscope.recipe import Recipe
 
 Files = dict[str, bytes]
@@ -33,12 +32,13 @@ Files = dict[str, bytes]
 class ChunkDrawer:
     """Draws chunks of one network; the seed of `run` is each chunk's own. `best` holds for each layer the units' largest
     activations on natural images, as they were when the atlas was begun, so that the scores of its pictures stay
-    comparable."""
+    comparable. alpha: whether each picture is written with an alpha channel too."""
 
     network: Network
     recipe: Recipe
     run: Run
     best: Mapping[str, np.ndarray] | None = None
+    alpha: bool = False
     _probe: tuple[str, fx.GraphModule] | None = None
 
     def __post_init__(self) -> None:
@@ -79,8 +79,11 @@ class ChunkDrawer:
         files: Files = {}
         for picture, response in zip(pictures, responses, strict=True):
             file = f"{chunk.folder}/{picture.stem}.png"
-            files[file] = encode_png(picture.to_pil(), picture.metadata())
+            files[file] = picture.encoded()
             rows.append(_make_row(picture, file, len(files[file]), response))
+            if self.alpha:
+                rows[-1].alpha = f"{chunk.folder}/{picture.stem}.alpha.png"
+                files[rows[-1].alpha] = picture.encoded(alpha=True)
         return rows, files
 
     def _pictures(

@@ -33,6 +33,7 @@ def read_layer_rows(store: Store, network: str, layer: LayerEntry, *, complete: 
     for row in rows:
         row.network, row.layer = network, layer.name
         row.file = row.file and f"{network}/{row.file}"
+        row.alpha = row.alpha and f"{network}/{row.alpha}"
         if natural is not None:
             natural.add_to(row)
     return rows

@@ -50,6 +50,7 @@ class AtlasRequest:
     retry: draw failed and dead units again, the dead from other noise.
     overwrite: draw anew where what is there was drawn otherwise, instead of refusing.
     on, address, workers: "local" or "ray"; the cluster's address; how many workers.
+    alpha: write each picture with an alpha channel too, `Picture.transparency`.
     """
 
     layers: Sequence[str] | None = None
@@ -63,6 +64,7 @@ class AtlasRequest:
     on: str = "local"
     address: str | None = None
     workers: int | None = None
+    alpha: bool = False
 
     def __post_init__(self) -> None:
         if self.images is not None:  # a text will do too
@@ -134,6 +136,7 @@ class Beginning:
             version=__version__,
             images=None if images is None else str(images),
             images_digest=None if images is None else images_digest(list_images(images)),
+            alpha=request.alpha,
         )
         if before is not None and images is None:
             asked.images, asked.images_digest = before.images, before.images_digest

@@ -155,7 +155,7 @@ class _Run:
         request, manifest = self.request, self.manifest
         run = replace(request.run, precision=str(manifest.precision))
         if self.ray is None:
-            yield LocalExecutor(ChunkDrawer(self.network, request.recipe, run, best))
+            yield LocalExecutor(ChunkDrawer(self.network, request.recipe, run, best, manifest.alpha))
             return
         from filterscope.atlas.run.ray import start_workers
         from filterscope.atlas.run.worker import WorkerSetup, read_given_files
@@ -165,7 +165,7 @@ class _Run:
             source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), run,
             tuple(writer.layers), best,
             files=read_given_files(source, weights) if request.address else {},
-            address=self.store.address if self.store.shared else None, folder=self.folder,
+            address=self.store.address if self.store.shared else None, folder=self.folder, alpha=manifest.alpha,
         )  # fmt: skip
         with start_workers(self.ray, setup, workers=request.workers, on_message=self.on_message) as executor:
             yield executor

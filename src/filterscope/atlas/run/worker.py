@@ -34,6 +34,7 @@ class WorkerSetup:
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     address: str | None = None
     folder: str = ""
+    alpha: bool = False
 
 
 class Worker:
@@ -65,7 +66,7 @@ class Worker:
                 f"the worker on {platform.node()} has other weights for {setup.source} than the driver: sha256 "
                 f"{found} and {setup.sha256}; give the same file with --weights"
             )
-        self._drawer = ChunkDrawer(network, read_recipe(setup.recipe), setup.run, setup.best)
+        self._drawer = ChunkDrawer(network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha)
         self._store = None if setup.address is None else open_store(setup.address)
         self._folder = setup.folder
 

@@ -45,7 +45,7 @@ def make_schema() -> pa.Schema:
         "network": text, "layer": text, "unit": whole, "facet": whole, "class_name": text, "status": text, "reason": text,
         "activation": number, "excitation": number, "probability": number, "start": number, "attempt": whole,
         "seconds": number, "seed": pa.int64(), "recipe": text, "file": text, "bytes": pa.int64(),
-        "curve": pa.list_(half), "natural_mean": half, "natural_p99": half, "natural_best": half,
+        "alpha": text, "curve": pa.list_(half), "natural_mean": half, "natural_p99": half, "natural_best": half,
         "histogram": pa.list_(whole), "histogram_low": half, "histogram_high": half,
         "examples": pa.list_(pa.struct(list(example.items()))),
         "alike": pa.list_(pa.struct([("unit", whole), ("likeness", half)])), "rank": whole, "top_unit": whole,
@@ -122,4 +122,13 @@ def write_table(store: Store, name: str, tables: Iterator[pa.Table]) -> None:
     ):
         for table in tables:
             if len(table):
-                writer.write_table(table)
+                writer.write_table(_with_all_columns(table))
+
+
+def _with_all_columns(table: pa.Table) -> pa.Table:
+    """A table of the index's columns, those null that an older filterscope did not write."""
+    columns, nulls = make_schema(), import_pyarrow().nulls
+    for column in columns:
+        if column.name not in table.column_names:
+            table = table.append_column(column, nulls(len(table), column.type))
+    return table.select(columns.names)

@@ -87,7 +87,7 @@ class LayerJournal:
         if name not in self.sizes:
             return False
         retried = (rows for journal, rows in self.rows.items() if journal.startswith(RETRY))
-        if chunk.kind == FIRST and any(row.file == file for rows in retried for row in rows):
+        if chunk.kind == FIRST and any(file in (row.file, row.alpha) for rows in retried for row in rows):
             return True
         return self.sizes[name] == len(data) and self.store.read(f"{self.network}/{file}") == data
 

@@ -64,6 +64,7 @@ class NetworkManifest(BaseModel):
     version: str = ""
     images: str | None = None
     images_digest: str | None = None
+    alpha: bool = False
     layers: list[LayerEntry] = Field(default_factory=list)
 
     def layer(self, name: str) -> LayerEntry | None:
@@ -111,7 +112,7 @@ def refuse_changes(before: NetworkManifest, asked: NetworkManifest, where: str) 
 
 def _kept(manifest: NetworkManifest) -> dict[str, Any]:
     """What pictures rest on. Fixes do not change pictures; a new minor version may."""
-    kept = {key: getattr(manifest, key) for key in KEPT}
+    kept = {key: getattr(manifest, key) for key in (*KEPT, "alpha")}
     return {**kept, "version": ".".join(manifest.version.split(".")[:2])}
 
 

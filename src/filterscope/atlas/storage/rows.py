@@ -51,6 +51,7 @@ class Row(BaseModel):
     recipe: str | None = None
     file: str | None = None
     bytes: int | None = None
+    alpha: str | None = None
     curve: list[float | None] | None = None
     natural_mean: float | None = None
     natural_p99: float | None = None

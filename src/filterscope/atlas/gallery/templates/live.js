@@ -127,14 +127,17 @@
 
     function finish(pictures) {
       const first = pictures[0], id = self.id;
-      show(first.file, `Drawing ${letter} of ${fs.title(item)}, recipe ${first.recipe}`);
+      let shown = first;
+      const source = () => fs.looked() && shown.alpha ? shown.alpha : shown.file;
+      show(source(), `Drawing ${letter} of ${fs.title(item)}, recipe ${first.recipe}`);
       bar.value = 1;
       const told = [first.excitation === null ? "" : `excitation ${fs.times(first.excitation)}`, `activation ${fs.number(first.activation)}`,
         first.probability === null ? "" : `probability ${(100 * first.probability).toFixed(1)} %`, `${first.seconds} s`];
       numbers.textContent = told.filter(Boolean).join(" · ");
+      if (first.alpha) extras.append(fs.alphaSwitch(() => { image.src = source(); }));
       if (first.curve.length > 1) extras.append(fs.curve(first.curve, null));
       if (pictures.length > 1) extras.append(h("div", { class: "facets", role: "group", "aria-label": "Facets" }, ...pictures.map((p, i) =>
-        h("button", { type: "button", "aria-label": `Facet ${i + 1}`, onclick: () => show(p.file, `Facet ${i + 1} of drawing ${letter}`) },
+        h("button", { type: "button", "aria-label": `Facet ${i + 1}`, onclick: () => { shown = p; show(source(), `Facet ${i + 1} of drawing ${letter}`); } },
           h("img", { src: p.file, alt: "" })))));
       const keep = h("button", { type: "button", class: "keep", onclick: async () => {
         keep.disabled = true;

@@ -13,12 +13,24 @@
   };
   const SAID = { ok: "ok", "no-gain": "no gain", dead: "dead", failed: "failed" };
   let kept = [];
+  let looked = false; // whether pictures are shown with where the network looked
   let open = null; // the item whose panel is open
 
   fs.panels = []; // what other scripts add: functions of (item, details, node)
   fs.kept = (rows) => { kept = rows.filter((row) => row.layer === document.body.dataset.layer); };
   fs.addKept = (row) => { kept.push(row); };
   fs.details = (units, number) => waiting.get(number)(units);
+  // A switch between a picture and the same with an alpha channel; `show` is called with the one to show.
+  fs.alphaSwitch = (show) => {
+    const button = h("button", { type: "button", class: "alpha", "aria-pressed": String(looked),
+      title: "Opaque where the objective's gradient at the picture was largest while it was drawn", onclick: () => {
+        looked = !looked;
+        button.setAttribute("aria-pressed", String(looked));
+        show(looked);
+      } }, "Where the network looked");
+    return button;
+  };
+  fs.looked = () => looked;
   fs.path = (file) => root + file.split("/").map(encodeURIComponent).join("/");
 
   function load(number) {
@@ -80,9 +92,11 @@
     const picture = unit.pictures[facet];
     const alt = `What excites ${document.body.dataset.layer} ${fs.title(item)} most`
       + (unit.pictures.length > 1 ? `, facet ${facet + 1} of ${unit.pictures.length}` : "");
-    const image = picture.file ? h("img", { src: fs.path(picture.file), alt, class: "picture" })
+    const source = (alpha) => fs.path(alpha && picture.alpha ? picture.alpha : picture.file);
+    const image = picture.file ? h("img", { src: source(looked), alt, class: "picture" })
       : h("div", { class: "picture none", role: "img", "aria-label": "No picture" });
     const nodes = [image];
+    if (picture.alpha) nodes.push(fs.alphaSwitch((alpha) => { image.src = source(alpha); }));
     if (unit.pictures.length > 1) {
       nodes.push(h("div", { class: "facets", role: "group", "aria-label": "Facets" }, ...unit.pictures.map((p, i) =>
         h("button", { type: "button", "aria-pressed": String(i === facet), "aria-label": `Facet ${i + 1}`,
