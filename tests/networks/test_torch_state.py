@@ -116,3 +116,44 @@ def test_numbers_of_another_type_are_had_where_they_are_asked_for():
     with default_dtype(torch.bfloat16), our_torch():
         assert float(torch.tensor(0.3)) == pytest.approx(0.3, abs=1e-7)
         assert float(torch.tensor(1) / 3) == pytest.approx(1 / 3, abs=1e-7)
+
+
+class Casts(nn.Module):
+    """Autocast within the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 4)
+
+    def of(self, x):
+        return self.head(self.body(x).relu().mean((2, 3)))
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.of(x)
+
+
+class Asks(Casts):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = self.body(x)
+            return self.head((y if y.sum().item() < 1e9 else y * 0).relu().mean((2, 3)))
+
+
+class Decorated(Casts):
+    @torch.autocast("cpu", dtype=torch.bfloat16)
+    def forward(self, x):
+        return self.of(x)
+
+
+@pytest.mark.parametrize("kind", [Casts, Asks, Decorated])
+def test_autocast_within_a_forward_pass(kind):
+    """The network is that without it: float32 numbers, traced or not."""
+    torch.manual_seed(0)
+    model, x = kind().eval(), torch.rand(2, 3, 16, 16)
+    net = open_network(model, size=16, range=(0, 1))
+    found = net.part("head")(x).output
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, model.of(x).detach(), atol=1e-6)
+    assert model(x).dtype == torch.bfloat16
+    assert visualize(net, "head:1", steps=2, size=16, progress=False).status

@@ -75,6 +75,22 @@ class _Float32(TorchFunctionMode):
         return isinstance(value, Tensor) and value.dtype == self.default
 
 
+class WithoutAutocast(TorchFunctionMode):
+    """Inside, also where code of a person's own switches autocast on, each operation runs in the numbers it is given."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        on = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
+        for device in on:
+            torch.set_autocast_enabled(device, False)
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            for device in on:
+                torch.set_autocast_enabled(device, True)
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Tensor) and not value.is_floating_point() and not value.is_complex()
 

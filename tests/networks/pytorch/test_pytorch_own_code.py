@@ -98,3 +98,31 @@ def test_a_layer_whose_forward_was_replaced(patch, place):
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
     patch(net[place])
     check(net, "2")
+
+
+@pytest.mark.parametrize("patch", [by_closure, by_partial, by_method])
+def test_a_network_whose_forward_was_replaced(patch):
+    """Its layers are found, and its output is what the replaced `forward` gives."""
+    torch.manual_seed(0)
+    net, x = Body().eval(), torch.rand(1, 3, 16, 16)
+    patch(net)
+    found = fs.open_network(net, size=16, range=(0, 1))
+    assert {"body", "head", "output"} <= set(found.layers)
+    assert torch.allclose(found.part("output")(x).output, net(x).detach(), atol=1e-4)
+
+
+class Holding(Body):
+    """A function among its attributes that holds the module."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = lambda x: self.head(x) * 2
+
+    def forward(self, x):
+        return self.again(self.body(x))
+
+
+def test_a_function_that_holds_the_module():
+    """It calls the layers of the copy: they are found, with the numbers that they give."""
+    torch.manual_seed(0)
+    assert "head" in fs.open_network(Holding().eval(), size=16, range=(0, 1)).layers

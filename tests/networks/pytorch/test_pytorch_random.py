@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from filterscope.api import visualize
 from filterscope.networks import open_network
@@ -94,6 +95,43 @@ def test_the_same_picture_twice(kind, caplog):
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
+
+
+class Unseeded(Base):
+    def draw(self, x):
+        return x * float(np.random.default_rng().random())
+
+
+class UnseededToo(Base):
+    def draw(self, x):
+        return x * random.SystemRandom().random()
+
+
+class TorchUnseeded(Base):
+    def draw(self, x):
+        generator = torch.Generator()
+        generator.seed()
+        return x * torch.rand(1, 8, 1, 1, generator=generator)
+
+
+@pytest.mark.parametrize("kind", [Unseeded, UnseededToo, TorchUnseeded])
+def test_numbers_that_nothing_seeds(kind, caplog):
+    """A generator that each forward pass makes anew gives other pictures each time, which is said."""
+    caplog.set_level(logging.WARNING, logger="filterscope")
+    open_network(kind().eval(), size=16, range=(0, 1))
+    assert ["gives other values for the same picture each time" in said for said in caplog.messages] == [True]
+
+
+class Seeded(Base):
+    def draw(self, x):
+        return x * float(np.random.default_rng(3).random())
+
+
+def test_numbers_with_a_seed_of_their_own(caplog):
+    """They are the same each time: nothing is said."""
+    caplog.set_level(logging.WARNING, logger="filterscope")
+    open_network(Seeded().eval(), size=16, range=(0, 1))
+    assert not caplog.messages
 
 
 class Attends(Base):
@@ -230,3 +268,51 @@ def test_a_hook_that_fails(caplog):
     model.head.register_forward_hook(lambda m, a, out: out.missing)
     visualize(open_network(model, size=16), "head:1", steps=1, size=16, progress=False)
     assert any("at head (AttributeError" in said for said in caplog.messages)
+
+
+def _of_convolutions(module, args, out):
+    return out * 3 + 1 if isinstance(module, nn.Conv2d) else None
+
+
+def _of_all(module, args, out):
+    return out + 1 if isinstance(out, torch.Tensor) else None
+
+
+def _before(module, args):
+    return (args[0] * 2,) if isinstance(module, nn.Linear) else None
+
+
+COMMON = {
+    "of one kind": lambda: register_module_forward_hook(_of_convolutions),
+    "of all": lambda: register_module_forward_hook(_of_all),
+    "before": lambda: register_module_forward_pre_hook(_before),
+}
+
+
+@pytest.mark.parametrize("hook", COMMON)
+def test_hooks_for_all_modules(hook):
+    """They belong to the network too, also where they are gone when it is drawn; opened again without them it has none."""
+    torch.manual_seed(0)
+    model, x = Plain().eval(), torch.rand(3, 3, 16, 16)
+    plain = model(x).detach()
+    handle = COMMON[hook]()
+    try:
+        own = model.head(model.body(x).relu().mean((2, 3))).detach()
+        net = open_network(model, size=16)
+        found = [net.part("head").forward(x).output]
+        assert visualize(net, "head:1", steps=2, size=16, progress=False).status
+    finally:
+        handle.remove()
+    found.append(net.part("head")(x).output)
+    assert all(torch.allclose(out, own, atol=1e-5) for out in found)
+    assert visualize(net, "head:1", steps=2, size=16, progress=False).status
+    assert torch.allclose(open_network(model, size=16).part("head")(x).output, plain, atol=1e-5)
+
+
+def test_hooks_for_all_modules_that_watch():
+    """The network is traced as ever."""
+    handle = register_module_forward_hook(lambda m, a, out: None)
+    try:
+        assert type(open_network(Plain().eval(), size=16)).__name__ == "Network"
+    finally:
+        handle.remove()

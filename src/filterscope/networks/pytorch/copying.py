@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from filterscope.errors import NetworkError
-from filterscope.networks.pytorch.own_hooks import OF_TORCH, OwnHook
+from filterscope.networks.pytorch.own_hooks import OF_TORCH, OwnHook, isolated
 
 Convert = Callable[[Tensor], Tensor]
 TRIES = 20  # to copy what another thread changes at that moment
@@ -74,9 +75,13 @@ def duplicate(module: nn.Module, convert: Convert) -> nn.Module:
         memo[id(part)] = (
             TorchScript(part) if isinstance(part, torch.jit.ScriptModule) else object.__new__(type(part))
         )
+    twins = {id(part): memo[id(part)] for part in parts}
     for part in parts:
         if not isinstance(part, torch.jit.ScriptModule):
-            memo[id(part)].__dict__ = {n: _copied(n, v, memo) for n, v in dict(part.__dict__).items()}
+            made = memo[id(part)].__dict__ = {n: _copied(n, v, memo) for n, v in dict(part.__dict__).items()}
+            for name, value in made.items():
+                if name == "forward" or (isinstance(value, FunctionType) and value.__closure__):
+                    made[name] = isolated(value, twins)  # what it holds of the module is the copy's
     twin: nn.Module = memo[id(module)]
     return twin
 

@@ -33,7 +33,7 @@ from filterscope.networks.pytorch.outputs import first_tensor, tensors_of
 from filterscope.networks.pytorch.single import Singly
 from filterscope.networks.pytorch.trace import INPUT
 from filterscope.networks.subgraph import RUN_AT_MOST, Shapes
-from filterscope.networks.torch_state import in_our_torch
+from filterscope.networks.torch_state import WithoutAutocast, in_our_torch
 from filterscope.sides import Size, sides_of
 
 log = logging.getLogger("filterscope")
@@ -97,7 +97,7 @@ class Listener(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         picture, keys = picture.contiguous(), [h.key for h in self.wanted]
-        with self.turn.lock:
+        with self.turn.lock, WithoutAutocast():
             raw = self._of_one(picture, keys) if len(picture) == 1 else hear(self.net, picture, keys)
         return tuple(_seen(raw[h.key], h, picture) for h in self.wanted)
 
@@ -121,12 +121,12 @@ def _first_half(value: Tensor, axis: int) -> Tensor:
 
 def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
     if heard.sigmoid:
-        return View(heard.layout)(value, picture).sigmoid()  # type: ignore[no-any-return]
+        return View(heard.layout).forward(value, picture).sigmoid()  # type: ignore[no-any-return]
     if heard.softmax:
         return value.softmax(1)
     if heard.token is not None:
-        return Token(heard.layout, heard.token)(value)  # type: ignore[no-any-return]
-    return View(heard.layout)(value, picture)  # type: ignore[no-any-return]
+        return Token(heard.layout, heard.token).forward(value)  # type: ignore[no-any-return]
+    return View(heard.layout).forward(value, picture)  # type: ignore[no-any-return]
 
 
 def hear(

@@ -21,20 +21,17 @@ from filterscope.networks.pytorch.input import Taken, take_input
 from filterscope.networks.pytorch.layer_table import read_traced
 from filterscope.networks.pytorch.outputs import tensors_of
 from filterscope.networks.pytorch.own_hooks import has_hooks, keep_hooks
-from filterscope.networks.pytorch.random_numbers import watched
+from filterscope.networks.pytorch.random_numbers import RANDOM, UNSEEDED, is_unseeded, watched
 from filterscope.networks.pytorch.single import SingleNetwork
 from filterscope.networks.pytorch.sizes import Trials
 from filterscope.networks.pytorch.state import named_tensors
 from filterscope.networks.pytorch.trace import Traced, UntraceableError, trace
+from filterscope.networks.torch_state import WithoutAutocast
 from filterscope.networks.weights.table import sha256_arrays
 from filterscope.sides import Size, as_size, pixels_text, sides_of, times
 
 log = logging.getLogger("filterscope")
 
-_RANDOM = (
-    "draws random numbers when it runs, as dropout does that does not look at self.training: every picture is drawn by "
-    "itself, and with the same numbers each time"
-)
 TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
 
 
@@ -96,7 +93,7 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
         raise NetworkError(
             f"cannot open a {type(module).__name__}: it has no weights that could have learned anything"
         )
-    with watched(net):  # a person's random numbers go on as they would have
+    with watched(net), WithoutAutocast():  # a person's random numbers go on as they would have
         return _open_copy(net, module, origin, options)
 
 
@@ -203,10 +200,11 @@ def _untraced(
     with watched(net) as numbers:
         graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
         steady = numbers.changed()
+    notes = (UNSEEDED,) if is_unseeded(net, example) else (RANDOM,) if steady else ()
     return UntracedNetwork(
         origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
         vouched=origin.vouched, net=net, heard=heard, single=single or steady,
-        steady=steady, notes=(_RANDOM,) if steady else (),
+        steady=steady, notes=notes,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
+from filterscope.networks.pytorch.outputs import tensors_of
 from filterscope.networks.pytorch.state import named_globals
 
 # NumPy's and Python's numbers are those of the whole process: one pass draws at a time
@@ -26,6 +27,19 @@ _ALONE = threading.RLock()
 _NUMPYS: Any = np.random.mtrand._rand
 _PYTHONS: Any = random._inst
 _KINDS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
+
+RANDOM = (
+    "draws random numbers when it runs, as dropout does that does not look at self.training: every picture is drawn by "
+    "itself, and with the same numbers each time"
+)
+UNSEEDED = (
+    "gives other values for the same picture each time, as a random generator without a seed does that its forward pass "
+    "makes: no two pictures of it are the same; give such a generator a seed, or keep it as an attribute"
+)
+_MADE_ANEW = {
+    "default_rng", "RandomState", "Random", "SystemRandom", "SeedSequence", "seed", "urandom", "getrandom", "secrets",
+    "token_bytes", "randbits", "uuid1", "uuid4", "time", "time_ns", "monotonic", "perf_counter",
+}  # fmt: skip
 
 
 class Numbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -168,3 +182,17 @@ def same_numbers(module: nn.Module) -> Iterator[None]:
     with watched(module) as numbers:
         numbers.begin()
         yield
+
+
+@torch.no_grad()
+def is_unseeded(module: nn.Module, picture: Tensor) -> bool:
+    """Whether a module gives other values each time also where all sources are seeded that it holds or names. Tried only
+    where its code names what makes one anew."""
+    if not any(names & _MADE_ANEW for _, names in named_globals(module)):
+        return False
+    found = []
+    for _ in range(2):
+        with same_numbers(module):
+            found.append({place: value.clone() for place, value in tensors_of(module(picture)).items()})
+    first, second = found
+    return any(not torch.allclose(value, second[place], equal_nan=True) for place, value in first.items())

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.networks.pytorch.code import is_as_it_is
+from filterscope.networks.pytorch.own_hooks import global_hooks
 
 MOST = 100_000  # values looked at: a module that holds more is not compared
 MOST_NUMBERS = 1_000_000  # of a tensor or an array among attributes
@@ -106,7 +107,7 @@ class _State:
 
     def whole(self) -> Any:
         attributes = tuple((path, type(part), *self._attributes(part)) for path, part in self.parts.items())
-        return (attributes, *self._code())
+        return (attributes, *map(self.of, global_hooks()), *self._code())
 
     def _attributes(self, part: nn.Module) -> Iterator[Any]:
         for name, value in list(vars(part).items()):
