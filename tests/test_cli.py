@@ -198,7 +198,7 @@ def test_old_files_stay(tmp_path):
         (["show", "tiny-vgg16", "block1_conv1:"], "is no target"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--recipe", "bloog"], "did you mean 'blog'"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--set", "stepz=3"], "did you mean 'steps'"),
-        (["show", "tiny-vgg16", "block1_conv1:0", "--set", "steps"], "--set takes KEY=VALUE"),
+        (["show", "tiny-vgg16", "block1_conv1:0", "--set", "steps"], "a setting is KEY=VALUE"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--steps", "0"], "'--steps': 0 is not in the range x>=1"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--steps", "-3"], "'--steps'"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--steps", "many"], "'--steps'"),

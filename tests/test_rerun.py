@@ -178,7 +178,7 @@ def test_weights_are_named(with_weights):
     path, weights = with_weights
     sha256 = read_metadata(path)["weights_sha256"]
     with pytest.raises(
-        WeightsError, match=f"drawn from 'own.safetensors' .sha256 {sha256}.*pass it with --weights FILE"
+        WeightsError, match=f"drawn from 'own.safetensors' .sha256 {sha256}.*pass it with weights=FILE"
     ):
         draw_again(path)
     assert draw_again(path, weights=weights).largest_difference == 0

@@ -133,8 +133,8 @@ def out_of_memory(error: BaseException) -> OutOfMemoryError:
         return error
     said = "" if isinstance(error, MemoryError) and not str(error) else f" ({first_line(error)})"
     return OutOfMemoryError(
-        f"memory is out{said}: draw smaller pictures (--size) or with --precision bfloat16, which takes half of it (in "
-        "Python size=, precision=); what was finished is kept"
+        f"memory is out{said}: draw smaller pictures (size=) or with precision='bfloat16', which takes half of it; "
+        "what was finished is kept"
     )
 
 

@@ -89,6 +89,4 @@ def _is_there(folder: Path, file: str) -> bool:
 
 
 def _refused(place: Path, why: str) -> ArgumentError:
-    return ArgumentError(
-        f"{place} {why}; nothing was written. Move it away, or choose another folder (--out)"
-    )
+    return ArgumentError(f"{place} {why}; nothing was written. Move it away, or choose another folder")

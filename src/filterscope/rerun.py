@@ -132,7 +132,7 @@ def _opened(
         kind = "a person's own file" if is_factory(name.partition("?")[0]) else "a model object"
         raise ImageError(
             f"{str(picture)!r} was drawn from {kind} {name!r}, which its record alone does not open; name it "
-            f"with --net path/to/file.py:factory, or draw it again in Python: "
+            f"with net='path/to/file.py:factory', or draw it again in Python: "
             f"visualize(model, {str(recorded['target'])!r}, recipe=..., seed={recorded['seed']})"
         )
     return open_network(name, weights=found)
@@ -173,7 +173,7 @@ def _find_photographs(
     roles = record.photographs
     for role, path in given.items():
         if path is not None and role not in roles:
-            raise ImageError(f"{str(picture)!r} was drawn without a photograph: leave out --{role}")
+            raise ImageError(f"{str(picture)!r} was drawn without a photograph: leave out {role}=")
     return {role: _find_photograph(role, entry, picture, given.get(role)) for role, entry in roles.items()}
 
 
@@ -190,7 +190,7 @@ def _find_photograph(
             return read_photograph(place)
     raise ImageError(
         f"the picture was drawn from the photograph {own or 'of an image object'!r} (sha256 {sha256}), which is not "
-        f"here; say where it is with --{role} FILE"
+        f"here; say where it is with {role}=FILE"
     )
 
 
@@ -210,7 +210,7 @@ def find_weights(recorded: dict[str, Any], picture: Path) -> Path | None:
     if network == EMBEDDED or (network in PACKAGED and _is(packaged_weights(network), sha256)):
         return None
     raise WeightsError(
-        f"the picture was drawn from {name!r} (sha256 {sha256}), which is not here; pass it with --weights FILE"
+        f"the picture was drawn from {name!r} (sha256 {sha256}), which is not here; pass it with weights=FILE"
     )
 
 

@@ -36,7 +36,7 @@ def as_size(height: int, width: int) -> Size:
 
 
 def size_text(size: Size) -> str:
-    """As it is written behind `--size`: `64`, `64x128`."""
+    """As it is written: `64`, `64x128`."""
     return str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}"
 
 

@@ -109,7 +109,7 @@ def test_odd_options(option, message):
 def test_random_weights_of_what_has_its_own(small, keras_file, small_keras):
     """A model file and a model object carry theirs."""
     for source in (keras_file, small_keras):
-        with pytest.raises(NetworkError, match="has weights of its own: leave out --weights random"):
+        with pytest.raises(NetworkError, match="has weights of its own: leave out weights='random'"):
             open_network(source, weights="random")
 
 

@@ -62,7 +62,7 @@ def test_usual_layers(tiny, photo):
 def test_layers_must_be_named(small, photo):
     """A network without VGG16's layers says so, and names layers that it has."""
     with pytest.raises(
-        ArgumentError, match=r"small has not the layers that 'dream' dreams of .* --layers conv2"
+        ArgumentError, match=r"small has not the layers that 'dream' dreams of .* layers='conv2'"
     ):
         fs.dream(small, photo, **QUICK)
 
@@ -305,7 +305,7 @@ def test_rerun(tiny, photo, tmp_path):
     picture = fs.dream(tiny, folder / "blobs.png", layers="block2_conv1=2,block3_conv1", **QUICK)
     path = picture.save(tmp_path / "out" / "dream.png")
     assert str(tmp_path).encode() not in path.read_bytes()  # its folder is nobody's business
-    with pytest.raises(fs.ImageError, match=r"'blobs.png' \(sha256 .*--image FILE"):
+    with pytest.raises(fs.ImageError, match=r"'blobs.png' \(sha256 .*image=FILE"):
         draw_again(path)
     again = draw_again(path, image=folder / "blobs.png")
     assert (again.largest_difference, again.same_photographs) == (0, True)
@@ -318,7 +318,7 @@ def test_rerun(tiny, photo, tmp_path):
     plain = fs.visualize(tiny, "block1_conv1:3", steps=1, size=16, progress=False).save(
         tmp_path / "plain.png"
     )
-    with pytest.raises(fs.ImageError, match="was drawn without a photograph: leave out --image"):
+    with pytest.raises(fs.ImageError, match="was drawn without a photograph: leave out image="):
         draw_again(plain, image=folder / "blobs.png")
 
 

@@ -318,7 +318,7 @@ def test_parse_settings(texts, settings):
 @pytest.mark.parametrize("text", ["steps", "=3", " =3", ""])
 def test_settings_that_are_none(text):
     """A setting without a key or a sign is refused with an example."""
-    with pytest.raises(RecipeError, match=r"--set takes KEY=VALUE, as in optimizer.lr=0.1"):
+    with pytest.raises(RecipeError, match=r"a setting is KEY=VALUE, as in optimizer.lr=0.1"):
         parse_settings([text])
 
 

@@ -22,9 +22,7 @@ NETWORK_FOLDERS = ("drawn", "examples")  # of a network, that are no layer's
 LOST = (
     "its worker died"  # how the reason of a unit begins whose chunk was given up; the next run draws it again
 )
-FIRST = (
-    "chunk"  # how the journals of a first drawing begin; those of `--retry` begin with retry-001 and so on
-)
+FIRST = "chunk"  # how the journals of a first drawing begin; those of retries begin with retry-001 and so on
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class Plan:
 
 
 def retry_chunks(layer: PlannedLayer, units: Sequence[tuple[int, int]], *, turn: int) -> Iterator[Chunk]:
-    """The chunks of a round of `--retry`: (unit, seed) in a layer, of one seed each."""
+    """The chunks of a round of retries: (unit, seed) in a layer, of one seed each."""
     number = 0
     for seed in dict.fromkeys(seed for _, seed in units):
         of_seed = [unit for unit, own in units if own == seed]

@@ -13,6 +13,7 @@ from filterscope.cli.failures import exit_status, print_whatever
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.cli.photographs import accentuate, caricature, dream, invert, locate
 from filterscope.cli.viewing import compare, view
+from filterscope.cli.wording import log_in_flags
 from filterscope.openmp import stop_spinning
 
 
@@ -50,4 +51,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_spinning()
     print_whatever()
     args = None if argv is None else list(argv)
-    return exit_status(lambda: cli.main(args=args, prog_name="filterscope", standalone_mode=False))
+    with log_in_flags():
+        return exit_status(lambda: cli.main(args=args, prog_name="filterscope", standalone_mode=False))

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from filterscope.cli.options import is_verbose
+from filterscope.cli.wording import in_flags
 from filterscope.errors import FilterscopeError, first_line, is_out_of_memory, out_of_memory
 
 HERE = Path(__file__).parents[1]
@@ -33,7 +34,7 @@ def exit_status(run: Callable[[], object]) -> int:
         sys.stderr.close()
         return 1
     except FilterscopeError as error:
-        return _failed(error, str(error), error.exit_status, whole=error.__cause__ is not None)
+        return _failed(error, in_flags(str(error)), error.exit_status, whole=error.__cause__ is not None)
     except (Exception, SystemExit) as error:
         return _failed(error, _unforeseen(error), 1)
     return 0
@@ -56,7 +57,7 @@ def _failed(error: BaseException, message: str, status: int, *, whole: bool = Tr
 def _unforeseen(error: BaseException) -> str:
     """What is said of an error that is none of ours."""
     if is_out_of_memory(error):
-        return str(out_of_memory(error))
+        return in_flags(str(out_of_memory(error)))
     said = f"{type(error).__name__}: {first_line(error)}"
     if where := _own_code(error):
         return f"{where}: {said} (the whole with --verbose)"

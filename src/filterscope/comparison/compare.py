@@ -183,8 +183,8 @@ def check_out(folder: Path, files: Sequence[str] = (), *, overwrite: bool = Fals
         found = f"a comparison with pairs that this one has not ({left[0].get('target')} is one)"
     if found:
         raise ArgumentError(
-            f"{folder} holds {found}, whose pages would be replaced: take another folder (--out), or say "
-            "--overwrite (pictures and their rows in report.json stay either way)"
+            f"{folder} holds {found}, whose pages would be replaced: take another folder, or say "
+            "overwrite=True (pictures and their rows in report.json stay either way)"
         )
 
 

@@ -69,7 +69,7 @@ def _of_photograph(
     sides = (max(1, round(height * scale)), max(1, round(width * scale)))
     if max(sides) > LARGEST:
         raise ArgumentError(
-            f"pictures have at most {LARGEST} px a side (got {sides[1]} x {sides[0]}); make it smaller with --size"
+            f"pictures have at most {LARGEST} px a side (got {sides[1]} x {sides[0]}); make it smaller with size="
         )
     shortest = min(*sides, *sides_of(recipe.tile or min(sides)))
     for layer in goal.layers:

@@ -17,10 +17,7 @@ from filterscope.sides import pixels_text
 
 log = logging.getLogger("filterscope")
 
-_FLAGS = {
-    "range": ("--range LOW,HIGH, --mean and --std", "range=, mean=, std="),
-    "size": ("--input-size", "size="),
-}
+_OPTIONS = {"range": "range=, mean=, std=", "size": "size="}  # of open_network
 _told: set[str] = set()
 _told_of: WeakSet[Any] = WeakSet()
 
@@ -42,10 +39,9 @@ def tell_guesses(net: Network, source: Any) -> None:
     if not net.guessed:
         return
     assumed = {"range": _range(net.input), "size": f"a size of {pixels_text(net.input.size)}"}
-    flags, arguments = zip(*(_FLAGS[name] for name in net.guessed), strict=True)
     log.warning(
-        "%s: %s is a guess, since nothing says what it was trained on; if that is wrong, say so with %s (in Python %s)",
-        net.name, " and ".join(assumed[name] for name in net.guessed), " and ".join(flags), ", ".join(arguments),
+        "%s: %s is a guess, since nothing says what it was trained on; if that is wrong, say so with open_network(%s)",
+        net.name, " and ".join(assumed[name] for name in net.guessed), ", ".join(_OPTIONS[name] for name in net.guessed),
     )  # fmt: skip
 
 

@@ -199,7 +199,7 @@ def _sides(net: Network, layer: str, photograph: Photograph, size: Size | None) 
     if rows * columns > MAX_PIXELS:
         raise ArgumentError(
             f"a shorter side of {shorter} px makes this photograph of {width} x {height} px {columns} x {rows} px, "
-            "too large to go through the network whole; crop it, or give a smaller --size"
+            "too large to go through the network whole; crop it, or give a smaller size="
         )
     return rows, columns
 

@@ -121,7 +121,7 @@ def usual_layers(network: Network, recipe: str) -> Mapping[str, float]:
     deep = maps[len(maps) // 2 :: max(1, len(maps) // 8)]
     raise ArgumentError(
         f"{network.name} has not the layers that {recipe!r} dreams of ({', '.join(wanted)}); name layers, as in "
-        f"--layers {deep[0] if deep else 'LAYER'} (others: {', '.join(deep[1:4])})"
+        f"layers={deep[0] if deep else 'LAYER'!r} (others: {', '.join(deep[1:4])})"
     )
 
 

@@ -15,7 +15,7 @@ Kinds: TypeAlias = tuple[type[BaseModel], ...]
 
 
 def explain(error: ValidationError, data: Any, whole: type[BaseModel]) -> str:
-    """What is wrong in the data of a recipe, or of a part of one, by the keys that --set takes; three things at most."""
+    """What is wrong in the data of a recipe, or of a part of one, by the keys of settings; three things at most."""
     found: dict[str, str] = {}
     for one in error.errors(include_url=False):
         key, kinds, part = _where(one["loc"], data, whole)

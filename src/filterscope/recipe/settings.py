@@ -40,7 +40,7 @@ def parse_settings(texts: tuple[str, ...] | list[str]) -> dict[str, Any]:
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
-            raise RecipeError(f"--set takes KEY=VALUE, as in optimizer.lr=0.1 (got {text!r})")
+            raise RecipeError(f"a setting is KEY=VALUE, as in optimizer.lr=0.1 (got {text!r})")
         try:
             settings[key.strip()] = json.loads(value)
         except (ValueError, RecursionError):
@@ -57,7 +57,7 @@ def setting_keys(data: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _members(data: Any) -> dict[str, Any]:
-    """What lies in a part or a list, by the names that --set takes: a list's members by their kind where that is there
+    """What lies in a part or a list, by the names that settings have: a list's members by their kind where that is there
     once, by kind and number (`jitter1`, `jitter2`) where it is there more often, by their place where they have none."""
     if isinstance(data, dict):
         return data

@@ -347,7 +347,7 @@ def test_own_code_of_another_type(how):
     goals = [Target("second", 0)]
     assert net.layer("second").output_shape == (6, 32, 32)
     assert precision_for(net, goals, "auto", CPU) == torch.float32
-    with pytest.raises(ArgumentError, match=r"does not run in bfloat16 .*; use --precision float32"):
+    with pytest.raises(ArgumentError, match=r"does not run in bfloat16 .*; use precision='float32'"):
         precision_for(net, goals, "bfloat16", CPU)
     assert precision_for(net, goals, "float32", CPU) == torch.float32
     plain = open_network(Mixed("plain").eval(), size=32)

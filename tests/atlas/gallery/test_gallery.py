@@ -209,7 +209,7 @@ def test_not_finite(tmp_path):
 
 def test_no_atlas(tmp_path):
     """A folder without an atlas is an error that says how to make one; so is a damaged one."""
-    with pytest.raises(ArgumentError, match="holds no atlas; filterscope atlas NET --out"):
+    with pytest.raises(ArgumentError, match="holds no atlas; filterscope atlas NET with out="):
         build_gallery(tmp_path)
     (tmp_path / "atlas.json").write_text('{"format": 1')
     with pytest.raises(ArgumentError, match="holds no atlas that can be read"):

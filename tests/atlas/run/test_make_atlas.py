@@ -343,7 +343,7 @@ def test_changes_are_refused(small, memory, change, said):
     asked = {**QUICK, **change}
     with pytest.raises(ArgumentError, match=said) as error:
         draw_atlas(small, memory, layers=["conv1"], **asked)
-    assert "--overwrite" in str(error.value)
+    assert "overwrite=True" in str(error.value)
     assert contents(memory) == before
     draw_atlas(small, memory, layers=["conv1"], overwrite=True, **asked)
     assert {r["layer"] for r in rows(memory)} == {"conv1"}

@@ -283,7 +283,7 @@ def test_download_failure(monkeypatch, capsys):
 
     monkeypatch.setattr(torchvision.models, "get_model", fails)
     with pytest.raises(
-        DownloadError, match=r"weights of torchvision:resnet18 could not be downloaded .* --weights FILE"
+        DownloadError, match=r"weights of torchvision:resnet18 could not be downloaded .* weights=FILE"
     ):
         open_network("torchvision:resnet18")
     assert main(["layers", "torchvision:resnet18"]) == 1

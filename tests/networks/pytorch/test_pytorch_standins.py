@@ -228,7 +228,7 @@ def test_which_was_taken_is_said(two, caplog, file, first, other):
     taken = open_network("net.py:make", weights=file, range=(0, 1), size=16)
     (said,) = caplog.messages
     assert f"under '{first}'; it holds others under '{other}'" in said
-    assert f"--weights {file}#{other}" in said
+    assert f"weights='{file}#{other}'" in said
     caplog.clear()
     chosen = open_network("net.py:make", weights=f"{file}#{other}", range=(0, 1), size=16)
     assert not caplog.messages

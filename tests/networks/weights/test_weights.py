@@ -352,7 +352,7 @@ def test_no_weights_file(reopened, tmp_path, name, message):
 
 def test_the_word_random(reopened):
     """It is a word for networks by name, not a file that is looked for in vain."""
-    with pytest.raises(NetworkError, match="has weights of its own: leave out --weights random"):
+    with pytest.raises(NetworkError, match="has weights of its own: leave out weights='random'"):
         reopened("random")
 
 

@@ -51,7 +51,7 @@ def auto_by_environment() -> str | None:
     if wanted not in PRECISIONS:
         raise ArgumentError(
             f"the variable {VARIABLE} must be one of {', '.join(PRECISIONS)} (got {wanted!r})"
-            f"{did_you_mean(wanted, PRECISIONS)}; unset it, or name a precision (--precision float32)"
+            f"{did_you_mean(wanted, PRECISIONS)}; unset it, or name a precision (precision='float32')"
         )
     return None if wanted == "auto" else wanted
 

@@ -105,7 +105,7 @@ def precision_for(
         return dtype
     if precision != "auto":
         raise ArgumentError(
-            f"{network.name} does not run in {precision} ({complaint}); use --precision float32"
+            f"{network.name} does not run in {precision} ({complaint}); use precision='float32'"
         )
     log.info("%s runs in float32, since in bfloat16 it does not: %s", network.name, complaint)
     return torch.float32

@@ -150,7 +150,7 @@ def read_networks(store: Store, index: Index) -> list[NetworkPages]:
         raise ArgumentError(f"{store.address} holds no atlas that can be read: {error}") from None
     if not folders:
         raise ArgumentError(
-            f"{store.address} holds no atlas; filterscope atlas NET --out {store.address} makes one"
+            f"{store.address} holds no atlas; filterscope atlas NET with out={store.address!r} makes one"
         )
     return [NetworkPages(f, r, counted.get(f, {})) for f, r in zip(folders, records, strict=True)]
 

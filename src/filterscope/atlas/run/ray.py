@@ -190,7 +190,7 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise ArgumentError(f"--on ray needs Ray: {EXTRA}") from None
+        raise ArgumentError(f"on='ray' needs Ray: {EXTRA}") from None
     return ray
 
 

@@ -183,7 +183,7 @@ class Beginning:
         images, network = self.request.images, self.network
         if fresh and images is None and before is not None and before.images is not None:
             raise ArgumentError(
-                f"{self.store.address}/{self.folder} was begun with --images {before.images}; give it for the new "
+                f"{self.store.address}/{self.folder} was begun with images={before.images!r}; give it for the new "
                 "layers too"
             )
         computed = find_examples(network, [entry.name for entry in fresh], images) if images and fresh else {}

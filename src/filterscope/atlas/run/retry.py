@@ -1,4 +1,4 @@
-"""`--retry`: failed and dead units drawn again, in rounds that can be cut short like everything else.
+"""Retries: failed and dead units drawn again, in rounds that can be cut short like everything else.
 
 A round is written down (NETWORK/retry-001.json) before its first picture, so that a run which goes on draws the
 same chunks. A failed unit keeps its seed; a dead one gets another, since the same noise would leave it dead.
@@ -20,7 +20,7 @@ AGAIN = ("failed", "dead")
 
 
 class Round(BaseModel):
-    """A round of `--retry`: for each layer the units with their seeds."""
+    """A round of retries: for each layer the units with their seeds."""
 
     turn: int = Field(ge=0)
     units: dict[str, list[tuple[NonNegativeInt, Annotated[int, Field(ge=0, lt=SEEDS)]]]]

@@ -64,7 +64,7 @@ class Worker:
         if found != setup.sha256:
             raise WorkError(
                 f"the worker on {platform.node()} has other weights for {setup.source} than the driver: sha256 "
-                f"{found} and {setup.sha256}; give the same file with --weights"
+                f"{found} and {setup.sha256}; give the same file as weights="
             )
         self._drawer = ChunkDrawer(network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha)
         self._store = None if setup.address is None else open_store(setup.address)

@@ -60,7 +60,7 @@ def read_index(address: str | os.PathLike[str] | Store) -> pa.Table:
         return read_table(store, INDEX)
     except FileNotFoundError:
         raise ArgumentError(
-            f"{store.address} holds no atlas ({INDEX} is not there); filterscope atlas NET --out DIR makes one"
+            f"{store.address} holds no atlas ({INDEX} is not there); filterscope atlas NET with out=DIR makes one"
         ) from None
     except DamagedError as error:
         raise ArgumentError(str(error)) from None

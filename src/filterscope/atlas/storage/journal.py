@@ -70,7 +70,7 @@ class LayerJournal:
         self.done.add(chunk.journal.rpartition("/")[2])
 
     def _contents(self) -> Iterator[tuple[str, list[Row] | None]]:
-        """Each journal's name and rows, None where it is damaged; those of `--retry` last."""
+        """Each journal's name and rows, None where it is damaged; those of retries last."""
         names = sorted(
             (n for n in self.sizes if n.endswith(".json") and n.startswith((f"{FIRST}-", RETRY))), key=_order
         )
@@ -82,7 +82,7 @@ class LayerJournal:
                 yield name, None
 
     def _keeps(self, chunk: Chunk, file: str, data: bytes) -> bool:
-        """Whether a file is to stay as it is: drawn already, or again by `--retry`."""
+        """Whether a file is to stay as it is: drawn already, or again by a retry."""
         name = file.rpartition("/")[2]
         if name not in self.sizes:
             return False

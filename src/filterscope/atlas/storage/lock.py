@@ -34,7 +34,7 @@ def hold_lock(store: Store, folder: str) -> Iterator[None]:
         file = _open_locked(place)
     except BlockingIOError:
         raise OutputError(
-            f"another run is drawing {folder} into {store.address}; wait for it, or choose another --out"
+            f"another run is drawing {folder} into {store.address}; wait for it, or choose another out="
         ) from None
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error

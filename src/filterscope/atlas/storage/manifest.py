@@ -106,7 +106,7 @@ def refuse_changes(before: NetworkManifest, asked: NetworkManifest, where: str) 
     if found:
         raise ArgumentError(
             f"{where} holds pictures that were drawn otherwise: {'; '.join(found)}. Nothing was changed. Draw as "
-            "they were drawn, choose another --out or --name, or draw all of them anew with --overwrite"
+            "they were drawn, choose another out= or name=, or draw all of them anew with overwrite=True"
         )
 
 
@@ -125,7 +125,7 @@ def refuse_foreign(store: Store, folder: str) -> None:
     if ours:
         raise ArgumentError(
             f"{store.address} is no atlas and holds {', '.join(ours)}, which one would overwrite; "
-            "choose another --out, or add --overwrite"
+            "choose another out=, or add overwrite=True"
         )
 
 

@@ -1,4 +1,4 @@
-"""The kinds of files that people have, and what to do with each, as NET and as --weights."""
+"""The kinds of files that people have, and what to do with each, as NET and as weights."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 HOW_TO_SAVE = (
     "where the model loads, save its tensors alone with torch.save(model.state_dict(), 'weights.pt') and give NET as "
-    "file.py:factory with --weights weights.pt"
+    "file.py:factory with weights='weights.pt'"
 )
-_FACTORY = "give NET as a name (filterscope models) or as file.py:factory, and the file with --weights"
+_FACTORY = "give NET as a name (filterscope models) or as file.py:factory, and the file as weights="
 _ORIGINAL = (
     "give the network that it was made from, as a name or file.py:factory, with that one's own weights"
 )
@@ -18,7 +18,7 @@ _FETCH = "fetch the file itself"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is called, and what to do with it where it is named as NET and as --weights."""
+    """What a file is called, and what to do with it where it is named as NET and as weights."""
 
     what: str
     network: str
@@ -36,7 +36,7 @@ KINDS: dict[str, Kind] = {
     "program": Kind(
         "a torch.export program",
         "name it FILE.pt2",
-        "a program is NET itself, with its own weights: leave out --weights",
+        "a program is NET itself, with its own weights: leave out weights=",
     ),
     "safetensors": Kind(
         "weights (safetensors) and holds no architecture", _FACTORY, "such a file ends in .safetensors"
@@ -57,9 +57,9 @@ KINDS: dict[str, Kind] = {
     "torchscript": Kind(
         "a TorchScript archive, whose compiled code is never run",
         "give the network that it was made from as a name or file.py:factory; its weights are saved by "
-        "torch.save(torch.jit.load('{name}').state_dict(), 'weights.pt'), to be given with --weights weights.pt",
-        "torch.save(torch.jit.load('{name}').state_dict(), 'weights.pt') saves its weights alone, to be given with "
-        "--weights weights.pt",
+        "torch.save(torch.jit.load('{name}').state_dict(), 'weights.pt'), to be given as weights='weights.pt'",
+        "torch.save(torch.jit.load('{name}').state_dict(), 'weights.pt') saves its weights alone, to be given "
+        "as weights='weights.pt'",
     ),
     "torchserve": Kind("a TorchServe archive", f"unpack it: {_ORIGINAL}"),
     "library": Kind("compiled code, which is never run", _ORIGINAL),
@@ -111,7 +111,7 @@ KINDS: dict[str, Kind] = {
     ),
     "distributed": Kind(
         "a distributed checkpoint's folder",
-        "make one file of it (torch.distributed.checkpoint.format_utils.dcp_to_torch_save), to be given with --weights",
+        "make one file of it (torch.distributed.checkpoint.format_utils.dcp_to_torch_save), to be given as weights=",
     ),
     "atlas": Kind("an atlas", "filterscope view {name} shows it; NET is a network"),
     "folder": Kind(

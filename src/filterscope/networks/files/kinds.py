@@ -1,6 +1,6 @@
 """What a file is, by its first bytes, its ending and what an archive or folder holds; nothing of it is run.
 
-Used alike for NET and for --weights, so that a file of a kind that is never read is refused by its own name, with what
+Used alike for NET and for weights, so that a file of a kind that is never read is refused by its own name, with what
 to do, and not as a damaged file of another kind.
 """
 

@@ -91,7 +91,7 @@ def _random(name: str, graph: KerasGraph, known: Mapping[str, Mapping[str, Seque
 def _own_weights(name: str, weights: Path_ | None) -> None:
     """NetworkError where random weights are asked for in place of those that a model carries."""
     if str(weights) == RANDOM:
-        raise NetworkError(f"{name} has weights of its own: leave out --weights random")
+        raise NetworkError(f"{name} has weights of its own: leave out weights='random'")
 
 
 def _known_graph(name: str) -> KerasGraph:

@@ -118,7 +118,7 @@ class DownloadedWeights:
         except Exception as error:  # Keras raises a bare Exception for any failed download
             raise DownloadError(
                 f"the weights of {self.name} could not be downloaded ({first_line(error)}); pass a file you have "
-                f"with --weights FILE, or use tiny-vgg16, which needs no download"
+                f"as weights=FILE, or use tiny-vgg16, which needs no download"
             ) from error
 
 

@@ -106,7 +106,7 @@ def _which(
         return ()
     return (
         f"has the weights that {path.name} holds {_under(taken)}; it holds others {' and '.join(map(_under, others))}: "
-        f"take these with --weights {path.name}#{others[0]}",
+        f"take these with weights={f'{path.name}#{others[0]}'!r}",
     )
 
 

@@ -235,6 +235,6 @@ def refusal(net: nn.Module, trials: Trials, names: Sequence[str]) -> NetworkErro
     if isinstance(first, nn.Linear) and not _has(net, nn.Conv2d):
         return vectors(net, first)
     return NetworkError(
-        f"no picture of {trials.channels} channels goes through this {name}: {reason} (say --channels and --input-size, as "
-        "224 or 64x128)"
+        f"no picture of {trials.channels} channels goes through this {name}: {reason} (say which ones do with "
+        "open_network(channels=, size=))"
     )

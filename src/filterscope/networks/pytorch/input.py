@@ -100,7 +100,7 @@ def _sized(net: nn.Module, name: str, counts: list[int], asked: Size | None) -> 
     sides = " x ".join(map(str, sides_of(asked)))
     raise NetworkError(
         f"{name} does not run for {trials.channels} x {sides} pictures: {trials.why_not(asked)}"
-        + (f" (it runs at {pixels_text(fits)}: --input-size {size_text(fits)})" if fits else "")
+        + (f" (it runs at {pixels_text(fits)}: open_network(size={size_text(fits)!r}))" if fits else "")
     )
 
 

@@ -96,7 +96,7 @@ def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
             f"timm's {bare} has no weights {tag!r}{did_you_mean(tag, tags)} (known: {', '.join(tags) or 'none'})"
         )
     if weights is None and not tags:
-        raise NetworkError(f"timm publishes no weights for {bare}: give --weights FILE, or --weights random")
+        raise NetworkError(f"timm publishes no weights for {bare}: give weights=FILE, or weights='random'")
     fixed = bool((timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(bare)).fixed_input_size)
     sized = {"img_size": options.size} if fixed and options.size else {}
     sized |= {"in_chans": options.channels} if options.channels else {}
@@ -159,7 +159,7 @@ def opened(
         random = str(weights) == RANDOM
         if random:
             if live:
-                raise NetworkError(f"{name} has weights of its own: leave out --weights random")
+                raise NetworkError(f"{name} has weights of its own: leave out weights='random'")
             label = f"random weights ({label})"
             warn_of_random(name)
         origin = Origin(name, label, spec, classes, random=random, vouched=vouched)
@@ -196,8 +196,8 @@ def _built(build: Callable[[bool], nn.Module], name: str, weights: Weights) -> n
         Exception
     ) as error:  # urllib, huggingface_hub and their like raise all sorts where there is no network
         raise DownloadError(
-            f"the weights of {name} could not be downloaded ({first_line(error)}); pass a file you have with "
-            "--weights FILE, try again where there is a network, or see the bare architecture with --weights random"
+            f"the weights of {name} could not be downloaded ({first_line(error)}); pass a file you have as "
+            "weights=FILE, try again where there is a network, or see the bare architecture with weights='random'"
         ) from error
 
 

@@ -41,7 +41,7 @@ def hdf5_config(path: Path) -> Any:
         raise NetworkError(f"{path.name} is no whole HDF5 file of a model (cut short?): {error}") from error
     if text is None:
         raise NetworkError(
-            f"{path.name} holds weights alone, no model: open the network that they are for, with --weights {path.name}"
+            f"{path.name} holds weights alone, no model: open the network that they are for, with weights={path.name!r}"
         )
     try:
         return json.loads(_text(text))

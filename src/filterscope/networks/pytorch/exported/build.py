@@ -53,7 +53,7 @@ _CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range", "
 def open_exported(path: Path, weights: Any, options: InputOptions) -> Network:
     """A `.pt2` file as a Network. NetworkError where it is damaged, or holds what only running code could read."""
     if weights is not None:
-        raise NetworkError(f"{path.name} has weights of its own: leave out --weights")
+        raise NetworkError(f"{path.name} has weights of its own: leave out weights=")
     if not path.is_file():
         raise NetworkError(f"there is no program {str(path)!r}")
     try:
