@@ -28,7 +28,6 @@ INPUT_FLAGS = {
     "channels": "--channels",
     "mean": "--mean",
     "range": "--range",
-    "show_channels": "--show-channels",
     "size": "--input-size",
     "std": "--std",
 }

@@ -43,20 +43,26 @@ class Shapes:
         if nodes not in self.parts:
             self.parts[nodes] = self.cut(nodes)
         part = self.parts[nodes]
-        here = max(sides_of(size)) <= RUN_AT_MOST and all(
-            map(_computes_here, [*part.parameters(), *part.buffers()])
-        )
-        place = torch.device("cpu" if here else "meta")
-        image = torch.zeros(1, channels, *sides_of(size), device=place)
-        try:
-            with (
-                torch.no_grad(),
-                KnownShapes(),
-            ):  # the forward itself: a graph that is called prints what it raises
-                outs = _standing(part, place, {}).forward(image)
-        except Exception:  # whatever operations and a person's own code raise at a size they do not take
-            return None
-        return [tuple(out.shape[1:]) if all(out.shape) else None for out in outs]
+        here = all(map(_computes_here, [*part.parameters(), *part.buffers()]))
+        small = max(sides_of(size)) <= RUN_AT_MOST
+        found = None if here and small else _shapes(part, torch.device("meta"), channels, size)
+        # what makes numbers on a device of its own, as rotary positions do, does not run on shapes alone
+        return _shapes(part, torch.device("cpu"), channels, size) if found is None and here else found
+
+
+def _shapes(
+    part: fx.GraphModule, place: torch.device, channels: int, size: Size
+) -> list[tuple[int, ...] | None] | None:
+    image = torch.zeros(1, channels, *sides_of(size), device=place)
+    try:
+        with (
+            torch.no_grad(),
+            KnownShapes(),
+        ):  # the forward itself: a graph that is called prints what it raises
+            outs = _standing(part, place, {}).forward(image)
+    except Exception:  # whatever operations and a person's own code raise at a size they do not take
+        return None
+    return [tuple(out.shape[1:]) if all(out.shape) else None for out in outs]
 
 
 def _standing(module: nn.Module, place: torch.device, done: dict[int, nn.Module]) -> nn.Module:

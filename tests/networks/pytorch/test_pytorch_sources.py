@@ -209,7 +209,7 @@ def test_timm(caplog):
     """timm's own preprocessing; a size or a number of channels that the network is made for."""
     caplog.set_level(logging.ERROR)
     net = open_network("timm:vit_tiny_patch16_224", weights="random", size=64)
-    assert (net.input.size, net.input.fixed, net.input.mean) == (64, True, (0.5, 0.5, 0.5))
+    assert (net.input.size, net.input.fixed, net.input.mean) == (64, False, (0.5, 0.5, 0.5))
     assert net.layers["blocks.0"].output_shape == (192, 4, 4)
     assert net.targets("blocks.0:3@cls")
     grey = open_network("timm:resnet10t", weights="random", channels=1)

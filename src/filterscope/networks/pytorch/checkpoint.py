@@ -66,7 +66,9 @@ def load_checkpoint(module: nn.Module, path: Path, names: Renaming | None = None
     wanted = {n: t for n, t in module.state_dict().items() if not n.endswith(_COUNTER)}
     if not wanted:
         raise WeightsError(f"{type(module).__name__} has no weights that {path.name} could fill")
-    fitting = [(label, _renamed(names(tensors) if names else tensors, wanted)) for label, tensors in found]
+    fitting = [
+        (label, without_prefixes(names(tensors) if names else tensors, wanted)) for label, tensors in found
+    ]
     taken, renamed = max(fitting, key=lambda pair: _matches(pair[1], wanted))
     _check(renamed, wanted, path, type(module).__name__)
     trained = _covered(module, renamed, path)
@@ -168,11 +170,6 @@ def _pickled(path: Path) -> Any:
             raise WeightsError(
                 f"{path.name} is no whole PyTorch checkpoint (cut short?): {first_line(error)}"
             ) from error
-    if name.startswith("numpy."):
-        raise WeightsError(
-            f"{path.name} holds NumPy arrays and something beside them that is no plain number ({name}): save them as "
-            "tensors, torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, 'weights.pt')"
-        )
     raise WeightsError(
         f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
         f"If it is a whole pickled model: {HOW_TO_SAVE}"
@@ -303,7 +300,7 @@ def _dictionaries(content: Mapping[Any, Any]) -> list[tuple[str, Mapping[str, Te
 # --- fitting ------------------------------------------------------------------------------------------------
 
 
-def _renamed(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_prefixes(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the module's own names: without the prefixes that wrappers leave."""
     plain = {n.replace("_orig_mod.", ""): t for n, t in tensors.items() if not n.endswith(_COUNTER)}
     names = list(wanted)

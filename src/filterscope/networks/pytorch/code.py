@@ -78,11 +78,6 @@ def _derived(kind: type, bases: tuple[type, ...], names: dict[str, Any]) -> type
     return type.__new__(type(kind), kind.__name__, bases, told)
 
 
-def derived(kind: type, names: dict[str, Any]) -> type:
-    """A class of modules that says it is `kind`, with other members of these names."""
-    return _derived(kind, (_Quiet, kind), names)
-
-
 def _watched(kind: type, original: type, on_call: OnCall, on_attribute: OnAttribute) -> type:
     call, look_up = kind.__call__, kind.__getattr__  # type: ignore[attr-defined]
 
@@ -186,8 +181,7 @@ class _Globals(dict[str, Any]):
         self.code, self.own = code, own
 
     def __missing__(self, name: str) -> Any:
-        wrapped = (id(self.own), name) in getattr(fx._symbolic_trace, "_wrapped_fns_to_patch", {})
-        if wrapped:
+        if _is_wrapped(self.own, name):
             found = leaf(self.own[name] if name in self.own else getattr(builtins, name))
         elif name == "len" and name not in self.own:
             found = self.code.length
@@ -195,6 +189,15 @@ class _Globals(dict[str, Any]):
             found = self.code.value(self.own[name])
         self[name] = found
         return found
+
+
+def _is_wrapped(own: dict[str, Any], name: str) -> bool:
+    """Whether torch.fx.wrap has marked what a file's globals hold under a name: in that file, or in the function's own,
+    from which it was imported."""
+    marked = getattr(fx._symbolic_trace, "_wrapped_fns_to_patch", {})
+    held = own.get(name)
+    defined = isinstance(held, FunctionType) and (id(held.__globals__), held.__name__) in marked
+    return defined or (id(own), name) in marked
 
 
 class _Library(ModuleType):

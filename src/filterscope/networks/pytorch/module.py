@@ -328,7 +328,7 @@ def _px(picture: Tensor) -> str:
 def _smaller(size: Size) -> Iterator[Size]:
     """Sizes to try a graph at, beside the network's own: cheap ones first."""
     height, width = sides_of(size)
-    yield from (s for s in (64, 96, 128, 160, 192) if s < min(height, width))
+    yield from (s for s in (64, 96, 128, 160, 192, 56, 112) if s < min(height, width))
     for more in (-32, 32):
         if min(height, width) + more > 0:
             yield as_size(height + more, width + more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import inspect
 import json
@@ -29,6 +30,13 @@ from filterscope.networks.pytorch.checkpoint import Renaming, load_checkpoint
 from filterscope.networks.pytorch.copying import unwrapped
 from filterscope.networks.pytorch.kept import opened_once
 from filterscope.networks.pytorch.module import Origin, open_module
+from filterscope.networks.pytorch.transformers import (
+    timm_module,
+    timm_names,
+    torchvision_names,
+    torchvision_resized,
+    usual_input,
+)
 from filterscope.networks.weights.table import RANDOM, sha256_weights, warn_of_random
 
 log = logging.getLogger("filterscope")
@@ -78,9 +86,10 @@ def open_torchvision(name: str, weights: Weights, options: InputOptions) -> Netw
         module: nn.Module = models.get_model(name, weights=published if pretrained else None, **bare)
         return module
 
-    module = _built(build, f"torchvision:{name}", weights)
+    module = torchvision_resized(models, name, _built(build, f"torchvision:{name}", weights), options.size)
     label = f"torchvision's {published}" if weights is None else "torchvision"
-    return opened(module, f"torchvision:{name}", label, weights, options, spec, classes)
+    names = torchvision_names(models, module)
+    return opened(module, f"torchvision:{name}", label, weights, options, spec, classes, names=names)
 
 
 def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
@@ -98,17 +107,19 @@ def open_timm(name: str, weights: Weights, options: InputOptions) -> Network:
     if weights is None and not tags:
         raise NetworkError(f"timm publishes no weights for {bare}: give weights=FILE, or weights='random'")
     fixed = bool((timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(bare)).fixed_input_size)
-    sized = {"img_size": options.size} if fixed and options.size else {}
-    sized |= {"in_chans": options.channels} if options.channels else {}
+    channels = {"in_chans": options.channels} if options.channels else {}
 
     def build(pretrained: bool) -> nn.Module:
+        create = functools.partial(timm.create_model, name, pretrained=pretrained, **channels)
         with _offline_if_unreachable() if pretrained else contextlib.nullcontext():
-            return timm.create_model(name, pretrained=pretrained, **sized)  # type: ignore[no-any-return]
+            return timm_module(timm, bare, create, options.size) if fixed else create()
 
     module = _built(build, f"timm:{name}", weights)
     spec, classes = known_input(module)
+    spec = spec and usual_input(module, spec, bool(classes))
     label = "timm's published weights" if weights is None else "timm"
-    return opened(module, f"timm:{name}", label, weights, options, spec, classes)
+    names = timm_names(timm, bare, module)
+    return opened(module, f"timm:{name}", label, weights, options, spec, classes, names=names)
 
 
 def known_input(module: nn.Module) -> tuple[InputSpec | None, Sequence[Sequence[str]]]:

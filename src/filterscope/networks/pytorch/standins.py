@@ -14,8 +14,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from filterscope.networks.pytorch.arrays import ArrayKind, ArrayNumbers, array, array_of_bytes, with_tensors
-
 # what no settings need, and what a file that would harm asks for: it is not read at all
 _HARMFUL = {
     "os", "posix", "nt", "subprocess", "_posixsubprocess", "sys", "importlib", "runpy", "shutil", "socket", "ctypes",
@@ -78,7 +76,6 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
     return made
 
 
-# NumPy's arrays are made of bytes by our own reader (`arrays`)
 _CALLED: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
@@ -88,9 +85,6 @@ _CALLED: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _ordered,
     "_codecs.encode": _encoded,
-    **{f"numpy.{core}.multiarray._reconstruct": array for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": array_of_bytes for core in ("core", "_core")},
-    "numpy.dtype": ArrayKind,
     "torch.Size": lambda sizes=(): tuple(sizes) if isinstance(sizes, list | tuple) else (),
 }
 
@@ -131,9 +125,7 @@ class Unpickler(_Python):  # type: ignore[misc]
         self.load_newobj()
 
     def load_build(self) -> None:
-        state = self.stack.pop()  # of what is not made, nothing; of a dictionary its versions
-        if isinstance(self.stack[-1], ArrayKind | ArrayNumbers):
-            self.stack[-1].set_state(state)
+        self.stack.pop()  # the state of what is not made; of a dictionary its versions
 
     def _instantiate(self, kind: Any, args: Any) -> None:
         self.append(self._called(kind, tuple(args)))
@@ -196,20 +188,5 @@ def read_with_standins(path: Path) -> Mapping[Any, Any] | None:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 return None  # TorchScript, which torch.load would hand on
-    if is_plain_pickle(path):
-        with path.open("rb") as file:
-            found = Unpickler(file).load()
-    else:
-        found = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Pickles)
-    return with_tensors(found) if isinstance(found, Mapping) else None
-
-
-def is_plain_pickle(path: Path) -> bool:
-    """Whether a file is one that pickle.dump wrote, and not torch.save."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    return (
-        head[:1] == b"\x80"
-        and head[1:2] in (b"\2", b"\3", b"\4", b"\5")
-        and b"\x8a\nl\xfc\x9cF\xf9" not in head
-    )
+    found = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Pickles)
+    return found if isinstance(found, Mapping) else None

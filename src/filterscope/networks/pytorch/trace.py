@@ -242,6 +242,11 @@ class _Tracer(fx.Tracer):
             if node.op == "call_module":
                 return self.twin.get_submodule(str(node.target))(*args, **kwargs)
             if node.op == "call_method":
+                if node.target == "to":  # shapes lie nowhere: to another device they cannot be copied
+                    args = (args[0], *(a for a in args[1:] if not isinstance(a, torch.device | str)))
+                    kwargs = {k: v for k, v in kwargs.items() if k != "device"}
+                    if len(args) == 1 and not kwargs:
+                        return args[0]
                 return getattr(args[0], str(node.target))(*args[1:], **kwargs)
             return node.target(*args, **kwargs)  # type: ignore[operator]
 
