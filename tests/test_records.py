@@ -61,6 +61,22 @@ def test_a_restart_of_a_facet(tiny, tmp_path, trapped):
         assert draw_again(tmp_path / "x.png").largest_difference == 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "facets", "message"),
+    [
+        ({"facet": 7}, None, "facet 7 of a recipe that draws one picture"),
+        ({"facet": 2}, 2, "facet 2 of a recipe with 2"),
+    ],
+)
+def test_a_facet_that_no_recipe_draws(tiny, tmp_path, changes, facets, message):
+    """A record that was tampered with is refused, with facets in its recipe or without."""
+    settings = {"facets.count": facets} if facets else {}
+    picture = fs.visualize(tiny, "block2_conv1:7", settings=settings, **QUICK)
+    told = saved(picture[0] if facets else picture, tmp_path) | changes
+    with pytest.raises(ImageError, match=message):
+        read_record(told, "'x.png'")
+
+
 def test_a_single_facet(tiny, tmp_path):
     """Facets of one picture are none."""
     picture = fs.visualize(tiny, "block2_conv1:7", settings={"facets.count": 1}, **QUICK)

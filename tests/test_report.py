@@ -123,7 +123,7 @@ def test_a_picture_that_is_gone(tmp_path):
 
 
 def test_all_commands_into_one_folder(tmp_path, photo, capsys):
-    """show, ladder, dream, invert, caricature, accentuate, compare: every picture of each is in the report."""
+    """Every picture of each command is in the report, also one that another of its name moved away."""
     out = tmp_path / "out"
     size = ["--steps", "2", "--size", "32", "--out", str(out), "-q"]
     commands = [
@@ -138,11 +138,20 @@ def test_all_commands_into_one_folder(tmp_path, photo, capsys):
     ]
     for command in commands:
         assert main([*command, *size]) == 0, command
+    for command in (
+        ["locate", "tiny-vgg16", str(photo), "block2_conv1:3"],
+        ["kernels", "tiny-vgg16", "block1_conv1:0-3"],
+        ["kernels", "tiny-vgg16", "block1_conv1:4,5"],
+        ["examples", "tiny-vgg16", "block1_conv1:0", "--images", str(photo.parent)],
+    ):
+        assert main([*command, "--out", str(out), "-q"]) == 0, command
     told = {one["file"] for r in rows(out) for one in ([r] if "file" in r else [r["a"], r["b"]])}
     sheets = {"sheet.png", "sheet-1.png", "sheet-2.png", "ladder.png", "compare.png"}
     there = {p.relative_to(out).as_posix() for p in out.rglob("*.png")} - sheets
     assert told == {name for name in there if "sprite" not in name}
-    assert len(told) == 2 + 4 + 1 + 2 + 1 + 1 + 2 + 1
+    assert len(told) == 2 + 4 + 1 + 2 + 1 + 1 + 2 + 1 + 1 + 2 + 1
+    units = {r["file"]: r["units"] for r in rows(out) if r.get("kind") == "kernels"}
+    assert units == {"block1_conv1-kernels-1.png": [0, 1, 2, 3], "block1_conv1-kernels.png": [4, 5]}
     assert {p.name for p in out.glob("*.png")} >= sheets
 
 
@@ -265,7 +274,9 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("content", "message"), FOREIGN)
-@pytest.mark.parametrize("command", ["show", "ladder", "dream", "invert", "accentuate", "compare"])
+@pytest.mark.parametrize(
+    "command", ["show", "ladder", "dream", "invert", "accentuate", "compare", "locate", "kernels", "examples"]
+)
 def test_a_foreign_report_is_never_replaced(tmp_path, photo, monkeypatch, capsys, content, message, command):
     """It is refused before any work, in words; nothing of the folder changes."""
     monkeypatch.setattr("filterscope.networks.open_network", lambda *a, **kw: pytest.fail("work began"))
@@ -281,6 +292,9 @@ def test_a_foreign_report_is_never_replaced(tmp_path, photo, monkeypatch, capsys
         "invert": ["tiny-vgg16", str(photo), "block1_conv1"],
         "accentuate": ["tiny-vgg16", str(photo), "block1_conv1:0"],
         "compare": ["tiny-vgg16", "tiny-vgg16", "block1_conv1:0"],
+        "locate": ["tiny-vgg16", str(photo), "block1_conv1:0"],
+        "kernels": ["tiny-vgg16", "block1_conv1"],
+        "examples": ["tiny-vgg16", "block1_conv1", "--images", str(photo.parent)],
     }[command]
     assert main([command, *words, "--out", str(out)]) == 2
     told = capsys.readouterr().err
@@ -373,6 +387,7 @@ def test_kernels_and_examples_keep_theirs(tmp_path, capsys):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "block1_conv1-examples-1.png",
         "block1_conv1-examples.png",
+        "report.json",
     ]
 
 

@@ -92,6 +92,10 @@ class PictureRecord(_Read):
         count = self.recipe.facet_count
         if self.recipe.facets is not None and self.facet >= count:
             raise ValueError(f"facet {self.facet} of a recipe with {count}, which are numbered from 0")
+        if (
+            self.recipe.facets is None and self.facet and not self.attempt
+        ):  # a restart draws one of several anew
+            raise ValueError(f"facet {self.facet} of a recipe that draws one picture of each unit")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from torch import nn
@@ -35,9 +36,11 @@ def test_a_range_is_a_guess(make, caplog):
     net = open_network(model)
     assert "range" in net.guessed
     (said,) = caplog.messages
-    assert "is a guess" in said
-    assert "range=" in said
-    assert "range=" in said
+    assert "with no mean subtracted" in said
+    assert re.search("the order RGB( and a size of 224 x 224 px)? are guesses", said)
+    assert re.search(
+        "open_network\\(range=, mean=, std=, (size=, )?show_channels=\\), where 2,1,0 is BGR", said
+    )
     visualize(net, f"{list(net.layers)[1]}:1", steps=1, size=16, progress=False)
     open_network(model)
     assert len(caplog.messages) == 1
@@ -51,6 +54,7 @@ def test_what_a_person_says_is_no_guess(make, caplog):
     assert not caplog.messages
     net = open_network(torch_network(), mean=0.5)
     assert net.guessed == ("size",)
+    assert "a size of 224 x 224 px is a guess" in caplog.messages[0]
     assert "open_network(size=)" in caplog.messages[0]
     assert "range=" not in caplog.messages[0]
 
@@ -73,3 +77,11 @@ def test_on_the_command_line(tmp_path, caplog, monkeypatch):
     caplog.clear()
     assert main(["show", "own.py:net", "0:1", "--steps", "1", "--range", "-1,1", "--input-size", "32"]) == 0
     assert not any("guess" in said for said in caplog.messages)
+
+
+def test_a_grey_network_has_no_order(caplog):
+    """Of one channel no order of colours is guessed."""
+    open_network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), size=16)
+    (said,) = caplog.messages
+    assert "with no mean subtracted is a guess" in said
+    assert "BGR" not in said

@@ -1,6 +1,7 @@
 """input_spec.py: how pixel values become a network's input, and what a person says otherwise."""
 
 import pytest
+import torch
 
 from filterscope.errors import ArgumentError
 from filterscope.networks import open_network
@@ -68,6 +69,20 @@ def test_colours_of_other_channels():
     assert InputSpec(channels=5).as_colours == (0, 1, 2)
     assert InputSpec(channels=2).as_colours == (0, 1, 1)
     assert InputSpec(channels=5, shown=(3, 2, 1)).as_colours == (3, 2, 1)
+
+
+def test_the_order_of_three_channels():
+    """Of three channels, those shown as red, green and blue say in which order the network takes them."""
+    spec = InputSpec(mean=(1, 2, 3))
+    swapped = spec.changed(InputOptions(shown=(2, 1, 0)))
+    assert swapped == InputSpec(mean=(1, 2, 3), bgr=True)
+    assert swapped.changed(InputOptions(shown=(0, 1, 2))) == spec
+    pixels = torch.tensor([200.0, 100.0, 50.0]).view(1, 3, 1, 1)
+    assert swapped.preprocess(pixels).flatten().tolist() == [49, 98, 197]
+    with pytest.raises(
+        ArgumentError, match=r"shown is 0,1,2 \(RGB\) or 2,1,0 \(BGR\) of three channels \(got 1,0,2\)"
+    ):
+        spec.changed(InputOptions(shown=(1, 0, 2)))
 
 
 def test_overrides_of_an_opened_network(tiny):

@@ -189,3 +189,13 @@ def test_wrong_arrays(values):
     """An array that is no picture is refused with what was received."""
     with pytest.raises(ImageError, match="got"):
         read_photograph(values)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["array", "image"])
+def test_values_that_are_no_numbers(bad, kind):
+    """Refused, with how many there are."""
+    values = np.full((4, 4) if kind == "image" else (4, 4, 3), 0.5, np.float32)
+    values[1, 2] = bad
+    with pytest.raises(ImageError, match=r"(1|3) of the picture's (16|48) values are NaN or infinite"):
+        read_photograph(values if kind == "array" else Image.fromarray(values))

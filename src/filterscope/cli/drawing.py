@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 @click.argument("net")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @drawing_options()
-@click.option("--judge", metavar="NET", help="Another network, which classifies each picture.")
+@click.option(
+    "--judge", metavar="NET",
+    help="Another network, which classifies each picture and, after `filterscope examples`, measures its legibility.",
+)  # fmt: skip
 @click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights for NET.")
 @alpha_option
 @frames_option
@@ -113,6 +116,9 @@ def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> Non
         )
         line += "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
         line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
+        if scores.legibility is not None:
+            ceiling = scores.legibility_ceiling
+            line += f"  legibility {scores.legibility:.0%}" + (f" of {ceiling:.0%}" if ceiling else "")
         if picture.judge is not None:
             rank = "" if picture.judge.rank is None else f", its class ranks {picture.judge.rank}"
             line += f"  {picture.judge.network}: {picture.judge.named} ({picture.judge.confidence:.0%}){rank}"

@@ -16,7 +16,7 @@ from filterscope.cli.options import (
     verbose_option,
     weights_option,
 )
-from filterscope.cli.output import say_kept
+from filterscope.cli.output import save_told
 from filterscope.sides import Size
 from filterscope.table import aligned
 
@@ -108,20 +108,20 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     \b
     filterscope kernels tiny-vgg16 block1_conv1
     """
-    from filterscope.files import check_writable
+    from filterscope.report import check_folder
     from filterscope.target import Selection
 
     Selection.parse(layer)
-    check_writable(out)
+    check_folder(out)
     from filterscope.networks import open_network
     from filterscope.pictures.kernels import kernel_sheet, kernel_units
-    from filterscope.pictures.sheet import save_sheet
 
     network = open_network(net, weights=weights)
     name, units = kernel_units(network, layer)
     path = out / f"{name.replace('/', '.')}-kernels.png"
     shown = [f"kernel {network.weights.sha256} {name}:{unit}" for unit in units]
-    say_kept(save_sheet(kernel_sheet(network, name, units), path, shown), quiet)
+    row = {"kind": "kernels", "layer": name, "units": units}
+    save_told(kernel_sheet(network, name, units), path, shown, row, quiet)
     if as_json:
         click.echo(json.dumps({"file": str(path), "layer": name, "units": units}))
     elif not quiet:
@@ -229,14 +229,13 @@ def examples(
     \b
     filterscope examples tiny-vgg16 block3_conv1 --images photographs
     """
-    from filterscope.files import check_writable
+    from filterscope.report import check_folder
 
     if out is not None:
-        check_writable(out)
+        check_folder(out)
     from filterscope.commands import example_rows
     from filterscope.measure.examples import example_sheet, find_examples, unit_rows
     from filterscope.networks import open_network
-    from filterscope.pictures.sheet import save_sheet
 
     network = open_network(net, weights=weights)
     found = find_examples(
@@ -250,7 +249,8 @@ def examples(
             path = out / f"{name.replace('/', '.')}-examples.png"
             whose = f"{network.weights.sha256} {found[name].digest}"
             shown = [f"examples {whose} {name}:{unit}" for unit in units]
-            say_kept(save_sheet(example_sheet(network, found[name], units, images), path, shown), quiet)
+            row = {"kind": "examples", "layer": name, "units": units}
+            save_told(example_sheet(network, found[name], units, images), path, shown, row, quiet)
     if as_json:
         rows = example_rows(network, layer, {name: unit_rows(own) for name, own in found.items()})
         click.echo(json.dumps(rows, indent=1))

@@ -111,7 +111,7 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
             click.option(*names, "size_of_input", metavar="PX|HxW", type=PixelSize(), help=f"Size of {its}."),
             click.option(
                 "--show-channels", "shown", metavar="R,G,B",
-                help="Channels to show as red, green and blue, for inputs with neither 1 nor 3 [0,1,2].",
+                help="Channels that are red, green and blue, or are shown so; 2,1,0 is BGR [0,1,2].",
             ),
             verbose_option,
         ]  # fmt: skip

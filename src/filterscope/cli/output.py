@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from filterscope.report import add_to_report, stamped
+from filterscope.report import add_to_report, read_report, stamped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -151,18 +151,31 @@ def _of_photograph(picture: Picture) -> dict[str, Any]:
     return {"photograph": picture.photographs["image"]["file"], "start": picture.scores.start}
 
 
-def ready(net: str, weights: str | None, out: Path, *, reports: bool = True) -> Network:
-    """The network, opened once the folder is known to take what will be written: a report too, unless told."""
-    from filterscope.files import check_writable
+def ready(net: str, weights: str | None, out: Path) -> Network:
+    """The network, opened once the folder is known to take what will be written."""
     from filterscope.report import check_folder
 
-    (check_folder if reports else check_writable)(out)
+    check_folder(out)
     from filterscope.networks import open_network
     from filterscope.rerun import remember_weights
 
     network = open_network(net, weights=weights)
     remember_weights(network)
     return network
+
+
+def save_told(
+    image: Image.Image, path: Path, shown: Sequence[str], row: Mapping[str, Any], quiet: bool
+) -> None:
+    """Write a sheet that is a command's only picture, and its row in the report; one of others that was there is kept
+    beside it with its own row, and that is said."""
+    from filterscope.pictures.sheet import save_sheet
+
+    before = [told for told in read_report(path.parent) if told.get("file") == path.name]
+    moved = save_sheet(image, path, shown)
+    say_kept(moved, quiet)
+    kept = [{**told, "file": moved.name} for told in before] if moved else []
+    add_to_report(path.parent, [*kept, {"file": path.name, **row}])
 
 
 def say_kept(moved: Path | None, quiet: bool) -> None:

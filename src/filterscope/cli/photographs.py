@@ -299,11 +299,13 @@ def locate(
     filterscope locate tiny-vgg16 photo.jpg block4_conv2:17
     """
     photograph = _photographs(image, None, quiet=quiet)["image"]
-    network = ready(net, weights, out, reports=False)
+    network = ready(net, weights, out)
     from filterscope.photographs.location import locate as find
+    from filterscope.report import add_to_report
 
     found = find(network, photograph, target, size=size, device=device)
     path = found.save(out / f"{photograph.name}-locate-{found.target.stem}.png")
+    add_to_report(out, [{**found.report(path.name), "kind": "location"}])
     if as_json:
         click.echo(json.dumps(found.report(path.name), indent=1))
     elif not quiet:

@@ -28,6 +28,7 @@ INPUT_FLAGS = {
     "channels": "--channels",
     "mean": "--mean",
     "range": "--range",
+    "show_channels": "--show-channels",
     "size": "--input-size",
     "std": "--std",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -101,5 +100,5 @@ def _row(network: Network, place: str, picture: Picture) -> Row:
         recipe=picture.recipe.name,
         curve=list(picture.curve),
         **known,
-        **{k: v for k, v in asdict(picture.scores).items() if k != "top_unit"},
+        **{k: v for k, v in picture.scores.record().items() if k != "top_unit"},
     )

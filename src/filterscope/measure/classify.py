@@ -34,6 +34,23 @@ def class_layer(network: Network) -> str:
     )
 
 
+def last_maps(network: Network) -> str:
+    """The last layer before the classes that has maps of more than one place and is no pool; of a network without maps the
+    classes themselves.
+
+    >>> from filterscope.networks import open_network
+    >>> last_maps(open_network("tiny-vgg16"))
+    'block5_conv3'
+    """
+    classes = class_layer(network)
+    names = list(network.layers)
+    for row in reversed([network.layers[name] for name in names[: names.index(classes)]]):
+        several = row.spatial and row.output_shape[1] * row.output_shape[2] > 1
+        if several and row.kind != "InputLayer" and "Pool" not in row.kind:
+            return row.name
+    return classes
+
+
 @in_our_torch
 def classify(
     network: Network, images: Sequence[str | os.PathLike[str]], *, top: int = 5, size: Size | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from filterscope.measure.alternatives import LEAST_PHOTOGRAPHS
 from filterscope.measure.natural import (
     NaturalActivations,
     OnSkip,
@@ -49,7 +50,7 @@ def find_examples(
     images = list_images(folder)
     digest, side = images_digest(images), size or network.input.size
     known = {} if fresh else {n: recall(network, n, images=digest, size=side) for n in names}
-    missing = [n for n in names if known.get(n) is None]
+    missing = [n for n in names if _lacks_something(known.get(n))]
     computed: dict[str, NaturalActivations] = {}
     if missing:
         with tqdm(
@@ -67,6 +68,11 @@ def find_examples(
         for found in computed.values():
             remember(network, found, images=digest, size=side)
     return {n: computed.get(n) or known[n] for n in names}  # type: ignore[misc]
+
+
+def _lacks_something(known: NaturalActivations | None) -> bool:
+    """Whether activations are not known, or only as an older filterscope kept them."""
+    return known is None or (known.tested_best is None and len(known.images) >= LEAST_PHOTOGRAPHS)
 
 
 def _warn(path: Path, why: str) -> None:

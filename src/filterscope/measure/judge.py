@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from PIL import Image
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from filterscope.errors import ArgumentError
 from filterscope.measure.classify import class_layer
+from filterscope.measure.legibility import Features, legibility
+from filterscope.measure.natural import looked_up
 from filterscope.networks.network import Network, Taps
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.picture import Opinion, Picture
@@ -45,7 +48,8 @@ class Judge:
         """The pictures, drawn from `network`, each with the judge's opinion.
 
         A class is found by its names, or by its number where the judge's classes have none but are as many; one
-        that the judge does not know has no probability and no rank.
+        that the judge does not know has no probability and no rank. Channels and classes have their legibility in the
+        judge's features too, where `find_examples` has looked up photographs for their layer.
         """
         places = {name: self.places(network, name) for name in {_class_layer_of(p) for p in pictures} if name}
         taps = self.look([p.to_pil() for p in pictures])
@@ -54,8 +58,24 @@ class Judge:
         for picture, values, shares in zip(pictures, taps.output, taps.softmax, strict=True):
             layer = _class_layer_of(picture)
             place = places[layer][picture.target.unit] if layer else None  # type: ignore[union-attr]
-            judged.append(replace(picture, judge=self._opinion(values, shares, place)))
+            judged.append(replace(self.tested(network, picture), judge=self._opinion(values, shares, place)))
         return judged
+
+    def tested(self, network: Network, picture: Picture) -> Picture:
+        """The picture with its legibility, where that can be known."""
+        target = picture.target
+        natural = looked_up(network, target.layer) if isinstance(target, Target) and not target.at else None
+        if natural is None or not isinstance(target, Target):
+            return picture
+        found = legibility(self._features, picture.to_pil(), natural, target.unit)
+        if found is None:
+            return picture
+        scores = replace(picture.scores, legibility=found.legibility, legibility_ceiling=found.ceiling)
+        return replace(picture, scores=scores)
+
+    @cached_property
+    def _features(self) -> Features:
+        return Features(self.network)
 
     @in_our_torch
     def look(self, images: Sequence[Image.Image]) -> Taps:

@@ -25,6 +25,7 @@ from filterscope.cache import cache_folder, say_once
 from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import safe_name, writing
 from filterscope.formats import NATURAL
+from filterscope.measure.alternatives import choose_photographs
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
@@ -49,7 +50,9 @@ class NaturalActivations:
 
     None where an older file lacks them: top_places (units, 9, 2), row and column of the largest value on the
     map of each of the nine (0, 0 of a dense layer); least (units,), the smallest activation; histogram
-    (units, 32), how many images have an activation in each of 32 equal steps from least to best.
+    (units, 32), how many images have an activation in each of 32 equal steps from least to best; tested_best,
+    tested_median (units, K), numbers of images of each unit's best 2 % and from around its median (see
+    alternatives.py), None of fewer than 50 images too.
     """
 
     layer: str
@@ -64,6 +67,8 @@ class NaturalActivations:
     top_places: np.ndarray | None = None
     least: np.ndarray | None = None
     histogram: np.ndarray | None = None
+    tested_best: np.ndarray | None = None
+    tested_median: np.ndarray | None = None
 
     @property
     def digest(self) -> str:
@@ -79,7 +84,7 @@ class NaturalActivations:
 
 
 ARRAYS = ("mean", "p99", "best", "peak", "top", "top_values")
-LATER_ARRAYS = ("top_places", "least", "histogram")  # that older files lack
+LATER_ARRAYS = ("top_places", "least", "histogram", "tested_best", "tested_median")  # that older files lack
 
 
 @in_our_torch
@@ -159,6 +164,7 @@ class _Gathered:
         """What is kept of it."""
         values = torch.cat(self.values).numpy()  # (images, units)
         least, best = values.min(0), self.top_values[0].numpy()
+        tested = choose_photographs(values)
         return NaturalActivations(
             layer=layer,
             mean=values.mean(0),
@@ -172,6 +178,8 @@ class _Gathered:
             top_places=self.top_places.transpose(0, 1).numpy().astype(np.int32),
             least=least,
             histogram=_histogram(values, least, best),
+            tested_best=None if tested is None else tested[0],
+            tested_median=None if tested is None else tested[1],
         )
 
 
@@ -266,6 +274,13 @@ def recall(
     """
     if images is None and (known := shipped(network, layer)) is not None:
         return known
+    return looked_up(network, layer, images=images, size=size)
+
+
+def looked_up(
+    network: Network, layer: str, *, images: str | None = None, size: Size | None = None
+) -> NaturalActivations | None:
+    """The same from the cache alone: over photographs of a person's own, in the folder that they were found in."""
     try:
         with _cached(network, layer).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             record = json.loads(str(file["meta"]))

@@ -38,18 +38,32 @@ def tell_guesses(net: Network, source: Any) -> None:
         log.warning("%s %s", net.name, note)
     if not net.guessed:
         return
-    assumed = {"range": _range(net.input), "size": f"a size of {pixels_text(net.input.size)}"}
+    assumed = [text for name in net.guessed for text in _assumed(name, net.input)]
+    options = [_OPTIONS[name] for name in net.guessed]
+    if ordered := "range" in net.guessed and net.input.channels == 3:
+        options.append("show_channels=")
     log.warning(
-        "%s: %s is a guess, since nothing says what it was trained on; if that is wrong, say so with open_network(%s)",
-        net.name, " and ".join(assumed[name] for name in net.guessed), ", ".join(_OPTIONS[name] for name in net.guessed),
+        "%s: %s, since nothing says what it was trained on; if that is wrong, say so with open_network(%s)%s",
+        net.name, _are_guesses(assumed), ", ".join(options), ", where 2,1,0 is BGR" if ordered else "",
     )  # fmt: skip
 
 
-def _range(spec: InputSpec) -> str:
-    mean = (
-        "no mean subtracted" if not any(spec.mean) else "minus mean " + ", ".join(f"{v:g}" for v in spec.mean)
-    )
-    return f"a range of {spec.low:g} to {spec.high:g}, {mean},"
+def _assumed(name: str, spec: InputSpec) -> list[str]:
+    if name == "size":
+        return [f"a size of {pixels_text(spec.size)}"]
+    mean = f"mean {', '.join(f'{v:g}' for v in spec.mean)}" if any(spec.mean) else "no mean"
+    order = ["the order BGR" if spec.bgr else "the order RGB"] if spec.channels == 3 else []
+    return [f"a range of {spec.low:g} to {spec.high:g} with {mean} subtracted", *order]
+
+
+def _are_guesses(assumed: list[str]) -> str:
+    """
+    >>> _are_guesses(["a size of 64 x 64 px"]), _are_guesses(["a range", "an order", "a size"])
+    ('a size of 64 x 64 px is a guess', 'a range, an order and a size are guesses')
+    """
+    if len(assumed) == 1:
+        return f"{assumed[0]} is a guess"
+    return f"{', '.join(assumed[:-1])} and {assumed[-1]} are guesses"
 
 
 def _was_told(net: Network, source: Any) -> bool:

@@ -98,7 +98,14 @@ class InputSpec:
                 raise ArgumentError(
                     f"shown names channel {max(options.shown)}; the network has channels 0 to {channels - 1}"
                 )
-            spec = dataclasses.replace(spec, shown=options.shown)
+            if channels == 3:  # red, green and blue are all there is: this is their order
+                if set(options.shown) != {0, 1, 2} or options.shown[1] != 1:
+                    raise ArgumentError(
+                        f"shown is 0,1,2 (RGB) or 2,1,0 (BGR) of three channels (got {','.join(map(str, options.shown))})"
+                    )
+                spec = dataclasses.replace(spec, bgr=options.shown == (2, 1, 0))
+            else:
+                spec = dataclasses.replace(spec, shown=options.shown)
         return dataclasses.replace(spec, size=options.size) if options.size else spec
 
 
@@ -108,7 +115,7 @@ class InputOptions:
 
     mean, std: one number, or one a channel, in the network's own value range. range: the values of black and
     white. channels, size: of the input (a side, or height and width). shown: the channels that pictures show as red,
-    green and blue.
+    green and blue; of three (2, 1, 0) says that the network takes them as BGR.
     """
 
     mean: tuple[float, ...] | None = None

@@ -66,7 +66,7 @@ def open_network(
         values of `range`, which are those of black and white; size is the side it was trained on, or (height,
         width) where they differ. They may stand behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1",
         "own.keras?size=64x128".
-    show_channels: of a network that takes neither 1 nor 3 channels, which are shown as red, green and blue.
+    show_channels: which channels are shown as red, green and blue; of three (2, 1, 0) says that it takes BGR.
     classes: the classes' names, in the order of the network's outputs.
 
     Raises NetworkError for an unknown name or a network that cannot be rebuilt, WeightsError for a weights

@@ -36,6 +36,9 @@ class Scores:
     start: the activation of the noise that the ascent started from.
     top_unit: whether it excites its own unit more than any other of the layer, each relative to its best natural
         image; None where none are known.
+    legibility: the two-alternative test (see measure/alternatives.py): how often another network, by the picture, names the
+        one of two photographs that excites the unit; 0.5 by chance. legibility_ceiling: the same with the unit's own best
+        photographs in the picture's stead. Of channels and classes; None without a judge or photographs.
     """
 
     activation: float
@@ -43,6 +46,12 @@ class Scores:
     probability: float | None = None
     start: float | None = None
     top_unit: bool | None = None
+    legibility: float | None = None
+    legibility_ceiling: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """For a PNG and a report; what only a judge finds, where there is one."""
+        return {k: v for k, v in asdict(self).items() if v is not None or not k.startswith("legibility")}
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ class Picture(Shown):
             "device": self.device,
             "batch": self.batch,
             "status": self.status,
-            "scores": asdict(self.scores),
+            "scores": self.scores.record(),
             **({"judge": asdict(self.judge)} if self.judge else {}),
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
@@ -148,7 +157,7 @@ class Picture(Shown):
             "recipe": self.recipe.name,
             "steps": self.recipe.steps,
             "size": as_size(*self.image.shape[:2]),
-            **{k: v for k, v in asdict(self.scores).items() if k != "start"},
+            **{k: v for k, v in self.scores.record().items() if k != "start"},
             **({"judge": asdict(self.judge)} if self.judge else {}),
             "status": self.status,
             "seconds": round(self.seconds, 3),

@@ -123,7 +123,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.float64)
         return Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
+        values = np.asarray(image)
+        _require_finite(values)
         scale = 255 if values.max() <= 1 else 1
         return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
     return image
@@ -148,13 +149,24 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
+def _require_finite(values: np.ndarray) -> None:
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise ImageError(
+            f"{count} of the picture's {values.size} values are NaN or infinite: replace them, as np.nan_to_num does, or "
+            "leave the picture out"
+        )
+
+
 def _from_array(values: np.ndarray) -> Image.Image:
     shape = values.shape
     if not (values.ndim == 2 or (values.ndim == 3 and shape[2] in (1, 3))) or values.size == 0:
         raise ImageError(f"an array of pixels is (height, width, 3) or (height, width) (got {shape})")
     if values.dtype != np.uint8:
+        _require_finite(values)
         if not np.issubdtype(values.dtype, np.floating) or values.min() < 0 or values.max() > 1:
-            raise ImageError(f"pixels are uint8, or floats in 0 to 1 (got {values.dtype})")
+            span = f"{values.dtype}, {values.min():.4g} to {values.max():.4g}"
+            raise ImageError(f"pixels are uint8, or floats in 0 to 1 (got {span})")
         values = (values * 255).round().astype(np.uint8)
     return Image.fromarray(values.reshape(shape[:2]) if shape[2:] == (1,) else values)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from filterscope.atlas.gallery.data import Data, round_number, thin_curve
 from filterscope.sides import as_size
@@ -24,7 +23,7 @@ def describe_job(job: Job, ahead: int) -> tuple[str, Data]:
                 "size": as_size(*p.image.shape[:2]),
                 "seconds": round(p.seconds, 2),
                 "curve": thin_curve(p.curve),
-                **{k: round_number(v) for k, v in asdict(p.scores).items() if k != "top_unit"},
+                **{k: round_number(v) for k, v in p.scores.record().items() if k != "top_unit"},
             }
             for i, p in enumerate(job.pictures)
         ]

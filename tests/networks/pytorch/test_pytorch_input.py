@@ -295,6 +295,40 @@ def test_a_range_told_by_the_network_itself(model, low, high):
     assert not open_network(model(), size=16).guessed
 
 
+class Caffe(Body):
+    """Takes a mean from pixel values, as Caffe's networks do, of channels as they come or of swapped ones."""
+
+    def __init__(self, mean, *, swaps=False, times=1.0):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.swaps, self.times = swaps, times
+
+    def forward(self, x):
+        x = x * self.times
+        return self.body((x.flip(1) if self.swaps else x) - self.mean)
+
+
+BLUE_FIRST = [103.939, 116.779, 123.68]
+
+
+@pytest.mark.parametrize(
+    ("model", "high", "bgr"),
+    [
+        (lambda: Caffe(BLUE_FIRST), 255, True),
+        (lambda: Caffe(BLUE_FIRST, swaps=True), 255, False),
+        (lambda: Caffe(BLUE_FIRST[::-1]), 255, False),
+        (lambda: Caffe(BLUE_FIRST, times=255.0), 1, True),
+        (lambda: Caffe([128.0] * 3), 255, False),
+    ],
+)
+def test_a_mean_in_pixel_values(model, high, bgr):
+    """It says the range, and where it is blue's mean that the first channel loses, that the network takes BGR."""
+    net = open_network(model(), size=16)
+    spec = net.input
+    assert (spec.low, spec.high, spec.bgr, any(spec.mean)) == (0, high, bgr, False)
+    assert not net.guessed
+
+
 def test_a_plain_network_does_not_tell():
     """Fed its pictures as they are, it says nothing of their range; what a person says holds."""
     assert open_network(Scales([0.0] * 3, [1.0] * 3), size=16).guessed == ("range",)

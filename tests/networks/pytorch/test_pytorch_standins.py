@@ -22,6 +22,7 @@ from torch import nn
 from filterscope.cli import main
 from filterscope.errors import WeightsError
 from filterscope.networks import open_network
+from filterscope.networks.pytorch.arrays import ArrayKind, ArrayNumbers
 from filterscope.networks.pytorch.checkpoint import load_checkpoint
 from filterscope.networks.pytorch.standins import StandIn, Unpickler, read_with_standins
 from filterscope.rerun import draw_again
@@ -124,6 +125,46 @@ def test_parameters_and_shared_numbers(tmp_path):
         assert torch.equal(found["state_dict"][name], tensor), name
         assert not found["state_dict"][name].requires_grad
     assert isinstance(found["path"], StandIn)
+
+
+ARRAYS = {
+    "plain": lambda v: v,
+    "by columns": np.asfortranarray,
+    "half": lambda v: v.astype("f2") if v.dtype.kind == "f" else v,
+    "double": lambda v: v.astype("f8") if v.dtype.kind == "f" else v,
+    "the other way round": lambda v: v.astype(v.dtype.newbyteorder(">")),
+}
+
+
+@pytest.mark.parametrize("way", ["zip", "older", 2, 4, 5])
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_in_place_of_tensors(kind, way, tmp_path):
+    """Saved by torch or by pickle itself, they are read as the same numbers."""
+    trained, fresh, path = net(1), net(2), tmp_path / "x.pth"
+    state = {"model": {n: ARRAYS[kind](t.numpy()) for n, t in trained.state_dict().items()}, "epoch": 3}
+    if isinstance(way, int):
+        path.write_bytes(pickle.dumps(state, protocol=way))
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=way == "zip")
+    assert load_checkpoint(fresh, path).trained is None
+    assert all(torch.allclose(v, fresh.state_dict()[n], atol=1e-3) for n, v in trained.state_dict().items())
+
+
+def test_arrays_of_objects(tmp_path):
+    """What is no number is refused, with what to do."""
+    torch.save({"0.weight": np.array([object()])}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"holds NumPy arrays and something .* save them as tensors"):
+        load_checkpoint(net(), tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("shape", [(4,), (2**40,), (-1,), "3", (True,), (2.0,)])
+@pytest.mark.parametrize("name", ["f4", "O", "V4", "M8[s]", 7, "f4,f4"])
+def test_arrays_that_are_none(name, shape):
+    """A shape without its bytes, and what is no number, becomes no tensor."""
+    kind = ArrayKind(name)
+    assert ArrayNumbers((1, shape, kind, False, b"123")).tensor() is None
+    assert ArrayNumbers((1, (1,), "f4", False, b"1234")).tensor() is None
+    assert ArrayNumbers("1").tensor() is None
 
 
 # --- what would harm --------------------------------------------------------------------------------------------

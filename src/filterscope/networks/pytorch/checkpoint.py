@@ -170,6 +170,11 @@ def _pickled(path: Path) -> Any:
             raise WeightsError(
                 f"{path.name} is no whole PyTorch checkpoint (cut short?): {first_line(error)}"
             ) from error
+    if name.startswith("numpy."):
+        raise WeightsError(
+            f"{path.name} holds NumPy arrays and something beside them that is no plain number ({name}): save them as "
+            "tensors, torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, 'weights.pt')"
+        )
     raise WeightsError(
         f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
         f"If it is a whole pickled model: {HOW_TO_SAVE}"

@@ -78,6 +78,11 @@ def _derived(kind: type, bases: tuple[type, ...], names: dict[str, Any]) -> type
     return type.__new__(type(kind), kind.__name__, bases, told)
 
 
+def derived(kind: type, names: dict[str, Any]) -> type:
+    """A class of modules that says it is `kind`, with other members of these names."""
+    return _derived(kind, (_Quiet, kind), names)
+
+
 def _watched(kind: type, original: type, on_call: OnCall, on_attribute: OnAttribute) -> type:
     call, look_up = kind.__call__, kind.__getattr__  # type: ignore[attr-defined]
 

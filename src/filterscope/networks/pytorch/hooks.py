@@ -121,12 +121,12 @@ def _first_half(value: Tensor, axis: int) -> Tensor:
 
 def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
     if heard.sigmoid:
-        return View(heard.layout).forward(value, picture).sigmoid()  # type: ignore[no-any-return]
+        return View(heard.layout).forward(value, picture).sigmoid()
     if heard.softmax:
         return value.softmax(1)
     if heard.token is not None:
-        return Token(heard.layout, heard.token).forward(value)  # type: ignore[no-any-return]
-    return View(heard.layout).forward(value, picture)  # type: ignore[no-any-return]
+        return Token(heard.layout, heard.token).forward(value)
+    return View(heard.layout).forward(value, picture)
 
 
 def hear(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _all
 
 from filterscope.errors import first_line
+from filterscope.networks.pytorch.code import derived
 from filterscope.networks.pytorch.outputs import tensors_of
 
 # hooks of torch's own, which are worked into the weights
@@ -128,14 +129,7 @@ def _adopted_by_all(net: nn.Module, twins: dict[int, nn.Module]) -> Iterator[tup
 def _deaf(net: nn.Module) -> dict[nn.Module, type]:
     """Let the modules of a private copy run hooks of their own alone, as long as they have such; the classes they had."""
     kinds = {part: type(part) for part in net.modules()}
-    made = {
-        kind: type(kind)(
-            kind.__name__,
-            (kind,),
-            {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__call__": _run_alone},
-        )
-        for kind in dict.fromkeys(kinds.values())
-    }
+    made = {kind: derived(kind, {"__call__": _run_alone}) for kind in dict.fromkeys(kinds.values())}
     for part, kind in kinds.items():
         object.__setattr__(part, "__class__", made[kind])
     return kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from filterscope.sides import sides_of
 
 # what a first convolution is fed lies here at black and white: within, it was scaled for it
 _LEAST, _MOST = 0.4, 4.0
+_MEANS = (50.0, 200.0)  # a photograph's mean in pixel values; ImageNet's are 103.9 (blue), 116.8, 123.7 (red)
+_APART = 5.0  # that blue's mean is below red's where it is ImageNet's, or photographs' of another kind
 _RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 
 
@@ -33,6 +36,10 @@ def without_own_scaling(net: nn.Module, spec: InputSpec, *, known: bool) -> tupl
     if known:
         doubled = any(spec.mean) and not _fits(found, *_ends(spec)) and _fits(found, *_ends(plain))
         return (plain if doubled else spec), True
+    pixels = [r for r in _RANGES if _is_of_pixels(found, *([v] * spec.channels for v in r))]
+    if pixels:
+        (low, high), bgr = pixels[0], _wants_bgr(net, spec, found)
+        return replace(plain, low=low, high=high, bgr=bgr), True
     fitting = [r for r in _RANGES if _fits(found, *([v] * spec.channels for v in r))]
     exact = [r for r in fitting if _is_unit(found, *([v] * spec.channels for v in r))]
     if not fitting:
@@ -70,10 +77,27 @@ def _is_unit(found: Scaling, black: list[float], white: list[float]) -> bool:
     )
 
 
+def _is_of_pixels(found: Scaling, black: list[float], white: list[float]) -> bool:
+    """Whether the first convolution is fed pixel values of which a mean was taken and no more, as Caffe's networks are."""
+    ends = zip(_fed(found, black), _fed(found, white), strict=True)
+    return all(_MEANS[0] <= -b <= _MEANS[1] and abs(w - b - 255) < 1 for b, w in ends)
+
+
+def _wants_bgr(net: nn.Module, spec: InputSpec, found: Scaling) -> bool:
+    """Whether the mean that is taken from the first channel is blue's, and the network does not swap them itself."""
+    if spec.channels != 3:
+        return False
+    means = [-offset for offset in found[1]]
+    black, red = (_first_fed(net, spec, values) for values in ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0)))
+    if black is None or red is None or int((red - black).abs().argmax()) != 0:
+        return False
+    return means[0] + _APART < means[2]
+
+
 def _own_scaling(net: nn.Module, spec: InputSpec) -> Scaling | None:
     """Of each channel the factor and offset between what the network is given and what its first convolution is fed;
     None where there are none such, or it is fed the picture as it is."""
-    seen = [_first_fed(net, spec, value) for value in (0.0, 0.5, 1.0)]
+    seen = [_first_fed(net, spec, [value] * spec.channels) for value in (0.0, 0.5, 1.0)]
     if any(v is None for v in seen):
         return None
     black, grey, white = (v for v in seen if v is not None)
@@ -85,8 +109,8 @@ def _own_scaling(net: nn.Module, spec: InputSpec) -> Scaling | None:
     return factor.tolist(), black.tolist()
 
 
-def _first_fed(net: nn.Module, spec: InputSpec, value: float) -> Tensor | None:
-    """What the first convolution gets in the middle of a picture of one value."""
+def _first_fed(net: nn.Module, spec: InputSpec, values: Sequence[float]) -> Tensor | None:
+    """What the first convolution gets in the middle of a picture of one colour."""
     found: list[Tensor] = []
 
     def note(_: nn.Module, args: tuple[Any, ...]) -> None:
@@ -97,7 +121,7 @@ def _first_fed(net: nn.Module, spec: InputSpec, value: float) -> Tensor | None:
     handles = [m.register_forward_pre_hook(note) for m in net.modules() if isinstance(m, nn.Conv2d)]
     try:
         with torch.no_grad():
-            net(torch.full((1, spec.channels, *sides_of(spec.size)), value))
+            net(torch.tensor(values).view(1, -1, 1, 1).repeat(1, 1, *sides_of(spec.size)))
     except Exception:  # ours, or whatever a person's own forward raises
         pass
     finally:

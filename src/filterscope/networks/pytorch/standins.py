@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from filterscope.networks.pytorch.arrays import ArrayKind, ArrayNumbers, array, array_of_bytes, with_tensors
+
 # what no settings need, and what a file that would harm asks for: it is not read at all
 _HARMFUL = {
     "os", "posix", "nt", "subprocess", "_posixsubprocess", "sys", "importlib", "runpy", "shutil", "socket", "ctypes",
@@ -76,6 +78,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
     return made
 
 
+# NumPy's arrays are made of bytes by our own reader (`arrays`)
 _CALLED: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
@@ -85,6 +88,9 @@ _CALLED: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _ordered,
     "_codecs.encode": _encoded,
+    **{f"numpy.{core}.multiarray._reconstruct": array for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": array_of_bytes for core in ("core", "_core")},
+    "numpy.dtype": ArrayKind,
     "torch.Size": lambda sizes=(): tuple(sizes) if isinstance(sizes, list | tuple) else (),
 }
 
@@ -125,7 +131,9 @@ class Unpickler(_Python):  # type: ignore[misc]
         self.load_newobj()
 
     def load_build(self) -> None:
-        self.stack.pop()  # the state of what is not made; of a dictionary its versions
+        state = self.stack.pop()  # of what is not made, nothing; of a dictionary its versions
+        if isinstance(self.stack[-1], ArrayKind | ArrayNumbers):
+            self.stack[-1].set_state(state)
 
     def _instantiate(self, kind: Any, args: Any) -> None:
         self.append(self._called(kind, tuple(args)))
@@ -188,5 +196,20 @@ def read_with_standins(path: Path) -> Mapping[Any, Any] | None:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 return None  # TorchScript, which torch.load would hand on
-    found = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Pickles)
-    return found if isinstance(found, Mapping) else None
+    if is_plain_pickle(path):
+        with path.open("rb") as file:
+            found = Unpickler(file).load()
+    else:
+        found = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Pickles)
+    return with_tensors(found) if isinstance(found, Mapping) else None
+
+
+def is_plain_pickle(path: Path) -> bool:
+    """Whether a file is one that pickle.dump wrote, and not torch.save."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    return (
+        head[:1] == b"\x80"
+        and head[1:2] in (b"\2", b"\3", b"\4", b"\5")
+        and b"\x8a\nl\xfc\x9cF\xf9" not in head
+    )
