@@ -26,7 +26,7 @@ def gradients(network: Network, text: str) -> torch.Tensor:
     for target in network.targets(text):
         prepared = prepare(network, [target])
         generator = torch.Generator().manual_seed(target.seed(0))
-        canvas = start_canvas(get_recipe("blog").image, [generator], 3, 224, torch.device("cpu"))
+        canvas = start_canvas(get_recipe("blog").image, [generator], 3, (224, 224), torch.device("cpu"))
         score = activation(prepared(canvas.pixels(), raw=True), [target], prepared.units)
         (gradient,) = torch.autograd.grad(score.sum(), canvas.parameters)
         found.append(gradient.square().mean().sqrt())

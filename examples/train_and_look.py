@@ -124,7 +124,7 @@ def torch_network(kind: str, shape: tuple[int, ...], classes: int) -> Any:
     )
     for i, (inputs, outputs) in enumerate(pairwise(widths), 2):
         if kind == "resnet":
-            stage = [Residual(inputs, outputs, 2), Residual(outputs, outputs, 1)]
+            stage: list[nn.Module] = [Residual(inputs, outputs, 2), Residual(outputs, outputs, 1)]
         else:
             stage = [nn.MaxPool2d(2), *convolution(inputs, outputs), *convolution(outputs, outputs)]
         network.add_module(f"stage{i}", nn.Sequential(*stage))

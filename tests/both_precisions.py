@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         now = str(device.choose_precision("auto", PROCESSOR)).removeprefix("torch.")
         os.environ[device.VARIABLE] = OTHER[now]
     plain = device.auto_by_environment
-    device.auto_by_environment = lambda: note() or plain()  # type: ignore[func-returns-value]
+    device.auto_by_environment = lambda: note() or plain()
     sys.addaudithook(listen)
 
 

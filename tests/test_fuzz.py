@@ -23,13 +23,13 @@ from keras import layers
 from PIL import Image
 from platformdirs import user_cache_path
 from safetensors.torch import save_file
+from tests.helpers.damage import WORDS, damaged_bytes, damaged_json
 from torch import nn
 
 import filterscope as fs
 from filterscope.cli import cli, main
 from filterscope.errors import WorkError
 from filterscope.pictures.png import encode_png, read_metadata
-from helpers.damage import WORDS, damaged_bytes, damaged_json
 
 FEW = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 MANY = settings(
@@ -158,7 +158,7 @@ LEFT_OUT = {"verbose", "help", "on", "address", "host", "port"}
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     command = cli.commands[draw(st.sampled_from(sorted(cli.commands)))]
-    words = [command.name]
+    words = [str(command.name)]
     options = [p for p in command.params if p.param_type_name == "option" and p.name not in LEFT_OUT]
     for argument in (p for p in command.params if p.param_type_name == "argument"):
         words += [draw(word(argument.name))]
@@ -173,9 +173,9 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         ("images", "images"),
         ("layers", "block1_conv1"),
     ):
-        option = next((o for o in options if o.name == name), None)
-        if option is not None and name not in known and not (name == "images" and command.name == "atlas"):
-            words += [option.opts[0], value]
+        usual = next((o for o in options if o.name == name), None)
+        if usual is not None and name not in known and not (name == "images" and command.name == "atlas"):
+            words += [usual.opts[0], value]
     return words
 
 

@@ -86,5 +86,5 @@ def test_python_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     code = next(text for language, text in BLOCKS if language == "python")
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert len(names["sheet"]) == 16  # type: ignore[arg-type]
+    assert len(names["sheet"]) == 16
     assert (workplace / "out" / "sheet.png").is_file()

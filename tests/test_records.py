@@ -1,6 +1,7 @@
 """records.py: a picture's record says what was done, and is checked whole when it is read."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from filterscope.rerun import draw_again
 QUICK = {"steps": 3, "size": 32, "precision": "float32", "progress": False}
 
 
-def saved(picture, tmp_path) -> dict:
+def saved(picture, tmp_path) -> dict[str, Any]:
     """What the file holds."""
-    return read_metadata(picture.save(tmp_path / "x.png"))
+    return read_metadata(picture.save(tmp_path / "x.png")) or {}
 
 
 @pytest.mark.parametrize("recipe", PRESETS)

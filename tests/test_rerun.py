@@ -24,7 +24,7 @@ def drawn(tiny, tmp_path) -> Path:
 
 def tampered(path: Path, *, image=None, **changes) -> Path:
     """A copy of a picture with its metadata or its pixels changed."""
-    told = {**read_metadata(path), **changes}
+    told = {**(read_metadata(path) or {}), **changes}
     with Image.open(path) as found:
         pixels = found.copy() if image is None else image
     other = path.with_name("tampered.png")

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests import both_precisions
 
-import both_precisions
 from filterscope.ascent.engine.prepare import choose_precision
 
 HOME = Path(__file__).resolve().parents[1]
@@ -82,7 +82,7 @@ def test_modules_of_the_second_run():
 
 
 @pytest.fixture
-def noted(monkeypatch) -> list[str]:
+def noted(monkeypatch) -> dict[str, bool]:
     """A stand-in for the test that is running, and what is noted of it."""
     asked: dict[str, bool] = {}
     monkeypatch.setattr(both_precisions, "asked", asked)

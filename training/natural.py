@@ -42,7 +42,10 @@ def pack(folder: Path, dest: Path) -> None:
     }
     count = len(next(iter(found.values())).images)
     np.savez_compressed(
-        dest, weights_sha256=np.array(network.weights.sha256), images=np.array(count), **arrays
+        dest,
+        weights_sha256=np.array(network.weights.sha256),
+        images=np.array(count),
+        **arrays,  # type: ignore[arg-type]
     )
     print(f"{len(found)} layers over {count} pictures in {dest}")
 

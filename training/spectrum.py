@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found = measure(arguments.folder)
     with writing(arguments.out) as spare, spare.open("wb") as file:
-        np.savez_compressed(file, **found)
+        np.savez_compressed(file, **found)  # type: ignore[arg-type]
     print(f"{int(found['images'])} photographs: {arguments.out}")
 
 

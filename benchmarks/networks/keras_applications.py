@@ -22,4 +22,4 @@ def examine(section: str, name: str) -> Row:
     named = [n for n in open_network(name).layers if "/" not in n and n != "rescaling_1"]
     if [fresh.get(n, n) for n in net.layers if "/" not in n] != named:
         raise ValueError("opened by name it has other layers")
-    return Row(name, True, len(net.layers) - 1, errors[worst], worst, size=size, **drawn(net, size=size))  # type: ignore[arg-type]
+    return Row(name, True, len(net.layers) - 1, errors[worst], worst, size=size, **drawn(net, size=size))

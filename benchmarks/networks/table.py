@@ -16,11 +16,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from filterscope import visualize
+from filterscope import visualize_one
 from filterscope.networks import Network
+from filterscope.sides import Size, sides_of, size_text
 
 # section -> (heading, module with `names(section) -> list[str]` and `examine(section, name) -> Row`)
 SECTIONS = {
@@ -40,7 +42,7 @@ class Row:
     layers: int = 0
     difference: float | None = None
     worst_layer: str = ""
-    size: int = 0
+    size: Size = 0
     target: str = ""
     start: float | None = None
     drawn: float | None = None
@@ -59,7 +61,7 @@ class Row:
         gain += "" if self.drawn is None else (", yes" if self.gains else ", **no**")
         difference = "" if self.difference is None else f"{self.difference:.1e} (`{self.worst_layer}`)"
         opened = ", ".join(filter(None, ("yes", self.remark)))
-        return [self.architecture, opened, str(self.size), str(self.layers), difference, gain]
+        return [self.architecture, opened, size_text(self.size), str(self.layers), difference, gain]
 
 
 HEADER = [
@@ -72,7 +74,7 @@ HEADER = [
 ]
 
 
-def drawn(net: Network, *, size: int) -> dict[str, object]:
+def drawn(net: Network, *, size: Size) -> dict[str, Any]:
     """One channel of a layer a third of the way through the network, drawn: fields for a Row.
 
     The channel that noise excites most: random weights leave some channels dead, behind ReLUs that let nothing
@@ -83,11 +85,11 @@ def drawn(net: Network, *, size: int) -> dict[str, object]:
     maps = [r for r in net.layers.values() if r.spatial and r.parameters and min(r.output_shape) > 1]
     row = maps[len(maps) // 3]
     noise = 118 + 20 * torch.rand(
-        2, net.input.channels, size, size, generator=torch.Generator().manual_seed(0)
+        2, net.input.channels, *sides_of(size), generator=torch.Generator().manual_seed(0)
     )
     with torch.no_grad():
         excited = net.part(row.name)(net.input.preprocess(noise)).output.mean((0, 2, 3))
-    picture = visualize(
+    picture = visualize_one(
         net,
         f"{row.name}:{int(excited.argmax())}",
         size=size,

@@ -13,9 +13,10 @@ from tests.helpers.torchvision_cpu import torchvision_operators
 from torch import Tensor, nn
 
 from filterscope.networks import Network, open_network
-from filterscope.networks.network import cut
 from filterscope.networks.pytorch.hooks import UntracedNetwork, hear
 from filterscope.networks.pytorch.layout import View
+from filterscope.networks.subgraph import cut
+from filterscope.sides import Size, sides_of
 
 NAMES = {
     "torchvision": [
@@ -63,7 +64,7 @@ def made(section: str, name: str) -> nn.Module:
 
 
 @torch.no_grad()
-def fill(module: nn.Module, size: int) -> None:
+def fill(module: nn.Module, size: Size) -> None:
     """What begins at 0 or close to it (biases, layer scales, heads) drawn too; batch norms as after training.
 
     Their statistics are those of random pictures from pale to full contrast, moved by a tenth or so.
@@ -79,7 +80,7 @@ def fill(module: nn.Module, size: int) -> None:
         norm.bias.normal_(0, 0.4, generator=generator)
         norm.momentum = 1.0
         norm.train()
-    module(_CONTRASTS * 4 * (torch.rand(4, 3, size, size, generator=generator) - 0.5))
+    module(_CONTRASTS * 4 * (torch.rand(4, 3, *sides_of(size), generator=generator) - 0.5))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -142,9 +143,9 @@ def differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> di
     return errors
 
 
-def compared(module: nn.Module, net: Network, size: int) -> dict[str, float]:
+def compared(module: nn.Module, net: Network, size: Size) -> dict[str, float]:
     """The differences at every layer that is a module of the original, and at the end, for two random pictures."""
-    pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255
+    pixels = torch.rand(2, 3, *sides_of(size), generator=torch.Generator().manual_seed(0)) * 255
     x = net.input.preprocess(pixels)
     wanted = wanted_outputs(module, x)
     errors = differences(found_outputs(net, [n for n in net.layers if n in wanted], x), wanted)
@@ -159,7 +160,7 @@ def examine(section: str, name: str) -> Row:
     """One architecture: opened from the live module, compared at every layer, one channel drawn."""
     module = made(section, name)
     fresh = open_network(module)
-    size = min(SIZE, fresh.input.size)
+    size: Size = min(SIZE, *sides_of(fresh.input.size))
     size = size if fresh.runs(list(fresh.layers)[-1], size) else fresh.input.size
     fill(module, size)
     net = open_network(module)
@@ -175,4 +176,4 @@ def examine(section: str, name: str) -> Row:
         size=size,
         remark=remark,
         **drawn(net, size=size),
-    )  # type: ignore[arg-type]
+    )

@@ -17,6 +17,7 @@ from filterscope.measure.natural import layers_with_units, natural_activations, 
 from filterscope.networks import Network, open_network
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images
+from filterscope.sides import sides_of
 
 VGG16_LAYERS = (
     "block1_conv1",
@@ -55,7 +56,7 @@ def open_job(network: str, *, vgg16_weights: Path | None = None, images: Path | 
         net = open_network(network)
         known = {layer: recall(net, layer) for layer in unit_layers(net)}
         best = {layer: row.best for layer, row in known.items() if row is not None}
-    return Scorer(net, best, natural_profile(net.input.size))
+    return Scorer(net, best, natural_profile(max(sides_of(net.input.size))))
 
 
 def unit_layers(network: Network) -> list[str]:

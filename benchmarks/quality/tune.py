@@ -72,7 +72,8 @@ def try_recipe(
             draw(scorer.network, targets, recipe, run=Run(seed=args.seed, precision=args.precision))
         )
         kept += pictures
-        scores += [scorer.score(layer, p.target.unit, p.image, p.seconds) for p in pictures]
+        drawn = zip(targets, pictures, strict=True)
+        scores += [scorer.score(layer, one.unit, p.image, p.seconds) for one, p in drawn]
     return scores, kept
 
 

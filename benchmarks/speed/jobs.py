@@ -78,8 +78,8 @@ def deep(bench: Bench) -> list[Row]:
         )
         for part, name in (("step", "a whole step"), ("network", "the network alone")):
             shares = [a["gflop"] / a[part] / 1e3 / r for a, r in zip(answers[label], limit, strict=True)]
-            aim = ">= 0.8" if kind == "bfloat16" else ""
-            rows.append(_plain(f"block5_conv3, {kind}: share of the matrix rate, {name}", shares, aim))
+            least = ">= 0.8" if kind == "bfloat16" else ""
+            rows.append(_plain(f"block5_conv3, {kind}: share of the matrix rate, {name}", shares, least))
     copies = [r["copy"] for r in rates]
     return [
         *rows,

@@ -20,7 +20,7 @@ from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.loop import ascend
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
-from filterscope.measure.scores import Measurer
+from filterscope.measure.scores import Measurers
 from filterscope.networks import Network, open_network
 from filterscope.recipe import Recipe, get_recipe
 from filterscope.target import Target
@@ -159,9 +159,9 @@ def measure(plan: Plan) -> None:
     network sees them (`fed`), the better of both."""
     net, targets = network(plan), [Target(plan["layer"], unit) for unit in plan["units"]]
     images = np.load(plan["images"])
-    found = []
+    measurers, found = Measurers(net, torch.device("cpu")), []
     for target, image in zip(targets, images, strict=True):
-        measurer = Measurer.of(net, [target], [None], device=torch.device("cpu"))
+        measurer = measurers.of([target])
         larger = np.asarray(Image.fromarray(image).resize((plan["fed"],) * 2, Image.Resampling.BILINEAR))
         found.append(max(measurer.activations(measurer.taps(x[None]))[0] for x in (image, larger)))
     say(activations=found)

@@ -13,7 +13,7 @@ import torch
 from filterscope.networks import Network
 from filterscope.networks.keras.applications import APPLICATIONS
 from filterscope.networks.keras.source import _make
-from filterscope.networks.network import cut
+from filterscope.networks.subgraph import cut
 
 # the smallest pictures that the architecture takes, where 64 px are too few or need not be; NASNetMobile has but one
 SIZES = {

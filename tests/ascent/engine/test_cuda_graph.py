@@ -33,7 +33,7 @@ def gpu(monkeypatch):
 
 def test_quick_steps_are_replayed(gpu):
     """From the third step of one shape on; another shape begins anew."""
-    run = Captured(lambda t: ("run",))
+    run = Captured(lambda t: ("run",))  # type: ignore[return-value]
     assert [run(OnGpu())[0] for _ in range(5)] == ["run"] * (EAGER - 1) + ["replayed"] * (6 - EAGER)
     assert run(OnGpu((2, 3)))[0] == "run"
     assert gpu["captured"] == [torch.Size((1, 3))]
@@ -42,14 +42,14 @@ def test_quick_steps_are_replayed(gpu):
 def test_long_steps_are_not(gpu):
     """A step that keeps the GPU busy by itself stays as it is."""
     gpu["seconds"] = 1.0
-    run = Captured(lambda t: ("run",))
+    run = Captured(lambda t: ("run",))  # type: ignore[return-value]
     assert {run(OnGpu())[0] for _ in range(9)} == {"run"}
 
 
 @pytest.mark.parametrize("how", [{"device": "cpu"}, {"device": "mps"}, {"requires_grad": False}])
 def test_elsewhere_nothing_is_captured(gpu, how):
     """Not on other devices, not where no gradient is wanted."""
-    run = Captured(lambda t: ("run",))
+    run = Captured(lambda t: ("run",))  # type: ignore[return-value]
     assert {run(OnGpu(**how))[0] for _ in range(9)} == {"run"}
     with torch.no_grad():
         assert {run(OnGpu())[0] for _ in range(9)} == {"run"}

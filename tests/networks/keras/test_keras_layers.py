@@ -27,8 +27,8 @@ def assert_equals_keras(model, *, seed: int = 0, pixels=None):
     found = torch_outputs(net, net.input.preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
     for name, error in differences(found, wanted).items():
         assert error < 1e-4, f"{name}: {error}"
-        row, shape = net.layers[name], wanted[name].shape
-        assert row.units == shape[-1]
+        row, found_shape = net.layers[name], wanted[name].shape
+        assert row.units == found_shape[-1]
         assert len(row.output_shape) in (1, 3)
         assert row.spatial == (len(shape) > 2)
         if len(shape) == 4:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import h5py
 import keras
@@ -430,7 +431,9 @@ def test_a_sequential_model_of_keras_2():
 def test_arguments_of_calls():
     """Tensors, arrays, slices and numbers in a call, as Keras 3 writes them."""
     tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "keras_history": ["a", 0, 0]}}
-    nodes = [{"args": [tensor, {"class_name": "__slice__", "config": {"start": 1, "stop": None, "step": 2}}]}]
+    nodes: list[dict[str, Any]] = [
+        {"args": [tensor, {"class_name": "__slice__", "config": {"start": 1, "stop": None, "step": 2}}]}
+    ]
     array = {"class_name": "__numpy__", "config": {"value": [1.0, 2.0], "dtype": "float32"}}
     nodes[0]["kwargs"] = {"y": array, "rest": {"class_name": "__ellipsis__", "config": {}}}
     config = {

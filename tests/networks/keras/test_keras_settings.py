@@ -3,6 +3,7 @@
 import json
 import logging
 import zipfile
+from typing import Any
 
 import h5py
 import keras
@@ -279,7 +280,7 @@ def test_calls_on_more_than_tensors(call, message):
     """Numbers, masks and settings of a layer's call are not left out."""
     tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": ["picture", 0, 0]}}
     node = json.loads(json.dumps({"kwargs": {}, **call}).replace('"PREVIOUS"', json.dumps(tensor)))
-    picture = {"class_name": "InputLayer", "name": "picture", "inbound_nodes": []}
+    picture: dict[str, Any] = {"class_name": "InputLayer", "name": "picture", "inbound_nodes": []}
     picture["config"] = {"name": "picture", "batch_shape": [None, 8, 8, 3]}
     odd = {**entry("Add"), "name": "odd", "module": "keras.layers", "inbound_nodes": [node]}
     ends = {"input_layers": [["picture", 0, 0]], "output_layers": [["odd", 0, 0]]}

@@ -45,7 +45,7 @@ class Stubborn(Classifier):
 
 
 @pytest.fixture
-def model() -> Classifier:
+def model() -> nn.Module:
     return seeded(Classifier())
 
 
