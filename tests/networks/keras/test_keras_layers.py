@@ -20,15 +20,15 @@ def assert_equals_keras(model, *, seed: int = 0, pixels=None):
     """Every layer's output equals Keras' own within 1e-4 of its largest value."""
     net = open_network(model)
     if pixels is None:
-        shape = [side or 9 for side in model.input_shape[1:]]
-        pixels = np.random.default_rng(seed).uniform(0, 255, (2, *shape)).astype(np.float32)
+        sides = [side or 9 for side in model.input_shape[1:]]
+        pixels = np.random.default_rng(seed).uniform(0, 255, (2, *sides)).astype(np.float32)
     wanted = keras_outputs(model, pixels)
     assert [n for n, row in net.layers.items() if row.kind != "InputLayer"] == list(wanted)
     found = torch_outputs(net, net.input.preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
     for name, error in differences(found, wanted).items():
         assert error < 1e-4, f"{name}: {error}"
-        row, found_shape = net.layers[name], wanted[name].shape
-        assert row.units == found_shape[-1]
+        row, shape = net.layers[name], wanted[name].shape
+        assert row.units == shape[-1]
         assert len(row.output_shape) in (1, 3)
         assert row.spatial == (len(shape) > 2)
         if len(shape) == 4:

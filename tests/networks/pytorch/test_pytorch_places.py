@@ -23,7 +23,8 @@ class Base(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 5)
+        self.body: nn.Module = nn.Conv2d(3, 8, 4, 4)
+        self.head = nn.Linear(8, 5)
 
     def patches(self, x):
         return self.body(x).flatten(2).transpose(1, 2)
