@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import operator
+import re
 from collections.abc import Iterable, Iterator
 from typing import SupportsIndex
 
@@ -149,15 +150,24 @@ def memory_told() -> Iterator[None]:
         raise out_of_memory(error) from error
 
 
+# an exception in a layer's code as Keras raises it again: the cause in bold letters, or behind several sentences
+_OF_KERAS = re.compile(
+    r"Exception encountered when calling .*?"
+    r"(?:Exception encountered: ''|\x1b\[1m(?!Could not automatically))(.*?)(?:''|\x1b\[0m)",
+    re.DOTALL,
+)
+
+
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line: its first, or its kind where it says nothing.
+    """What an error says, in one line: its first, or its kind where it says nothing. Of what Keras wraps, the cause.
 
     >>> first_line(ValueError("Too small.\\nTraceback follows"))
     'Too small'
     """
     quotes = isinstance(error, KeyError) and error.args  # a KeyError's own text is in quotes
-    told = error.args[0] if quotes else error
-    return (str(told).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    told = str(error.args[0] if quotes else error).strip()
+    inner = _OF_KERAS.match(told)
+    return ((inner[1].strip() if inner else told).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def last_line(error: BaseException) -> str:

@@ -561,3 +561,39 @@ def test_preprocess_input_within(mode, kind, tmp_path):
     net = open_network(model if kind == "live" else tmp_path / f"m.{kind}")
     found, wanted = numbers(model, net)
     assert_alike(found, wanted)
+
+
+# --- code that Keras itself cannot call without numbers ---------------------------------------------------------
+
+
+def doubled(x):
+    """What no picture without numbers has: a value to choose by."""
+    return x * 2 if bool(ops.max(x) > -1e9) else x
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* looks like it has unbuilt state:UserWarning")
+def test_a_sequence_that_only_runs_on_numbers():
+    """Keras makes no graph of it: it runs as it is, with its numbers."""
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            layers.Conv2D(4, 3, name="conv"),
+            layers.Lambda(doubled),
+            layers.Dense(2, name="end"),
+        ]
+    )
+    x = np.random.default_rng(0).uniform(0, 9, (2, 12, 12, 3)).astype(np.float32)
+    own = ops.convert_to_numpy(model(x))
+    found = open_network(model, range=(0, 255)).part("end")(torch.from_numpy(x).permute(0, 3, 1, 2)).output
+    assert_alike(found.permute(0, 2, 3, 1).numpy(), own)
+
+
+def test_code_that_never_runs():
+    """The reason in a line, without Keras' wrapping of it."""
+    model = keras.Sequential(
+        [keras.Input((12, 12, 3)), layers.Lambda(lambda x: divmod(x, 2)[0]), layers.Dense(2)]
+    )
+    with pytest.raises(
+        NetworkError, match=r"unsupported operand type\(s\) for divmod\(\): 'Tensor' and 'int'$"
+    ):
+        open_network(model)

@@ -458,3 +458,42 @@ def test_names_with_colons(tmp_path, monkeypatch, capsys):
     assert main(["kernels", "net.py:Net", "parts.a:b:1"]) == 0
     assert main(["show", "net.py:Net", "parts.a:c:1"]) == 2
     assert "did you mean 'parts.a" in capsys.readouterr().err
+
+
+# --- what may help where nothing goes through -----------------------------------------------------------------
+
+
+class Fails(Body):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return self.how(self.body(x), x)
+
+
+def _checks(y, x):
+    assert x.shape[-1] == 1000, "the picture's width must be 1000"
+    return y
+
+
+@pytest.mark.parametrize(
+    ("how", "advice"),
+    [
+        (lambda y, x: y @ torch.zeros(997, 9, device=y.device), "size="),
+        (_checks, "size="),
+        (lambda y, x: {}["missing"], None),
+        (lambda y, x: y.missing, None),
+        (lambda y, x: y.mean((2, 3)) @ torch.zeros(7, 9, device=y.device), None),
+    ],
+)
+def test_advice_where_it_can_help(how, advice):
+    """Options are named where they may make pictures go through, and nowhere else."""
+    with pytest.raises(NetworkError) as raised:
+        open_network(Fails(how))
+    said = str(raised.value)
+    assert (
+        said.endswith(f"(say which ones do with open_network({advice}))")
+        if advice
+        else "open_network" not in said
+    )

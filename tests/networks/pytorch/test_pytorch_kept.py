@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from filterscope import open_network, visualize
-from filterscope.networks.pytorch import kept as pytorch_kept
+from filterscope.networks.pytorch.kept import REMEMBERED
+from filterscope.networks.remembered import MOST
 
 GAIN = 1.0
 
@@ -159,8 +160,8 @@ def test_memory_is_free_again_when_the_module_is_gone():
     modules = [made() for _ in range(5)]
     for module in modules:
         open_network(module)
-    assert len(pytorch_kept._kept) == pytorch_kept.MOST
+    assert len(REMEMBERED.kept) == MOST
     del modules, module
     gc.collect()
     open_network(made())
-    assert len(pytorch_kept._kept) <= 1
+    assert len(REMEMBERED.kept) <= 1

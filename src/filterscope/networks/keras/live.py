@@ -162,6 +162,8 @@ class LiveReader:
     def describe(self, model: Any, *, counted: bool = False) -> Description:
         """A functional or sequential model; `counted` names bare operations anew, as Keras counts through a session."""
         graph = getattr(model, "_functional", None) or model
+        if not hasattr(graph, "_nodes_by_depth"):  # a Sequential with code that runs on numbers alone
+            raise UnfollowedError("Keras itself cannot call its layers on a picture without numbers")
         known = {id(node) for nodes in graph._nodes_by_depth.values() for node in nodes}
         names = _counted(graph.operations) if counted else {}
         nodes = {
@@ -210,6 +212,8 @@ class LiveReader:
             return replace(call, inner=inner) if inner else replace(call, whole=self._whole(name))
         if hasattr(op, "_nodes_by_depth") or getattr(op, "_functional", None) is not None:
             return replace(call, kind=base.__name__, inner=self.describe(op))
+        if isinstance(op, self.keras.Sequential):
+            return replace(call, whole=self._whole(name))
         config, function = _settings(op, base), own_activation(op)
         if function is not None:
             self._whole(name)

@@ -11,7 +11,6 @@ import builtins
 import contextlib
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterator
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -19,15 +18,12 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.node import map_aggregate
 
+from filterscope.networks.state import is_as_it_is
+
 Call = Callable[..., Any]
 OnCall = Callable[[nn.Module, Call, tuple[Any, ...], dict[str, Any]], Any]
 OnAttribute = Callable[[str, Any], Any]
 
-_AS_IT_IS = {
-    "torch",
-    "numpy",
-    *sys.stdlib_module_names,
-}  # their functions know tensors of the graph, or never see one
 _NOT_COPIED = {
     "__dict__",
     "__weakref__",
@@ -259,8 +255,3 @@ def _is_own(function: FunctionType, seen: set[int]) -> bool:
         return True
     held = map(_held, function.__closure__ or ())
     return any(isinstance(f, FunctionType) and _is_own(f, seen) for f in held)
-
-
-def is_as_it_is(module: str) -> bool:
-    """Whether code of a Python module of this name is torch's, NumPy's or Python's own, which nobody changes."""
-    return module.partition(".")[0] in _AS_IT_IS

@@ -3,6 +3,7 @@ takes none, why."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -234,7 +235,16 @@ def refusal(net: nn.Module, trials: Trials, names: Sequence[str]) -> NetworkErro
         )
     if isinstance(first, nn.Linear) and not _has(net, nn.Conv2d):
         return vectors(net, first)
+    options = ", ".join(_may_help(str(reason), str(trials.why_not(64))))
     return NetworkError(
-        f"no picture of {trials.channels} channels goes through this {name}: {reason} (say which ones do with "
-        "open_network(channels=, size=))"
+        f"no picture of {trials.channels} channels goes through this {name}: {reason}"
+        + (f" (say which ones do with open_network({options}))" if options else "")
     )
+
+
+def _may_help(reason: str, at_another_size: str) -> list[str]:
+    """The options that may make pictures go through that do not for a reason: the size where that changes it, or a
+    person's own check names it."""
+    named = re.match(r"(Assertion|Value)Error: .*\b(size|height|width|resolution|divisible|multiple)", reason)
+    found = ["channels="] if re.search(r"\bchannels?\b", reason) else []
+    return [*found, "size="] if named or reason != at_another_size else found
