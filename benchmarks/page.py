@@ -92,7 +92,7 @@ def origin(part: Part) -> str:
 
 
 def together(parts: Mapping[str, Part]) -> str:
-    """The figures of all parts as one table, and how they were come by: once, where that is the same for all."""
+    """The rows of all parts as one table, and how they were come by: once, where that is the same for all."""
     said = {name: origin(part) for name, part in parts.items()}
     same = len(set(said.values())) == 1
     notes = (
@@ -100,7 +100,12 @@ def together(parts: Mapping[str, Part]) -> str:
         if same
         else [f"- `{n}`: {s}" for n, s in said.items()]
     )
-    return "\n".join([figures([row for part in parts.values() for row in part["rows"]]), "", *notes])
+    rows, names = (
+        [row for part in parts.values() for row in part["rows"]],
+        next(iter(parts.values())).get("names"),
+    )
+    found = figures(rows) if names is None else markdown([(row["row"], row) for row in rows], names)
+    return "\n".join([found, "", *notes])
 
 
 def _found(row: Mapping[str, Any]) -> str:

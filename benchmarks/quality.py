@@ -1,11 +1,12 @@
-"""`python benchmarks/quality.py`: see quality/run.py."""
+"""`python benchmarks/quality.py`: see quality/run.py; `... legibility` and `... classes`: the modules of that name."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.quality.run import main
+from benchmarks.quality import classes, legibility, run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    part = {"legibility": legibility, "classes": classes}.get(sys.argv[1] if len(sys.argv) > 1 else "")
+    sys.exit(run.main(sys.argv[1:]) if part is None else part.main(sys.argv[2:]))

@@ -68,14 +68,14 @@ class Store:
         """The picture's values, uint8 (H, W, 3)."""
         return np.asarray(read_image(self.place(network, program, layer, unit)).convert("RGB"))
 
-    def write(self, program: str, picture: Picture, label: str) -> None:
-        """Keep one of our own pictures, its recipe inside."""
+    def write(self, program: str, picture: Picture, label: str, network: str | None = None) -> None:
+        """Keep one of our own pictures, its recipe inside; network: what its network is called here."""
         target = picture.target
         assert isinstance(target, Target)
         info = PngImagePlugin.PngInfo()
         info.add_text(RECIPE, json.dumps(picture.metadata()))
         info.add_text(CHUNK, json.dumps({"label": label, "seconds": picture.seconds}))
-        with writing(self.place(picture.network, program, target.layer, target.unit)) as spare:
+        with writing(self.place(network or picture.network, program, target.layer, target.unit)) as spare:
             picture.to_pil().save(spare, "PNG", pnginfo=info)
 
     def score(self, kept: Kept, measured_by: str, measure: Callable[[], Score]) -> Score:

@@ -15,8 +15,12 @@ COLUMNS = {
     "seconds": ("s a picture", "{:.2f}"),
     "probability": ("median probability", "{:.2%}"),
     "sure": ("probability >= 99 %", "{:.1%}"),
+    "legibility": ("legibility", "{:.1%}"),
+    "legibility_error": ("standard error", "{:.1%}"),
+    "ceiling": ("ceiling", "{:.1%}"),
     "judge_top1": ("judge top-1", "{:.1%}"),
     "judge_top5": ("judge top-5", "{:.1%}"),
+    "judge_rank": ("median rank", "{:g}"),
 }
 
 

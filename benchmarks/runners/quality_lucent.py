@@ -40,6 +40,20 @@ class GlobalMean(nn.Module):
         return x.mean((2, 3))
 
 
+class Program(nn.Module):
+    """A network up to a layer, whose output is that of the module `out`; lucent does not look into the rest."""
+
+    def __init__(self, plan, file):
+        super().__init__()
+        self.input = Input(plan)
+        self.kept = [torch.export.load(file).module()]  # in a list: no submodule
+        self.out = nn.Identity()
+
+    def forward(self, x):
+        (found,) = self.kept[0](self.input(x))
+        return self.out(found)
+
+
 def build(plan, tensors):
     modules = OrderedDict(input=Input(plan))
     for name, kind, _ in plan["layers"]:
@@ -80,13 +94,18 @@ def means(model, picture, layer):
 
 def main():
     plan, tensors = read()
-    model = build(plan, tensors)
-    check(plan, lambda picture, layer: means(model, picture, layer))
+    if "programs" in plan:
+        models = {layer: (Program(plan, file).eval(), "out") for layer, file in plan["programs"].items()}
+    else:
+        whole = build(plan, tensors)
+        models = {layer: (whole, layer) for layer in plan["check"]}
+    check(plan, lambda picture, layer: means(models[layer][0], picture, models[layer][1]))
 
     def draw(layer, unit):
         torch.manual_seed(plan["seed"] + unit)
         np.random.seed(plan["seed"] + unit)
-        (images,) = render.render_vis(model, f"{layer}:{unit}", show_image=False, progress=False)
+        model, name = models[layer]
+        (images,) = render.render_vis(model, f"{name}:{unit}", show_image=False, progress=False)
         return images[0] * 255
 
     draw_all(plan, draw)

@@ -3,6 +3,7 @@
 {"weights": safetensors file, Keras layout; "layers": [[name, kind, trained], ...] in order; "size": the network's own;
 "low", "high", "mean", "std", "bgr": how pixel values become its input; "units": [[layer, unit, PNG file], ...];
 "check": {layer: its units' mean activations for `check_picture`, before the softmax, as filterscope measures them};
+or, in place of "weights" and "layers", "programs": {layer: file of torch.export, from input to the layer's output};
 "seed": of the random numbers; "label": what is written into each PNG}
 """
 
@@ -21,6 +22,8 @@ CHUNK = "benchmark"
 def read():
     """The plan, and its weights as float32 arrays of the layers that have any."""
     plan = json.loads(Path(sys.argv[1]).read_text())
+    if "programs" in plan:
+        return plan, {}
     tensors = {name: array.astype(np.float32) for name, array in load_file(plan["weights"]).items()}
     # layers behind the last one with weights are left off: their values could only be random
     last = max(i for i, (_, _, trained) in enumerate(plan["layers"]) if trained)
