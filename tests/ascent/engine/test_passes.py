@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from filterscope.ascent.engine.onednn import Convolution, MaxPool, Own, OwnConvolution, OwnLinear
-from filterscope.ascent.engine.passes import expanded, folded, fused, narrowed
+from filterscope.ascent.engine.layers import Convolution, MaxPool
+from filterscope.ascent.engine.narrowing import narrowed
+from filterscope.ascent.engine.own import Own, OwnConvolution, OwnLinear
+from filterscope.ascent.engine.passes import expanded, folded, fused
 
 
 class Block(nn.Module):
@@ -57,6 +59,37 @@ class Twice(nn.Module):
         return self.pool(z).sum((2, 3)) + F.relu(y).mean((2, 3)) + z.mean((2, 3))
 
 
+class Clamps(nn.Module):
+    """Every way to clamp by two numbers, and two that are none: by one number, by tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(c, 8, 3, groups=g) for c, g in ((3, 1), *[(8, 8), (8, 1)] * 2, (8, 4))
+        )
+        self.act = nn.Hardtanh(-0.5, 0.3)
+
+    def forward(self, x):
+        a, b, c, d, e, f = self.convs
+        x = F.relu6(b(self.act(a(x))))
+        x = d(c(x).clamp_(0, max=0.2))
+        x = e(torch.clamp(x, min=-0.1, max=0.1))
+        return f(F.hardtanh(x, max_val=0.4))
+
+
+class OtherClamps(nn.Module):
+    """Clamps that are no clamp between two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = (nn.Conv2d(c, 8, 3) for c in (3, 8, 8))
+
+    def forward(self, x):
+        x = self.two(self.one(x).clamp(max=0.1))
+        y = self.three(x)
+        return y.clamp(y.detach() * 0.5, y.detach() * 0.6)
+
+
 def nets() -> dict[str, nn.Module]:
     return {
         "plain": nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.ReLU()),
@@ -65,6 +98,8 @@ def nets() -> dict[str, nn.Module]:
         "residual": nn.Sequential(nn.Conv2d(3, 8, 3), Block(8), nn.MaxPool2d(3, 2, 1), Block(8, nn.Conv2d(8, 8, 1))),
         "functional": Functional(),
         "twice": Twice(),
+        "clamps": Clamps(),
+        "other clamps": OtherClamps(),
         "affine-free": nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8, affine=False), nn.ReLU(inplace=True)),
         "reflecting": nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.AvgPool2d(2)),
         "untracked": nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.GELU(), nn.Conv2d(8, 8, 3, groups=8)),
@@ -119,7 +154,8 @@ def kinds(graph: fx.GraphModule) -> list[type]:
     [
         ("plain", [Convolution, MaxPool, Convolution]),
         ("nested", [Convolution]),
-        ("norms", [Convolution, nn.ReLU6, nn.BatchNorm2d, Convolution]),
+        ("norms", [Convolution, nn.BatchNorm2d, Convolution]),
+        ("clamps", [Convolution] * 6),
         ("functional", [Convolution]),
         ("reflecting", [nn.Conv2d, nn.ReLU, nn.AvgPool2d]),
     ],
@@ -229,3 +265,36 @@ def test_own_channel():
     """Of a whole layer, each picture's own channel."""
     x = picture(2)
     assert torch.equal(Own(torch.tensor([2, 0]))(x), torch.stack([x[0, 2:3], x[1, 0:1]]))
+
+
+def test_masks_are_handed_on():
+    """The mask of a clamp is taken by the convolution or pool that alone uses its output."""
+    graph = fused(expanded(traced(nets()["clamps"])))
+    layers = [graph.get_submodule(n.target) for n in graph.graph.nodes if n.op == "call_module"]
+    bounds = [(-0.5, 0.3), (0, 6), (0, 0.2), (-0.1, 0.1), (-1, 0.4)]
+    assert [layer.bounds for layer in layers] == [*bounds, None]
+    assert [layer.behind for layer in layers] == [None, *bounds]
+    assert [layer.masked for layer in layers] == [True] * 5 + [False]
+
+
+def test_masks_stay_where_two_use_the_output():
+    """A clamp whose output goes to a convolution and to its shortcut, or is captured, has its mask itself."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = (nn.Conv2d(c, 8, 3, padding=1) for c in (3, 8, 8))
+
+        def forward(self, x):
+            x = F.relu6(self.one(x))
+            x = F.relu6(self.two(x) + x)
+            return self.three(x) + x.mean()
+
+    net, x = Net(), picture()
+    graph = fused(traced(net))
+    layers = [graph.get_submodule(n.target) for n in graph.graph.nodes if n.op == "call_module"]
+    assert [layer.bounds for layer in layers] == [(0, 6), (0, 6), None]
+    assert not any(layer.masked or layer.behind for layer in layers)
+    (ours,) = torch.autograd.grad(graph(x)[0].square().sum(), x)
+    (theirs,) = torch.autograd.grad(net(x).square().sum(), x)
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())

@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 
 from filterscope.ascent.engine.cuda_graph import Captured
 from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
-from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, narrowed
+from filterscope.ascent.engine.narrowing import narrowed
+from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced
 from filterscope.errors import ArgumentError, NetworkError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch.copying import duplicate
