@@ -172,6 +172,7 @@ def names_of(code: types.CodeType) -> frozenset[str]:
 
 
 def functions_of(value: Any) -> list[types.FunctionType]:
+    """The functions that a member of a class is: a property's both."""
     members = (
         (value.fget, value.fset) if isinstance(value, property) else (getattr(value, "__func__", value),)
     )
@@ -179,6 +180,7 @@ def functions_of(value: Any) -> list[types.FunctionType]:
 
 
 def is_empty(cell: types.CellType) -> bool:
+    """Whether a closure's cell holds nothing yet."""
     try:
         return cell.cell_contents is cell
     except ValueError:
