@@ -8,7 +8,8 @@ from keras import layers
 from PIL import Image
 
 import filterscope as fs
-from filterscope.drawing import attempts, sizes
+from filterscope import notices
+from filterscope.drawing import attempts
 from filterscope.drawing.attempts import Attempt
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
@@ -221,7 +222,7 @@ def test_size_of_a_network_of_small_pictures():
 
 def test_size_behind_a_flatten(small, caplog):
     """A layer that takes one size alone gets it; where another was asked for, one line says so."""
-    sizes._say_only_size.cache_clear()
+    notices.forget()
     assert fs.visualize(small, "predictions:3", **{**QUICK, "size": None}).image.shape == (16, 16, 3)
     with caplog.at_level("WARNING", logger="filterscope"):
         for _ in range(2):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from filterscope import openmp
+from filterscope import notices, openmp
 
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SHOW = """
@@ -61,7 +61,7 @@ def test_noted_once(monkeypatch, caplog, own, lines):
         monkeypatch.delenv(name, raising=False)
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    openmp.note_spinning.cache_clear()
+    notices.forget()
     with caplog.at_level(logging.INFO, logger="filterscope"):
         openmp.note_spinning()
         openmp.note_spinning()
@@ -74,7 +74,7 @@ def test_a_picture_notes_it(monkeypatch, caplog):
 
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    openmp.note_spinning.cache_clear()
+    notices.forget()
     with caplog.at_level(logging.INFO, logger="filterscope"):
         fs.visualize("tiny-vgg16", "block1_conv1:1", steps=1, size=32, device="cpu", progress=False)
     assert any("GOMP_SPINCOUNT=0" in line for line in caplog.messages)

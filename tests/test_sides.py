@@ -13,12 +13,12 @@ from PIL import Image
 from tests.helpers.atlas import draw_atlas
 from torch import nn
 
+from filterscope import notices
 from filterscope.api import visualize
 from filterscope.atlas.storage.index import read_index
 from filterscope.atlas.storage.manifest import LayerEntry
 from filterscope.atlas.storage.store import open_store
 from filterscope.cli import main
-from filterscope.drawing import sizes
 from filterscope.errors import ArgumentError, RecipeError
 from filterscope.measure.classify import classify
 from filterscope.measure.examples import example_sheet, find_examples
@@ -110,7 +110,7 @@ def test_drawn_by_every_recipe(wide, recipe):
 
 def test_sizes_that_do_not_run(wide, caplog):
     """What takes one size is drawn at it, and one line says which, height first."""
-    sizes._say_only_size.cache_clear()
+    notices.forget()
     for size in (16, (32, 16), (16, 31)):
         picture = visualize(wide, "head:1", size=size, steps=1, progress=False)
         assert picture.image.shape[:2] == picture.recipe.size == (16, 32)

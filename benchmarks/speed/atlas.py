@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from benchmarks import result_files
 from benchmarks.machine import described
+from tests.helpers.fake_ray import DeadError, FakeFuture, FakeMethod, FakeRay
 
 from filterscope.atlas.plan import Chunk, ChunkResult, Plan, PlannedLayer
 from filterscope.atlas.run import ray as ray_run
@@ -199,46 +200,6 @@ class Clock:
         then()
 
 
-class Future:
-    """What Ray's references give: a result or an error, handed to the callback."""
-
-    def __init__(self) -> None:
-        self._callback: Callable[[Any], None] = lambda _: None
-        self._value: Any = None
-        self._error: Any = None
-
-    def future(self) -> Future:
-        return self
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        self._callback = callback
-
-    def exception(self) -> Any:
-        return self._error
-
-    def result(self) -> Any:
-        return self._value
-
-    def settle(self, value: Any, error: Any = None) -> None:
-        self._value, self._error = value, error
-        self._callback(self)
-
-
-class DeadError(Exception):
-    """Its actor died."""
-
-
-class FakeRay:
-    """As much of Ray as an executor asks of it."""
-
-    @staticmethod
-    def kill(actor: Any) -> None:
-        """It is dead already."""
-
-    class exceptions:  # noqa: N801
-        RayActorError = OutOfMemoryError = WorkerCrashedError = NodeDiedError = ObjectLostError = DeadError
-
-
 class FakeActor:
     """Draws one chunk after the other, on the simulated clock."""
 
@@ -246,23 +207,23 @@ class FakeActor:
         self.clock = clock
         self.free = clock.now + begin
         self.dead = False
-        self.waiting: list[Future] = []
+        self.waiting: list[FakeFuture] = []
 
     @property
     def ready(self) -> Any:
-        return _Method(lambda: self._later(self.free, 0.0))
+        return FakeMethod(lambda: self._later(self.free, 0.0))
 
     @property
     def draw(self) -> Any:
-        return _Method(self._draw)
+        return FakeMethod(self._draw)
 
-    def _draw(self, _: Chunk) -> Future:
+    def _draw(self, _: Chunk) -> FakeFuture:
         seconds = SECONDS * max(0.1, self.clock.rng.gauss(1, SPREAD))
         self.free = max(self.clock.now + LATENCY, self.free) + seconds
         return self._later(self.free, seconds)
 
-    def _later(self, when: float, seconds: float) -> Future:
-        future = Future()
+    def _later(self, when: float, seconds: float) -> FakeFuture:
+        future = FakeFuture()
         self.waiting.append(future)
         dies = seconds and self.clock.rng.random() < 1e-4
 
@@ -281,11 +242,6 @@ class FakeActor:
 
         self.clock.at(when, done)
         return future
-
-
-class _Method:
-    def __init__(self, function: Callable[..., Future]):
-        self.remote = function
 
 
 class Simulated(ray_run.RayExecutor):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
 
+from filterscope.notices import log_once
+
 # GNU's library (torch's wheels for Linux); LLVM's and Intel's (macOS, Windows, conda)
 NO_SPINNING = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 VARIABLES = ("OMP_WAIT_POLICY", *NO_SPINNING)
-
-log = logging.getLogger("filterscope")
 
 
 def stop_spinning() -> None:
@@ -26,13 +25,13 @@ def stop_spinning() -> None:
         os.environ.update(NO_SPINNING)
 
 
-@functools.cache
 def note_spinning() -> None:
     """Log, once a process, that waiting threads spin, where nothing in the environment says how they wait."""
     if not _is_set():
-        log.info(
+        log_once(
+            logging.INFO,
             "OpenMP's threads spin while they wait, which slows everything many times over where another program shares "
-            "the processor; set GOMP_SPINCOUNT=0 (and KMP_BLOCKTIME=0) in the environment before torch is imported"
+            "the processor; set GOMP_SPINCOUNT=0 (and KMP_BLOCKTIME=0) in the environment before torch is imported",
         )
 
 

@@ -13,11 +13,9 @@ from filterscope.cli.options import (
     alpha_option,
     device_option,
     drawing_options,
-    format_option,
-    fps_option,
-    frames_option,
     json_option,
     out_option,
+    output_options,
     quiet_option,
     read_film,
     verbose_option,
@@ -41,13 +39,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights for NET.")
 @alpha_option
-@frames_option
-@format_option
-@fps_option
-@weights_option
-@out_option
-@json_option
-@quiet_option
+@output_options
 def show(
     net: str,
     targets: tuple[str, ...],

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from filterscope.cli.options import (
-    PixelSize,
     json_option,
     out_option,
     quiet_option,
+    resize_option,
     verbose_option,
     weights_option,
 )
@@ -139,12 +139,7 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     show_default=True,
     help="Number of classes to print.",
 )
-@click.option(
-    "--size",
-    metavar="PX|HxW",
-    type=PixelSize(),
-    help="Size to resize and crop to: a side, or HEIGHTxWIDTH [the network's own].",
-)
+@resize_option
 @weights_option
 @json_option
 @quiet_option
@@ -198,12 +193,7 @@ def classify(
     metavar="DIR",
     help="Folder of pictures, with its subfolders.",
 )
-@click.option(
-    "--size",
-    metavar="PX|HxW",
-    type=PixelSize(),
-    help="Size to resize and crop to: a side, or HEIGHTxWIDTH [the network's own].",
-)
+@resize_option
 @click.option("--fresh", is_flag=True, help="Compute again even if the cache has the result.")
 @click.option(
     "--out",

@@ -168,6 +168,23 @@ fps_option = click.option(
 )
 
 
+def output_options(function: F) -> F:
+    """What commands share that draw pictures into a folder: --frames, --format, --fps, --weights and what the input is,
+    --out, --json and --quiet."""
+    shared = [frames_option, format_option, fps_option, weights_option, out_option, json_option, quiet_option]
+    for option in reversed(shared):
+        function = option(function)
+    return function
+
+
+resize_option = click.option(
+    "--size",
+    metavar="PX|HxW",
+    type=PixelSize(),
+    help="Size to resize and crop to: a side, or HEIGHTxWIDTH [the network's own].",
+)
+
+
 @dataclass(frozen=True)
 class Film:
     """The animation that is asked for; `frames` is 0 where none is."""

@@ -20,6 +20,7 @@ from filterscope.cli.options import (
     frames_option,
     json_option,
     out_option,
+    output_options,
     quiet_option,
     read_film,
     weights_option,
@@ -144,13 +145,7 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
     @image_argument
     @click.argument("layers", metavar="LAYER...", nargs=-1, required=True)
     @drawing_options(recipe=name, recipes=f"{name}, or one of `show`.")
-    @frames_option
-    @format_option
-    @fps_option
-    @weights_option
-    @out_option
-    @json_option
-    @quiet_option
+    @output_options
     def command(
         net: str, image: Path, layers: tuple[str, ...], drawing: Drawing, frames: int | None, film: str, fps: float,
         weights: str | None, out: Path, as_json: bool, quiet: bool,
@@ -229,13 +224,7 @@ caricature = _likeness(
     help="Layer at which the similarity is measured [a third of the way to the unit].",
 )
 @drawing_options(recipe="accentuate", recipes="accentuate, or one of `show`.")
-@frames_option
-@format_option
-@fps_option
-@weights_option
-@out_option
-@json_option
-@quiet_option
+@output_options
 def accentuate(
     net: str, image: Path, target: str, keep: float, keep_layer: str | None, drawing: Drawing, frames: int | None,
     film: str, fps: float, weights: str | None, out: Path, as_json: bool, quiet: bool,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator
 
 from filterscope.ascent.tiles import window_shape
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.networks.network import Network
+from filterscope.notices import log_once
 from filterscope.objective import Direction, Objective
 from filterscope.pictures.reading import Photograph
 from filterscope.recipe import Recipe
 from filterscope.sides import LARGEST, Sides, Size, largest_of, pixels_text, sides_of, size_text
 from filterscope.target import Target, place_text, terms_of
-
-log = logging.getLogger("filterscope")
 
 
 def fitted(
@@ -30,20 +28,13 @@ def fitted(
         return _of_photograph(net, goal, recipe, photograph)
     size = recipe.size or largest_of(net.picture_size(layer, recipe.usual_size) for layer in goal.layers)
     if size != net.input.size and all(map(net.takes_one_size, goal.layers)):
-        _say_only_size(net.name, net.input.size, size)
+        only, asked = pixels_text(net.input.size), size_text(size)
+        log_once(logging.WARNING, "%s runs at %s only: drawn at that size, not at %s", net.name, only, asked)
         size = net.input.size
     shapes = {layer: net.output_shape(layer, size) for layer in goal.layers}
     for term in _placed(goal):
         _check_inside(term, shapes[term.layer][1:], size)
     return recipe.model_copy(update={"size": size}), sides_of(size)
-
-
-@functools.lru_cache(maxsize=64)
-def _say_only_size(name: str, only: Size, asked: Size) -> None:
-    """Say, once for all goals of a network, that another size than the one asked for is drawn."""
-    log.warning(
-        "%s runs at %s only: drawn at that size, not at %s", name, pixels_text(only), size_text(asked)
-    )
 
 
 def smallest_stage(net: Network, goal: Objective, recipe: Recipe) -> Sides:

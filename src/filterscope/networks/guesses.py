@@ -9,17 +9,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 from typing import Any
-from weakref import WeakSet
 
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
+from filterscope.notices import is_new
 from filterscope.sides import pixels_text
 
 log = logging.getLogger("filterscope")
 
 _OPTIONS = {"range": "range=, mean=, std=", "size": "size="}  # of open_network
-_told: set[str] = set()
-_told_of: WeakSet[Any] = WeakSet()
 
 
 def without_told(net: Network, options: InputOptions) -> Network:
@@ -32,7 +30,11 @@ def without_told(net: Network, options: InputOptions) -> Network:
 
 def tell_guesses(net: Network, source: Any) -> None:
     """One line on what was guessed, and the network's notes, the first time that this source is opened so."""
-    if not (net.guessed or net.notes) or isinstance(source, Network) or _was_told(net, source):
+    if not (net.guessed or net.notes) or isinstance(source, Network):
+        return
+    if not is_new(
+        f"{source if isinstance(source, str) else net.name}|{net.input}|{net.guessed}|{net.notes}", source
+    ):
         return
     for note in net.notes:
         log.warning("%s %s", net.name, note)
@@ -64,15 +66,3 @@ def _are_guesses(assumed: list[str]) -> str:
     if len(assumed) == 1:
         return f"{assumed[0]} is a guess"
     return f"{', '.join(assumed[:-1])} and {assumed[-1]} are guesses"
-
-
-def _was_told(net: Network, source: Any) -> bool:
-    """Whether it was said before: of an object by itself, of a name or file by what is said."""
-    try:
-        known = source in _told_of
-        _told_of.add(source)
-    except TypeError:  # a text, or what can be neither hashed nor referred to weakly
-        key = f"{source if isinstance(source, str) else net.name}|{net.input}|{net.guessed}|{net.notes}"
-        known = key in _told
-        _told.add(key)
-    return known

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
+from filterscope.api import DrawingOptions, read_recipe, read_run
 from filterscope.ascent.engine.prepare import choose_device
-from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.natural import natural_best
 from filterscope.measure.scores import Measurers
@@ -16,9 +15,7 @@ from filterscope.photographs.presets import photograph_recipe
 from filterscope.photographs.sources import Source, drawn, one_goal, photograph_of
 from filterscope.pictures import Picture
 from filterscope.pictures.reading import Photograph, read_photograph
-from filterscope.progress import OnStep
-from filterscope.recipe import Recipe, get_recipe
-from filterscope.sides import Size, sides_of
+from filterscope.sides import sides_of
 from filterscope.target import Sum, Target
 
 KEEP = 1.0  # how much accentuate keeps of the photograph, against an activation as of the best natural image
@@ -31,36 +28,28 @@ def accentuate(
     *,
     keep: float = KEEP,
     keep_layer: str | None = None,
-    recipe: str | Recipe = "accentuate",
-    steps: int | None = None,
-    size: Size | None = None,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
-    settings: Mapping[str, Any] | None = None,
-    progress: bool = True,
-    on_step: OnStep | None = None,
+    **options: Unpack[DrawingOptions],
 ) -> Picture:
     """Which feature of the photograph a unit responds to: the photograph, changed so that it excites the unit more, and
     kept near the photograph in an earlier layer's activations (Hamblin et al. 2024, "Feature Accentuation").
 
     keep: how much nearness weighs: that of a photograph's whole square against the activation of the unit's best
         natural image (or, where none is known, the photograph's own). keep_layer: the layer that is kept; about a
-        third of the way to the unit where None. Else as for `dream`.
+        third of the way to the unit where None. recipe: "accentuate" where none is given. Else as for `dream`.
 
     >>> import numpy as np
     >>> photograph = np.zeros((40, 60, 3), np.uint8)
     >>> accentuate("tiny-vgg16", photograph, "block3_conv1:30", steps=1, progress=False).image.shape
     (40, 60, 3)
     """
+    run = read_run(options)
     net = open_network(network)
-    chosen = get_recipe(photograph_recipe(recipe), steps=steps, size=size, settings=settings)
+    chosen = read_recipe(options, photograph_recipe(options.get("recipe", "accentuate")))
     photograph = photograph_of(image)
     goal = accentuate_goal(
-        net, one_goal(net, target), photograph, keep=keep, keep_layer=keep_layer, device=device
+        net, one_goal(net, target), photograph, keep=keep, keep_layer=keep_layer, device=run.device
     )
-    run = Run(seed, precision, device)
-    return drawn(net, [goal], chosen, {"image": photograph}, run, progress, on_step)[0]
+    return drawn(net, [goal], chosen, {"image": photograph}, run, options)[0]
 
 
 def accentuate_goal(

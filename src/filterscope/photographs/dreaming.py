@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
-from filterscope.drawing.run import Run
+from filterscope.api import DrawingOptions, read_run
 from filterscope.errors import ArgumentError
 from filterscope.networks import Network, open_network
 from filterscope.objective import Likeness, Objective, WholeLayer
@@ -13,7 +13,6 @@ from filterscope.photographs.presets import octaves as octave_stages
 from filterscope.photographs.presets import photograph_recipe, usual_layers
 from filterscope.photographs.sources import Source, drawn, layer_names, one_goal, photograph_of
 from filterscope.pictures import Picture
-from filterscope.progress import OnStep
 from filterscope.recipe import Recipe, get_recipe
 from filterscope.sides import Size
 from filterscope.target import Sum
@@ -26,17 +25,9 @@ def dream(
     layers: str | Sequence[str] | Mapping[str, float] | None = None,
     target: str | Objective | None = None,
     guide: Source | None = None,
-    recipe: str | Recipe = "dream",
-    steps: int | None = None,
     octaves: int | None = None,
     strength: float | None = None,
-    size: Size | None = None,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
-    settings: Mapping[str, Any] | None = None,
-    progress: bool = True,
-    on_step: OnStep | None = None,
+    **options: Unpack[DrawingOptions],
 ) -> Picture:
     """Deep Dream: a photograph changed to show more and more of what the network detects in it (Mordvintsev et al. 2015).
 
@@ -46,25 +37,28 @@ def dream(
         of the recipe, where the network has VGG16's layers.
     target: one unit, class or sum instead of whole layers, as "predictions:goldfish".
     guide: a second photograph; the layers' features then grow towards those that the guide has somewhere.
-    recipe: "dream", "dreamy", "bad-trip", or another recipe, which then starts from the photograph.
-    steps: in all octaves together. octaves: sizes, each 1.4 times the one before. strength: pixel values a step.
-    size: the longer side in pixels; the photograph's own where None.
+    octaves: sizes, each 1.4 times the one before. strength: pixel values a step.
+    options: as for `visualize`. recipe is "dream" where none is given, "dreamy", "bad-trip", or another recipe, which
+        then starts from the photograph; steps are those of all octaves together; size is the longer side in pixels,
+        the photograph's own where None.
 
     >>> import numpy as np
     >>> dream("tiny-vgg16", np.zeros((40, 60, 3), np.uint8), steps=2, octaves=1, progress=False).image.shape
     (40, 60, 3)
     """
+    run = read_run(options)
     net = open_network(network)
+    recipe = options.get("recipe", "dream")
     chosen = dream_recipe(
-        recipe, steps=steps, octaves=octaves, strength=strength, size=size, settings=settings
-    )
+        recipe, octaves=octaves, strength=strength, steps=options.get("steps"), size=options.get("size"),
+        settings=options.get("settings"),
+    )  # fmt: skip
     named = recipe if isinstance(recipe, str) else recipe.name
     goal = dream_goal(net, layers=layers, target=target, guided=guide is not None, recipe=named)
     photographs = {"image": photograph_of(image)}
     if guide is not None:
         photographs["guide"] = photograph_of(guide)
-    run = Run(seed, precision, device)
-    return drawn(net, [goal], chosen, photographs, run, progress, on_step)[0]
+    return drawn(net, [goal], chosen, photographs, run, options)[0]
 
 
 def dream_recipe(

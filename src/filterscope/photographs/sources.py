@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from filterscope.api import DrawingOptions
 from filterscope.drawing.draw import Photographs, draw
 from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError
@@ -13,7 +14,7 @@ from filterscope.networks import Network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
 from filterscope.pictures.reading import Photograph, read_photograph
-from filterscope.progress import OnStep, progress_bar
+from filterscope.progress import progress_bar
 from filterscope.recipe import Recipe
 
 Source: TypeAlias = Any  # a file's path, a Pillow image, an array (H, W, 3), or a Photograph
@@ -48,9 +49,8 @@ def drawn(
     recipe: Recipe,
     photographs: Photographs,
     run: Run,
-    progress: bool,
-    on_step: OnStep | None,
+    options: DrawingOptions,
 ) -> list[Picture]:
     """The pictures of the goals, under a bar."""
-    with progress_bar(progress, also=on_step) as bar:
+    with progress_bar(options.get("progress", True), also=options.get("on_step")) as bar:
         return list(draw(net, goals, recipe, run, photographs=photographs, on_step=bar))

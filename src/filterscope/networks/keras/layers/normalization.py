@@ -30,17 +30,23 @@ Wanted = dict[str, tuple[Shape, str, tuple[int, ...]]]  # Keras name -> shape, t
 EPSILON = 1e-7  # keras.config.epsilon()
 
 
+def _scaled_and_centred(norm: nn.Module, config: Config, channels: int) -> Wanted:
+    """The slots of a norm's scale and shift; what is switched off is constant."""
+    slots: Wanted = {}
+    for used, name, parameter, usual in (("scale", "gamma", "weight", 1.0), ("center", "beta", "bias", 0.0)):
+        if config.get(used, True):
+            slots[name] = ((channels,), parameter, ())
+        else:
+            setattr(norm, parameter, constant(usual, channels))
+    return slots
+
+
 def _batch_norm(config: Config, shape: Shape) -> Built:
     require_last_axis(config, shape)
     kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     norm = kind(shape[0], eps=float(config.get("epsilon", 1e-3)), device="meta")
     norm.num_batches_tracked = None
-    slots: Wanted = {}
-    for used, name, parameter, usual in (("scale", "gamma", "weight", 1.0), ("center", "beta", "bias", 0.0)):
-        if config.get(used, True):
-            slots[name] = ((shape[0],), parameter, ())
-        else:
-            setattr(norm, parameter, constant(usual, shape[0]))
+    slots = _scaled_and_centred(norm, config, shape[0])
     slots["moving_mean"] = ((shape[0],), "running_mean", ())
     slots["moving_variance"] = ((shape[0],), "running_var", ())
     return Built(norm.eval(), slots_of(slots))
@@ -107,12 +113,7 @@ def _group_norm(config: Config, shape: Shape) -> Built:
     groups = config.get("groups", 32)
     groups = shape[0] if groups == -1 else int(groups)
     norm = nn.GroupNorm(groups, shape[0], eps=float(config.get("epsilon", 1e-3)), device="meta")
-    slots: Wanted = {}
-    for used, name, parameter, usual in (("scale", "gamma", "weight", 1.0), ("center", "beta", "bias", 0.0)):
-        if config.get(used, True):
-            slots[name] = ((shape[0],), parameter, ())
-        else:
-            setattr(norm, parameter, constant(usual, shape[0]))
+    slots = _scaled_and_centred(norm, config, shape[0])
     return Built(norm, slots_of(slots), window=None)
 
 
