@@ -22,9 +22,10 @@ class _Kept:
 
 
 class Remembered:
-    """The last few models opened. Used by one thread at a time."""
+    """The last few models opened, no more than `most`. Used by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
         self.kept: list[_Kept] = []  # the last one used stands last
 
     def opened_once(
@@ -53,7 +54,7 @@ class Remembered:
         if state is not None and state == state_of(model):
             ref = weakref.ref(model, lambda gone: self._forget(lambda kept: kept.model is gone))
             self.kept.append(_Kept(ref, key, network, state))
-            del self.kept[:-MOST]
+            del self.kept[: -self.most]
         return _fresh(network)
 
     def _forget(self, which: Callable[[_Kept], bool]) -> None:

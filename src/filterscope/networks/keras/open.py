@@ -26,6 +26,7 @@ from filterscope.networks.keras.applications import (
 from filterscope.networks.keras.archive import archived_config, archived_weights
 from filterscope.networks.keras.build import KerasGraph, read_graph
 from filterscope.networks.keras.checked import checked_graph
+from filterscope.networks.keras.kept import opened_once
 from filterscope.networks.keras.live import LiveReader, has_own_code, keras_class, require_one_picture
 from filterscope.networks.keras.preprocessing import lift_preprocessing
 from filterscope.networks.keras.source import (
@@ -177,8 +178,15 @@ def _read(config: Any, name: str) -> KerasGraph:
 
 
 def open_keras_model(model: Any, weights: Path_ | None) -> Network:
-    """A live Keras model on any backend; it is read and never changed."""
+    """A live Keras model on any backend; it is read and never changed. Opened again as it was, without weights of a file,
+    it is what was made of it before."""
     _own_weights(str(model.name), weights)
+    if weights is None:
+        return opened_once(model, lambda: _opened_model(model, None))
+    return _opened_model(model, weights)
+
+
+def _opened_model(model: Any, weights: Path_ | None) -> Network:
     require_one_picture(model)
     graph, own = _live_graph(model)
     source = open_weights(Path(weights), graph.slots) if weights else own or model_weights(model, graph.slots)
