@@ -83,7 +83,7 @@ def _numbers(model: Any) -> list[Any]:
     """Of each variable its type, shape and a checksum: quicker than a hash, and no change goes by it but by one in 2^32."""
     keras = import_keras()
     arrays = [np.ascontiguousarray(keras.ops.convert_to_numpy(v.value)) for v in model.weights]
-    return [(str(a.dtype), a.shape, zlib.crc32(a.reshape(-1).view(np.uint8))) for a in arrays]
+    return [(str(a.dtype), a.shape, zlib.crc32(a.reshape(-1).view(np.uint8).data)) for a in arrays]
 
 
 @functools.cache
