@@ -46,6 +46,7 @@ OF_ANOTHER = {
     "channels": (fs.open_network, "channels"),
     "size_of_input": (fs.open_network, "size"),
     "shown": (fs.open_network, "show_channels"),
+    "alpha": (fs.Picture.to_pil, "alpha"),  # of each picture of `show`
     "frames": (fs.animate, "frames"),
     "film": (fs.animate, "path"),
     "fps": (fs.animate, "fps"),

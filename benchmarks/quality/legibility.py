@@ -31,7 +31,7 @@ from benchmarks.quality.table import markdown
 from filterscope.errors import FilterscopeError
 from filterscope.files import check_writable, writing
 from filterscope.measure.examples import find_examples
-from filterscope.measure.legibility import Features, legibility
+from filterscope.measure.legibility import Features, legibility, pair_files
 from filterscope.measure.natural import NaturalActivations, images_digest
 from filterscope.networks import open_network
 from filterscope.pictures.reading import list_images
@@ -98,7 +98,7 @@ def unit_rows(
     """For each picture its layer, unit, legibility, ceiling and seconds."""
     rows = []
     for target, kept in found.items():
-        test = legibility(features, kept.image, natural[target.layer], target.unit)
+        test = legibility(features, kept.image, pair_files(natural[target.layer], target.unit))
         if test is not None:
             rows.append(
                 {

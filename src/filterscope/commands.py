@@ -212,6 +212,7 @@ def make_atlas(
     address: str | None = None,
     workers: int | None = None,
     alpha: bool = False,
+    judge: Any = None,
     on_message: Callable[[str], object] = lambda _: None,
     **options: Unpack[DrawingOptions],
 ) -> dict[str, Any]:
@@ -227,6 +228,7 @@ def make_atlas(
     overwrite: draw anew what is there and was drawn otherwise, instead of refusing.
     on, address, workers: "local" or "ray"; the cluster's address; how many workers.
     alpha: write each picture with an alpha channel too, `Picture.transparency`.
+    judge: another network, as for `network`, by whose features each picture's legibility is measured on the `images`.
     on_message: called with what is done now, a line at a time. Options as for `visualize`, but for `on_step`.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
@@ -246,7 +248,7 @@ def make_atlas(
     request = AtlasRequest(
         layers, read_recipe(options), run, weights=None if weights is None else os.fspath(weights),
         images=None if images is None else Path(images), name=name, retry=retry, overwrite=overwrite, on=on,
-        address=address, workers=workers, alpha=alpha,
+        address=address, workers=workers, alpha=alpha, judge=None if judge is None else open_network(judge),
     )  # fmt: skip
     return write_atlas(network, out, request, progress=options.get("progress", True), on_message=on_message)
 

@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.helpers.atlas import draw_atlas
 
 from filterscope.atlas.storage.index import read_index
 from filterscope.cli import main
+from filterscope.measure.examples import find_examples
+from filterscope.measure.legibility import Features, legibility, pair_files
+from filterscope.pictures.png import read_image
 from filterscope.recipe import get_recipe
 from filterscope.recipe.parts import Facets
 
@@ -58,6 +62,33 @@ def test_alpha(tmp_path, capsys):
     assert "alpha.png" not in (tmp_path / "a" / details).read_text()
     assert atlas("--out", tmp_path / "b", "--layers", "block1_conv1", "-q") == 2
     assert "alpha is True there and False here" in capsys.readouterr().err
+
+
+def test_judge(tmp_path, capsys, tiny):
+    """--judge measures legibility from the saved pictures, as `legibility` does, for the index and the pages."""
+    rng = np.random.default_rng(0)
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for i in range(100):
+        values = rng.integers(0, 200, 3) + rng.integers(0, 56, (64, 64, 3))
+        Image.fromarray(values.astype(np.uint8)).save(photographs / f"{i:03d}.png")
+    asked = ["--layers", "block1_conv1", "-q", "--out", tmp_path / "a", "--judge", "tiny-vgg16"]
+    assert atlas(*asked) == 2
+    assert "give their folder with --images" in capsys.readouterr().err
+    assert atlas(*asked, "--images", photographs) == 0
+    natural = find_examples(tiny, ["block1_conv1"], photographs, shown=False)["block1_conv1"]
+    rows, features = read_index(tmp_path / "a").to_pylist(), Features(tiny)
+    for row in rows[:4]:
+        found = legibility(
+            features, read_image(tmp_path / "a" / row["file"]), pair_files(natural, row["unit"])
+        )
+        known = (None, None) if found is None else (found.legibility, found.ceiling)
+        assert (row["legibility"], row["legibility_ceiling"]) == pytest.approx(known)
+    assert any(row["legibility"] is not None for row in rows[:4])
+    details = (tmp_path / "a" / "tiny-vgg16" / "block1_conv1" / "units-0.js").read_text()
+    assert '"legibility_ceiling":' in details
+    assert atlas("--layers", "block1_conv1", "-q", "--out", tmp_path / "a") == 2
+    assert "judge is 'tiny-vgg16' there and not set here" in capsys.readouterr().err
 
 
 def test_changes_and_units_that_fail(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,7 @@ import filterscope as fs
 from filterscope.cli import main
 from filterscope.measure.alternatives import ceiling, share_right
 from filterscope.measure.examples import find_examples
-from filterscope.measure.legibility import Features, legibility
+from filterscope.measure.legibility import Features, legibility, pair_files
 from filterscope.pictures.png import read_image, read_metadata
 
 LAYER = "block2_conv1"
@@ -58,12 +58,12 @@ def test_by_hand(tiny, features, colours):
         for some in (natural.tested_best, natural.tested_median)
     )
     one, other = read_image(best[0]), read_image(median[0])
-    found = legibility(features, one, natural, unit)
+    found = legibility(features, one, pair_files(natural, unit))
     assert found.legibility == share_right(
         features.of([one])[0], features.of_files(best), features.of_files(median)
     )
     assert found.ceiling == ceiling(features.of_files(best), features.of_files(median))
-    assert found.legibility > legibility(features, np.asarray(other), natural, unit).legibility
+    assert found.legibility > legibility(features, np.asarray(other), pair_files(natural, unit)).legibility
 
 
 def test_what_cannot_be_known(tiny, features, colours, tmp_path):
@@ -73,16 +73,16 @@ def test_what_cannot_be_known(tiny, features, colours, tmp_path):
     picture = read_image(tmp_path / "000.png")
     few = find_examples(tiny, [LAYER], tmp_path, shown=False)[LAYER]
     assert few.tested_best is None
-    assert legibility(features, picture, few, 3) is None
+    assert legibility(features, picture, pair_files(few, 3)) is None
     shutil.copy(colours / "049.png", tmp_path)
     enough = find_examples(tiny, [LAYER], tmp_path, shown=False)[LAYER]
     alive = int(np.argmax(enough.best))
-    assert legibility(features, picture, enough, alive) is not None
+    assert legibility(features, picture, pair_files(enough, alive)) is not None
     dead = [unit for unit in range(64) if enough.best[unit] == enough.least[unit]]
-    assert all(legibility(features, picture, enough, unit) is None for unit in dead)
+    assert all(legibility(features, picture, pair_files(enough, unit)) is None for unit in dead)
     features.known.clear()
     shutil.rmtree(tmp_path)
-    assert legibility(features, picture, enough, alive) is None
+    assert legibility(features, picture, pair_files(enough, alive)) is None
 
 
 def test_an_older_cache_is_looked_up_again(tiny, colours, monkeypatch):

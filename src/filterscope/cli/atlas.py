@@ -55,6 +55,12 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Number of Ray workers [as many as fit]."
 )
+@click.option(
+    "--judge",
+    metavar="NET",
+    help="Another network, by whose features each picture's legibility is measured on --images.",
+)
+@click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights for NET.")
 @alpha_option
 @drawing_options()
 @weights_option
@@ -62,7 +68,8 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
 @quiet_option
 def atlas(
     net: str, out: str, layers: str | None, images: Path | None, name: str | None, retry: bool, overwrite: bool,
-    on: str, address: str | None, workers: int | None, alpha: bool, drawing: Drawing, weights: str | None, as_json: bool,
+    on: str, address: str | None, workers: int | None, alpha: bool, judge: str | None,
+    judge_weights: str | None, drawing: Drawing, weights: str | None, as_json: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
     """Draw every unit of every layer, as pages for a browser.
@@ -74,6 +81,8 @@ def atlas(
     filterscope atlas tiny-vgg16 --out out/atlas --layers block1_conv1,block1_conv2
     filterscope atlas vgg16 --out s3://bucket/vgg16 --images photographs --on ray --address auto
     """
+    if judge_weights is not None and judge is None:
+        raise click.UsageError("--judge-weights needs --judge NET")
     recipe = drawing.get_recipe()
     names = None if layers is None else [part.strip() for part in layers.split(",") if part.strip()]
     if names == []:
@@ -88,6 +97,7 @@ def atlas(
     store = open_store(out)
     from filterscope.atlas.run.request import AtlasRequest
     from filterscope.atlas.run.run import make_atlas
+    from filterscope.networks import open_network
 
     def on_message(line: str) -> None:
         if not quiet:
@@ -96,6 +106,7 @@ def atlas(
     request = AtlasRequest(
         names, recipe, drawing.run, weights=weights, images=images, name=name,
         retry=retry, overwrite=overwrite, on=on, address=address, workers=workers, alpha=alpha,
+        judge=None if judge is None else open_network(judge, weights=judge_weights),
     )  # fmt: skip
     summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)
     if as_json:

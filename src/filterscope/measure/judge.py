@@ -12,7 +12,7 @@ from torch import Tensor
 
 from filterscope.errors import ArgumentError
 from filterscope.measure.classify import class_layer
-from filterscope.measure.legibility import Features, legibility
+from filterscope.measure.legibility import Features, legibility, pair_files
 from filterscope.measure.natural import looked_up
 from filterscope.networks.network import Network, Taps
 from filterscope.networks.torch_state import in_our_torch
@@ -67,7 +67,7 @@ class Judge:
         natural = looked_up(network, target.layer) if isinstance(target, Target) and not target.at else None
         if natural is None or not isinstance(target, Target):
             return picture
-        found = legibility(self._features, picture.to_pil(), natural, target.unit)
+        found = legibility(self._features, picture.to_pil(), pair_files(natural, target.unit))
         if found is None:
             return picture
         scores = replace(picture.scores, legibility=found.legibility, legibility_ceiling=found.ceiling)

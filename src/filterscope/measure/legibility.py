@@ -67,25 +67,29 @@ class Legible:
     ceiling: float | None
 
 
-def legibility(
-    features: Features, image: Image.Image | np.ndarray, natural: NaturalActivations, unit: int
-) -> Legible | None:
-    """The two-alternative test of one picture of a channel or class, against the photographs of `natural`.
-
-    image: a Pillow image, or uint8 (H, W, 3). None where the photographs are not there (any more), are fewer than 50, or
-    excite the unit all alike.
-    """
+def pair_files(natural: NaturalActivations, unit: int) -> tuple[list[Path], list[Path]] | None:
+    """The photographs of a unit's test, of its best 2 % and from around its median; None of a set of fewer than 50, or where
+    they excite the unit all alike."""
     if natural.tested_best is None or natural.tested_median is None:
         return None
     if natural.least is not None and natural.least[unit] >= natural.best[unit]:
         return None
     folder = Path(natural.folder)
-    rows = [
-        [folder / natural.images[i] for i in some[unit]]
-        for some in (natural.tested_best, natural.tested_median)
-    ]
+    best, median = natural.tested_best[unit], natural.tested_median[unit]
+    return [folder / natural.images[i] for i in best], [folder / natural.images[i] for i in median]
+
+
+def legibility(
+    features: Features, image: Image.Image | np.ndarray, files: tuple[Sequence[Path], Sequence[Path]] | None
+) -> Legible | None:
+    """The two-alternative test of one picture of a channel or class, against the photographs of `pair_files`.
+
+    image: a Pillow image, or uint8 (H, W, 3). None where there are no such photographs (any more).
+    """
+    if files is None:
+        return None
     try:
-        best, median = features.of_files(rows[0]), features.of_files(rows[1])
+        best, median = features.of_files(files[0]), features.of_files(files[1])
     except ImageError:
         return None
     shown = Image.fromarray(image) if isinstance(image, np.ndarray) else image

@@ -20,6 +20,8 @@ from filterscope.sides import Sides
 UNITS_PER_FILE = 64  # whose details share one: a panel opens at once, and a layer's first page stays small
 MAX_CURVE_POINTS = 160  # more than its width in pixels could show
 
+SCORES = ("activation", "excitation", "probability", "start", "legibility", "legibility_ceiling")
+
 Data = dict[str, Any]  # as a page's script takes it: JSON
 
 
@@ -219,7 +221,7 @@ def _picture(row: Row) -> Data:
         "seconds": round_number(row.seconds, 3),
         "curve": thin_curve(curve),
         "steps": len(curve),
-        **{k: round_number(getattr(row, k)) for k in ("activation", "excitation", "probability", "start")},
+        **{k: round_number(getattr(row, k)) for k in SCORES},
     }
 
 

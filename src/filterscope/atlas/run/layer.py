@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from filterscope.atlas.storage.index import LAYER_TABLE, make_table, read_rows, write_table
 from filterscope.atlas.storage.journal import is_lost, read_journals
@@ -13,13 +17,41 @@ from filterscope.atlas.storage.natural import read_natural
 from filterscope.atlas.storage.rows import Alike, Row, decode_response
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
+from filterscope.measure.legibility import Features, legibility
 
 MAX_ALIKE = 10  # units that are named as alike
 
 
-def finish_layer(store: Store, network: str, layer: LayerEntry) -> None:
-    """Write a complete layer's rows to its `layer.parquet`."""
+@dataclass(frozen=True)
+class LegibilityMeasure:
+    """Measures the legibility of a layer's pictures by photographs in a folder; network: the folder in the atlas."""
+
+    features: Features
+    images: Path
+    network: str
+
+    def add_to(self, rows: Sequence[Row], store: Store, layer: LayerEntry) -> None:
+        """Fill in the rows of a layer whose natural activations are of these photographs."""
+        if not layer.natural:
+            return
+        natural = read_natural(store, self.network, str(layer.folder))
+        for row in rows:
+            files = natural.pair_files(row.unit, self.images)
+            if row.file is None or files is None:
+                continue
+            with Image.open(io.BytesIO(store.read(row.file))) as image:
+                found = legibility(self.features, image, files)
+            if found is not None:
+                row.legibility, row.legibility_ceiling = found.legibility, found.ceiling
+
+
+def finish_layer(
+    store: Store, network: str, layer: LayerEntry, legibility: LegibilityMeasure | None = None
+) -> None:
+    """Write a complete layer's rows to its `layer.parquet`, with their legibility where that is to be measured."""
     rows = read_layer_rows(store, network, layer, complete=True)
+    if legibility is not None:
+        legibility.add_to(rows, store, layer)
     write_table(store, f"{network}/{layer.folder}/{LAYER_TABLE}", iter([make_table(rows)]))
 
 

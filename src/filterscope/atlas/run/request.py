@@ -51,6 +51,7 @@ class AtlasRequest:
     overwrite: draw anew where what is there was drawn otherwise, instead of refusing.
     on, address, workers: "local" or "ray"; the cluster's address; how many workers.
     alpha: write each picture with an alpha channel too, `Picture.transparency`.
+    judge: another network, opened, by whose features each picture's legibility is measured on the `images`.
     """
 
     layers: Sequence[str] | None = None
@@ -65,6 +66,7 @@ class AtlasRequest:
     address: str | None = None
     workers: int | None = None
     alpha: bool = False
+    judge: Network | None = None
 
     def __post_init__(self) -> None:
         if self.images is not None:  # a text will do too
@@ -78,6 +80,8 @@ class AtlasRequest:
             raise ArgumentError(
                 f"a {type(source).__name__} object cannot be sent to Ray's workers; pass a network's name or a file"
             )
+        if self.judge is not None and self.images is None:
+            raise ArgumentError("a judge measures legibility by photographs: give their folder with images=")
         if self.name is not None:
             check_name(self.name)
 
@@ -137,6 +141,7 @@ class Beginning:
             images=None if images is None else str(images),
             images_digest=None if images is None else images_digest(list_images(images)),
             alpha=request.alpha,
+            judge=None if request.judge is None else request.judge.name,
         )
         if before is not None and images is None:
             asked.images, asked.images_digest = before.images, before.images_digest

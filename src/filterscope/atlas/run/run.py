@@ -20,6 +20,7 @@ from filterscope.atlas.plan import Chunk, Plan, choose_folder_names
 from filterscope.atlas.run.drawer import ChunkDrawer, fail_chunk
 from filterscope.atlas.run.estimate import Estimate, format_duration, measure
 from filterscope.atlas.run.executor import ChunkLost, Executor, LocalExecutor
+from filterscope.atlas.run.layer import LegibilityMeasure
 from filterscope.atlas.run.progress import Progress
 from filterscope.atlas.run.report import write_index
 from filterscope.atlas.run.request import AtlasRequest, Beginning, OnMessage, choose_layers
@@ -31,6 +32,7 @@ from filterscope.atlas.storage.manifest import NetworkManifest
 from filterscope.atlas.storage.natural import read_natural
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import OutputError
+from filterscope.measure.legibility import Features
 from filterscope.networks import Network, open_network
 
 
@@ -87,9 +89,8 @@ class _Run:
 
     def run(self, shown: bool | None) -> dict[str, Any]:
         names = choose_layers(self.network, self.request.layers)
-        writer = AtlasWriter(
-            self.store, self.folder, [entry for entry in self.manifest.layers if entry.name in names]
-        )
+        entries = [entry for entry in self.manifest.layers if entry.name in names]
+        writer = AtlasWriter(self.store, self.folder, entries, self._legibility())
         begun = time.monotonic()
         try:
             with self._start_executor(writer) as executor, Progress(shown) as progress:
@@ -107,6 +108,12 @@ class _Run:
         build_gallery(self.store)
         seconds = time.monotonic() - begun
         return {**summary, "out": self.store.address, "drawn": writer.drawn, "seconds": seconds}
+
+    def _legibility(self) -> LegibilityMeasure | None:
+        judge, images = self.request.judge, self.request.images
+        if judge is None or images is None:
+            return None
+        return LegibilityMeasure(Features(judge), images.absolute(), self.folder)
 
     def _draw(self, writer: AtlasWriter, executor: Executor, progress: Progress) -> None:
         plan = Plan(tuple(writer.layers.values()), self.manifest.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from filterscope.atlas.plan import FIRST, Chunk, ChunkResult, PlannedLayer
-from filterscope.atlas.run.layer import finish_layer, is_finished
+from filterscope.atlas.run.layer import LegibilityMeasure, finish_layer, is_finished
 from filterscope.atlas.storage.index import LAYER_TABLE
 from filterscope.atlas.storage.journal import LayerJournal, chunk_number
 from filterscope.atlas.storage.manifest import LayerEntry
@@ -19,9 +19,16 @@ class AtlasWriter:
     finished: units that have a journal. drawn: pictures drawn in this run.
     """
 
-    def __init__(self, store: Store, folder: str, entries: Sequence[LayerEntry]):
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        entries: Sequence[LayerEntry],
+        legibility: LegibilityMeasure | None = None,
+    ):
         self.store = store
         self.folder = folder
+        self._legibility = legibility
         self.entries = {entry.name: entry for entry in entries}
         self.layers = {entry.name: entry.plan() for entry in entries}
         self.units = sum(layer.units for layer in self.layers.values())
@@ -93,6 +100,6 @@ class AtlasWriter:
         self._changed.clear()
 
     def _finish(self, layer: str) -> None:
-        finish_layer(self.store, self.folder, self.entries[layer])
+        finish_layer(self.store, self.folder, self.entries[layer], self._legibility)
         self._journals.pop(layer, None)
         self._left.pop(layer, None)

@@ -43,7 +43,8 @@ def make_schema() -> pa.Schema:
     example = {"image": text, "file": text, "activation": half, "row": half, "column": half}
     columns = {
         "network": text, "layer": text, "unit": whole, "facet": whole, "class_name": text, "status": text, "reason": text,
-        "activation": number, "excitation": number, "probability": number, "start": number, "attempt": whole,
+        "activation": number, "excitation": number, "probability": number, "start": number,
+        "legibility": number, "legibility_ceiling": number, "attempt": whole,
         "seconds": number, "seed": pa.int64(), "recipe": text, "file": text, "bytes": pa.int64(),
         "alpha": text, "curve": pa.list_(half), "natural_mean": half, "natural_p99": half, "natural_best": half,
         "histogram": pa.list_(whole), "histogram_low": half, "histogram_high": half,

@@ -33,7 +33,8 @@ class NaturalRows:
     """One layer's natural activations as the index holds them; the arrays are (units, ...).
 
     names, values: of the best images. files: their thumbnails, relative to the network's folder, "" for none.
-    places: (units, best, 2), row and column as fractions of the thumbnail, NaN where not known.
+    places: (units, best, 2), row and column as fractions of the thumbnail, NaN where not known. tested_best, tested_median:
+    (units, K), numbers of the `images` of the two-alternative test.
     """
 
     mean: np.ndarray
@@ -46,6 +47,9 @@ class NaturalRows:
     histogram: np.ndarray | None = None
     low: np.ndarray | None = None
     high: np.ndarray | None = None
+    tested_best: np.ndarray | None = None
+    tested_median: np.ndarray | None = None
+    images: np.ndarray | None = None
     network: str = ""
 
     def add_to(self, row: Row) -> None:
@@ -67,6 +71,15 @@ class NaturalRows:
         if self.histogram is not None and self.low is not None and self.high is not None:
             row.histogram = self.histogram[unit].tolist()
             row.histogram_low, row.histogram_high = float(self.low[unit]), float(self.high[unit])
+
+    def pair_files(self, unit: int, folder: Path) -> tuple[list[Path], list[Path]] | None:
+        """As `measure.legibility.pair_files`, of the images in a folder."""
+        if self.tested_best is None or self.tested_median is None or self.images is None:
+            return None
+        if self.low is not None and self.low[unit] >= self.best[unit]:
+            return None
+        best, median = self.tested_best[unit], self.tested_median[unit]
+        return [folder / str(self.images[i]) for i in best], [folder / str(self.images[i]) for i in median]
 
 
 def save_natural(
@@ -94,7 +107,7 @@ def save_natural(
         files = np.vectorize(thumbnail_name, otypes=["U32"])(found.top)
     arrays = {
         "mean": found.mean, "p99": found.p99, "best": found.best, "names": names, "values": found.top_values,
-        "files": files, "places": _places(found, shape), **_histogram(found),
+        "files": files, "places": _places(found, shape), **_histogram(found), **_tested(found, images),
     }  # fmt: skip
     with store.writing(f"{network}/{folder}/{FILE}") as spare, spare.open("wb") as file:
         np.savez_compressed(file, **arrays)
@@ -139,6 +152,13 @@ def _places(found: NaturalActivations, shape: Sequence[int]) -> np.ndarray:
         return np.full((*found.top.shape, 2), np.nan, dtype=np.float32)
     found_at: np.ndarray = (np.asarray(places) + 0.5) / np.array(shape[1:])
     return found_at.astype(np.float32)
+
+
+def _tested(found: NaturalActivations, images: Path | None) -> dict[str, np.ndarray]:
+    if found.tested_best is None or found.tested_median is None or images is None:
+        return {}
+    names = np.array(found.images)
+    return {"tested_best": found.tested_best, "tested_median": found.tested_median, "images": names}
 
 
 def _histogram(found: NaturalActivations) -> dict[str, np.ndarray]:

@@ -45,6 +45,8 @@ class Row(BaseModel):
     excitation: float | None = None
     probability: float | None = None
     start: float | None = None
+    legibility: float | None = None
+    legibility_ceiling: float | None = None
     attempt: int | None = None
     seconds: float | None = None
     seed: int | None = None

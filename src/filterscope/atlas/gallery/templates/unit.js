@@ -118,10 +118,16 @@
     list.append(row("Activation", fs.number(picture.activation),
       picture.start === null ? "" : `noise ${fs.number(picture.start, 3)}`));
     if (picture.probability !== null) list.append(row("Probability", `${(100 * picture.probability).toFixed(1)} %`, "of the class"));
+    if (picture.legibility !== null && picture.legibility !== undefined) list.append(row("Legibility", share(picture.legibility),
+      picture.legibility_ceiling === null ? "" : `its photographs ${share(picture.legibility_ceiling)}`));
     if (unit.rank) list.append(row("Rank", `${unit.rank} of ${item.layer.units.length}`,
       unit.rank === 1 ? "the unit it excites most" : h("span", {}, "excites most: ", h("a", { href: `#${unit.top}` }, called(unit.top)))));
     if (picture.excitation === null) list.append(row("Status", SAID[item.status]));
     return list;
+  }
+
+  function share(value) {
+    return `${(100 * value).toFixed(0)} %`;
   }
 
   function called(unit) {
