@@ -190,3 +190,19 @@ def test_measured_by_what_is_given(tiny, images):
     assert [score.excitation for score in found] == [score.activation / 2 for score in found]
     none = Measurers(tiny, torch.device("cpu"), {}).of(targets).scores(images, pixels_of(images))
     assert [score.excitation for score in none] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("activation", "best", "curve", "status"),
+    [
+        (-1e-8, None, [-1, -1e-8], "dead"),
+        (0.01, None, [-1, 0.2], "no-gain"),
+        (0.2, None, [-1, 0.2], "ok"),
+        (0.01, 0.005, [-1, 0.01], "ok"),
+    ],
+)
+def test_verdict_behind_a_smooth_activation(activation, best, curve, status):
+    """What beats a start below zero excites no unit yet; what natural images reach does."""
+    scores = Scores(activation, None if best is None else activation / best, None, -1.0)
+    assert verdict(scores, curve, best, bound=0.1) == status
+    assert verdict(scores, curve, best) == "ok"

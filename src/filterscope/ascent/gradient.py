@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterscope.ascent.activity import ActiveFrom
 from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import activation, likeness, objective
 from filterscope.ascent.references import ReferenceTaps
@@ -41,6 +42,7 @@ class Gradient:
     raw: bool
     penalty_scale: Tensor | None
     transparency: Transparency = field(default_factory=Transparency)
+    bounds: ActiveFrom = field(default_factory=dict)  # of each view (see activity.py)
 
     def of(
         self,
@@ -64,7 +66,9 @@ class Gradient:
             taps = self.prepared(transforms(part, step), raw=self.raw)
             known = references(window, transforms, step)
             keep = self.recipe.softmax == "keep"
-            score = objective(taps, goals, self.prepared.units, keep_softmax=keep, references=known)
+            score = objective(
+                taps, goals, self.prepared.units, keep_softmax=keep, references=known, bounds=self.bounds
+            )
             require_gradient(score, self.prepared.network, goals[0].layers)
             mean = _per_picture(score, self.recipe)
             cost = self._penalties(mean, part)

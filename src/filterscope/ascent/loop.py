@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from filterscope.ascent.activity import active_from, bound_of
 from filterscope.ascent.canvas.parametrizations import Canvas, start_canvas
 from filterscope.ascent.canvas.photograph import photograph_canvas
 from filterscope.ascent.engine.prepare import Prepared
@@ -54,19 +55,21 @@ class Seeds:
 @dataclass(frozen=True)
 class Ascent:
     """What the loop found: pictures (B, C, H, W) in pixel values, each one's curve of activations, what of the recipe
-    it settled itself, and where the network looked, (B, H, W) (see transparency.py)."""
+    it settled itself, where the network looked, (B, H, W) (see transparency.py), and from which activation on its unit
+    is active (see activity.py)."""
 
     pixels: Tensor
     start: Tensor
     curves: list[list[float]]
     carried_out: list[CarriedOut]
     transparency: Tensor
+    bounds: list[float]
 
     def first(self, count: int) -> Ascent:
         """The first pictures alone."""
         return Ascent(
             self.pixels[:count], self.start[:count], self.curves[:count], self.carried_out[:count],
-            self.transparency[:count],
+            self.transparency[:count], self.bounds[:count],
         )  # fmt: skip
 
 
@@ -93,6 +96,8 @@ def ascend(
     canvas = _first_canvas(prepared, recipe, generators, known, stages[0])
     start = canvas.pixels().detach().clone()
     gradient = _gradient(prepared, recipe, len(goals))
+    bounds = active_from(prepared.network, goals, start, raw=gradient.raw)
+    gradient.bounds = {layer: bound.repeat_interleave(recipe.views) for layer, bound in bounds.items()}
     ascending = _Ascending(goals, gradient, sides_of(size), generators, seeds.seed, known, on_step)
     for stage in stages:
         canvas = ascending.climb(canvas, stage)
@@ -104,7 +109,8 @@ def ascend(
     ]
     looked = gradient.transparency.total
     assert looked is not None  # there is a step at least
-    return Ascent(pixels, start, torch.stack(ascending.trace, 1).tolist(), done, looked)
+    least = [bound_of(goal, bounds, i) for i, goal in enumerate(goals)]
+    return Ascent(pixels, start, torch.stack(ascending.trace, 1).tolist(), done, looked, least)
 
 
 def _first_canvas(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterscope.ascent.activity import ActiveFrom
 from filterscope.ascent.likeness import resemblance
 from filterscope.errors import TargetError
 from filterscope.networks.network import Taps
@@ -78,31 +79,41 @@ def objective(
     *,
     keep_softmax: bool = False,
     references: References | None = None,
+    bounds: ActiveFrom | None = None,
 ) -> Tensor:
     """What is ascended, (B,): the activation, or the class's probability with `keep_softmax`.
 
-    A unit that is 0 everywhere has no gradient (a dead ReLU): there the value before the activation is
-    ascended, until the unit is active. Likewise a class so improbable that its gradient drowns in the 1e-7 by which
-    gradients are kept from 0 has the logarithm of its probability ascended, whose gradient points the same way.
+    A unit that is 0 everywhere has no gradient (a dead ReLU), and one below its layer's bound (see activity.py) may
+    have one that leads nowhere: there the value before the activation is ascended, until the unit is active.
+    Likewise a class so improbable that its gradient drowns in the 1e-7 by which gradients are kept from 0 has the
+    logarithm of its probability ascended, whose gradient points the same way.
     """
     targets = [g for g in goals if isinstance(g, Target)]
     if len(targets) < len(goals) or len({t.layer for t in targets}) > 1:
         values = [
-            _value(goal, _row(taps, i), _rows(references, i), ascend=True, keep=keep_softmax)
+            _value(
+                goal, _row(taps, i), _rows(references, i), ascend=True, keep=keep_softmax, bounds=_bounds(bounds, i)
+            )
             for i, goal in enumerate(goals)
-        ]
+        ]  # fmt: skip
         return torch.stack(values)
     at = taps[targets[0].layer]
-    return _ascended(at, _units(targets, units, at.output), [t.at for t in targets], keep_softmax)
+    own = _units(targets, units, at.output)
+    return _ascended(at, own, [t.at for t in targets], keep_softmax, (bounds or {}).get(targets[0].layer))
 
 
-def _ascended(taps: Taps, units: Tensor, places: Sequence[At | None], keep_softmax: bool) -> Tensor:
+def _ascended(
+    taps: Taps, units: Tensor, places: Sequence[At | None], keep_softmax: bool, bound: Tensor | None = None
+) -> Tensor:
     if keep_softmax and taps.softmax is not None:
         return _probability(taps, units, places)
     score = mean_at(own_unit(taps.output, units), places)
     if taps.linear is taps.output:
         return score
     inactive = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0
+    if bound is not None:
+        bound = bound.to(score.device)
+        inactive = torch.where(bound > 0, score.detach() < bound, inactive)
     return torch.where(inactive, mean_at(own_unit(taps.linear, units), places), score)
 
 
@@ -115,11 +126,15 @@ def _probability(taps: Taps, units: Tensor, places: Sequence[At | None]) -> Tens
 
 
 def _value(
-    goal: Algebra, taps: Mapping[str, Taps], known: References, *, ascend: bool = False, keep: bool = False
-) -> Tensor:
+    goal: Algebra, taps: Mapping[str, Taps], known: References, *, ascend: bool = False, keep: bool = False,
+    bounds: ActiveFrom | None = None,
+) -> Tensor:  # fmt: skip
     """One picture's objective, (), from the taps of that picture alone."""
     if isinstance(goal, Sum):
-        values = [weight * _value(term, taps, known, ascend=ascend, keep=keep) for weight, term in goal.terms]
+        values = [
+            weight * _value(t, taps, known, ascend=ascend, keep=keep, bounds=bounds if weight > 0 else None)
+            for weight, t in goal.terms
+        ]
         return torch.stack(values).sum()
     if isinstance(goal, Likeness):
         if goal.role not in known:
@@ -130,27 +145,29 @@ def _value(
         return taps[goal.layer].output.float().square().mean()
     if isinstance(goal, Direction):
         own = taps[goal.layer]
-        channels = [i for i, _ in goal.vector]
-        inactive = (
-            ascend and own.linear is not own.output and not _is_active(own.output[:, channels], goal.at)
-        )
+        bound = (bounds or {}).get(goal.layer)
+        inactive = ascend and own.linear is not own.output and not _is_active(own.output, goal, bound)
         return _along((own.linear if inactive else own.output).float(), goal)
     assert isinstance(goal, Target)
     unit = torch.tensor([goal.unit], device=taps[goal.layer].output.device)
-    score = _ascended if ascend else _plain
-    return score(taps[goal.layer], unit, [goal.at], keep)[0]
+    if not ascend:
+        return mean_at(own_unit(taps[goal.layer].output, unit), [goal.at])[0]
+    return _ascended(taps[goal.layer], unit, [goal.at], keep, (bounds or {}).get(goal.layer))[0]
 
 
-def _is_active(values: Tensor, at: At | None) -> bool:
-    """Whether any of (1, C, ...) is other than 0, at the place where there is one."""
+def _is_active(values: Tensor, goal: Direction, bound: Tensor | None) -> bool:
+    """Whether a channel of the direction is active: other than 0 at the direction's place or anywhere or, with a bound,
+    one that is wanted more of above it; values (1, C, ...)."""
+    at = goal.at
+    if bound is not None and bound > 0:
+        wanted = [i for i, weight in goal.vector if weight > 0]
+        means = mean_at(values.detach()[0, wanted], [at] * len(wanted))
+        return not wanted or bool((means >= bound.to(means.device)).any())
+    values = values[:, [i for i, _ in goal.vector]]
     if at is not None and values.ndim == 4:
         row, column = row_and_column(at)
         values = values[..., min(row, values.shape[2] - 1), min(column, values.shape[3] - 1)]
     return bool(values.detach().any())
-
-
-def _plain(taps: Taps, units: Tensor, places: Sequence[At | None], keep_softmax: bool) -> Tensor:
-    return mean_at(own_unit(taps.output, units), places)
 
 
 def _along(values: Tensor, goal: Direction) -> Tensor:
@@ -162,6 +179,10 @@ def _along(values: Tensor, goal: Direction) -> Tensor:
         lengths = values.square().sum(1).clamp(min=1e-12).sqrt() * vector.norm().clamp(min=1e-12)
         dot = dot / lengths
     return mean_at(dot, [goal.at])[0]
+
+
+def _bounds(bounds: ActiveFrom | None, i: int) -> ActiveFrom:
+    return {layer: bound[i] for layer, bound in (bounds or {}).items()}
 
 
 def _rows(references: References | None, i: int) -> References:

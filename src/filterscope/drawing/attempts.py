@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from filterscope.ascent.activity import excites
 from filterscope.ascent.canvas.photograph import resized
 from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.gradient import repeated
@@ -51,6 +52,7 @@ class Attempt:
     may_be_dead: bool = True
     carried_out: CarriedOut | None = None
     transparency: np.ndarray | None = None
+    bound: float = 0.0  # from which activation on the unit is active (see ascent/activity.py)
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never was active, a natural image excites it more, or the
@@ -58,11 +60,20 @@ class Attempt:
         if recipe.feed == "raw" or recipe.steps < LEAST_STEPS:
             return self._inactive
         below = self.scores.excitation is not None and self.scores.excitation < 1
-        return below or self._misnamed or self._inactive
+        return below or self._misnamed or self._inactive or self._ends_inactive
 
     @property
     def _inactive(self) -> bool:
-        return self.may_be_dead and not any(self.curve)
+        return self.may_be_dead and not self._was_active
+
+    @property
+    def _was_active(self) -> bool:
+        return any(excites(value, self.bound) for value in self.curve)
+
+    @property
+    def _ends_inactive(self) -> bool:
+        known = self.scores.excitation is not None
+        return self.may_be_dead and not known and self.bound > 0 and self.scores.activation < self.bound
 
     @property
     def _misnamed(self) -> bool:
@@ -71,7 +82,7 @@ class Attempt:
     def is_kept_over(self, other: Attempt) -> bool:
         """Whether this later one is to be kept: its unit was active, or is excited more. Of two that fail alike the
         later is kept, whose number is how often it was tried."""
-        mine, theirs = ((any(t.curve), not t._misnamed, t.scores.activation) for t in (self, other))
+        mine, theirs = ((t._was_active, not t._misnamed, t.scores.activation) for t in (self, other))
         return mine >= theirs
 
 
@@ -124,18 +135,20 @@ class Batch:
         goals = [goal for goal, _ in drawn]
         images = to_bytes(ascent.pixels, self.recipe.output)
         curves, carried_out, looked = ascent.curves, ascent.carried_out, to_alpha(ascent.transparency)
+        bounds = ascent.bounds
         start = self._start(ascent)
         del ascent  # of a large picture what is measured needs its memory
         # asked only now that the layer's weights are there: their hash must not fetch a file of its own
         measurer = self.measurers.of(goals, self._known, self.recipe.tile if self.photographs else None)
         scores = measurer.scores(images, start)
-        rows = zip(images, curves, scores, goals, measurer.natural_best, carried_out, looked, strict=True)
+        best, measured = measurer.natural_best, zip(scores, curves, goals, strict=True)
+        rows = zip(images, measured, best, carried_out, looked, bounds, strict=True)
         return [
             Attempt(
-                image, curve, score, self._verdict(score, curve, goal, best), number, len(drawn),
-                may_be_dead(goal), done, alpha,
+                image, curve, score, self._verdict(score, curve, goal, natural, bound), number, len(drawn),
+                may_be_dead(goal), done, alpha, bound,
             )
-            for image, curve, score, goal, best, done, alpha in rows
+            for image, (score, curve, goal), natural, done, alpha, bound in rows
         ]  # fmt: skip
 
     def ascent(self, drawn: Drawn, number: int, on_step: LoopStep) -> Ascent:
@@ -177,10 +190,12 @@ class Batch:
             return None
         return resized(self._known["image"], self.sides)[None]
 
-    def _verdict(self, scores: Scores, curve: list[float], goal: Objective, best: float | None) -> Status:
+    def _verdict(
+        self, scores: Scores, curve: list[float], goal: Objective, best: float | None, bound: float
+    ) -> Status:
         if self.photographs:  # no failure for exciting a unit less than the best natural image does
             scores, best = replace(scores, excitation=None), None
-        return verdict(scores, curve, best, may_be_dead=may_be_dead(goal))
+        return verdict(scores, curve, best, may_be_dead=may_be_dead(goal), bound=bound)
 
     def _picture(self, goal: Objective, facet: int, found: Attempt, seconds: float) -> Picture:
         net = self.net

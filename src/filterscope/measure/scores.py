@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from filterscope.ascent.activity import excites
 from filterscope.ascent.engine.prepare import Prepared, prepare
 from filterscope.ascent.objectives import References, activation, own_unit
 from filterscope.ascent.references import ReferenceTaps
@@ -208,16 +209,26 @@ def _units_of(values: Tensor, goal: Target) -> Tensor:
 
 
 def verdict(
-    scores: Scores, curve: Sequence[float], natural_best: float | None, *, may_be_dead: bool = True
+    scores: Scores,
+    curve: Sequence[float],
+    natural_best: float | None,
+    *,
+    may_be_dead: bool = True,
+    bound: float = 0.0,
 ) -> Status:
     """`dead`: nothing excites the unit, no natural image and no step of the ascent; `no-gain`: the picture
     excites it no more than the best natural image does or, where none is known, than the noise at the start.
 
     Only what `may_be_dead` (see objective.py) is called so: what was to be inactive has no gain where it was before.
+    bound: the activation from which on the unit is active, where it is inactive at other values than 0 too (see
+    ascent/activity.py); below it no picture is `ok`, but one that excites the unit as natural images do.
     """
-    active = scores.activation != 0 or any(value != 0 for value in curve) or bool(natural_best)
-    if not active and may_be_dead:
+    if scores.excitation is not None and scores.excitation >= 1:
+        return "ok"
+    bound = bound if may_be_dead else 0.0
+    known = [] if natural_best is None else [natural_best]
+    if may_be_dead and not any(excites(value, bound) for value in (scores.activation, *curve, *known)):
         return "dead"
-    if scores.excitation is not None:
-        return "ok" if scores.excitation >= 1 else "no-gain"
+    if scores.excitation is not None or (bound > 0 and not excites(scores.activation, bound)):
+        return "no-gain"
     return "ok" if scores.start is None or scores.activation > scores.start else "no-gain"
