@@ -13,7 +13,7 @@ from tests.helpers.torchvision_cpu import torchvision_operators
 from torch import Tensor, nn
 
 from filterscope.networks import Network, open_network
-from filterscope.networks.pytorch.hooks import UntracedNetwork, hear
+from filterscope.networks.pytorch.hooks import UntracedNetwork, capture_activations
 from filterscope.networks.pytorch.layout import View
 from filterscope.networks.subgraph import cut
 from filterscope.sides import Size, sides_of
@@ -118,8 +118,8 @@ def wanted_outputs(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
 def found_outputs(net: Network, layers: list[str], x: Tensor) -> dict[str, Tensor]:
     """What the opened network gives at layers, its axes in the order of the original's."""
     if isinstance(net, UntracedNetwork):
-        heard = {name: net.heard[net.layers[name].output] for name in layers}
-        raw = hear(net.net, x, [(h.path, h.count, h.way) for h in heard.values()])
+        heard = {name: net.captures[net.layers[name].output] for name in layers}
+        raw = capture_activations(net.net, x, [(h.path, h.count, h.way) for h in heard.values()])
         return {name: raw[h.path, h.count, h.way] for name, h in heard.items()}
     nodes = {node.name: node for node in net.graph.graph.nodes}
     ends = [nodes[net.layers[name].output] for name in layers]

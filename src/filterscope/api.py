@@ -129,7 +129,7 @@ def visualize(
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
         or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
-        the picture: a neuron looks at one place of it.
+        the picture: a neuron has one place of it.
     recipe: a preset ("sharp", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
         "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels or (height, width); the recipe's own where None.

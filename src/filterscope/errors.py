@@ -140,7 +140,7 @@ def out_of_memory(error: BaseException) -> OutOfMemoryError:
 
 
 @contextlib.contextmanager
-def memory_told() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Raise OutOfMemoryError, which says what to do, for what runs out of memory inside."""
     try:
         yield

@@ -114,7 +114,7 @@ class Sum(Algebra):
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The layers that its terms listen to, each once."""
+        """The layers of its terms, each once."""
         return tuple(dict.fromkeys(name for _, term in self.terms for name in term.layers))
 
 
@@ -162,7 +162,7 @@ class Target(Algebra):
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The layers that it listens to."""
+        """The layers whose activations it takes."""
         return (self.layer,)
 
 

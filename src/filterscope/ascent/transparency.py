@@ -1,7 +1,7 @@
 """Where the network looked while a picture was drawn, as an alpha channel (Fel et al. 2023, section 3.3; Horama).
 
 The map is the sum over the steps of the absolute value of the objective's gradient at the picture's pixels, all channels
-together. Penalties have no part in it: they look at the whole picture alike.
+together. Penalties have no part in it: they are of the whole picture alike.
 """
 
 from __future__ import annotations

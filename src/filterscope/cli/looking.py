@@ -16,7 +16,7 @@ from filterscope.cli.options import (
     verbose_option,
     weights_option,
 )
-from filterscope.cli.output import save_told
+from filterscope.cli.output import save_and_report
 from filterscope.sides import Size
 from filterscope.table import aligned
 
@@ -121,7 +121,7 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     path = out / f"{name.replace('/', '.')}-kernels.png"
     shown = [f"kernel {network.weights.sha256} {name}:{unit}" for unit in units]
     row = {"kind": "kernels", "layer": name, "units": units}
-    save_told(kernel_sheet(network, name, units), path, shown, row, quiet)
+    save_and_report(kernel_sheet(network, name, units), path, shown, row, quiet)
     if as_json:
         click.echo(json.dumps({"file": str(path), "layer": name, "units": units}))
     elif not quiet:
@@ -240,7 +240,7 @@ def examples(
             whose = f"{network.weights.sha256} {found[name].digest}"
             shown = [f"examples {whose} {name}:{unit}" for unit in units]
             row = {"kind": "examples", "layer": name, "units": units}
-            save_told(example_sheet(network, found[name], units, images), path, shown, row, quiet)
+            save_and_report(example_sheet(network, found[name], units, images), path, shown, row, quiet)
     if as_json:
         rows = example_rows(network, layer, {name: unit_rows(own) for name, own in found.items()})
         click.echo(json.dumps(rows, indent=1))

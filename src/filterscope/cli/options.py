@@ -52,7 +52,7 @@ class _Echo(logging.Handler):
 _LOG = logging.getLogger("filterscope")
 
 
-def _tell(context: click.Context, parameter: click.Parameter, on: bool) -> None:
+def _set_verbose(context: click.Context, parameter: click.Parameter, on: bool) -> None:
     """Print what filterscope's modules log, from INFO on."""
     _LOG.handlers = [_Echo()] if on else []
     _LOG.setLevel(logging.INFO if on else logging.NOTSET)
@@ -64,7 +64,7 @@ def is_verbose() -> bool:
 
 
 verbose_option = click.option(
-    "--verbose", "-v", is_flag=True, expose_value=False, callback=_tell,
+    "--verbose", "-v", is_flag=True, expose_value=False, callback=_set_verbose,
     help="Report how NET was opened and prepared, what ran more slowly than it could, and where an error came from.",
 )  # fmt: skip
 
@@ -88,13 +88,13 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kw: Any) -> Any:
-            told = {
+            given = {
                 name: kw.pop(name) for name in ("mean", "std", "range", "channels", "size_of_input", "shown")
             }
-            told["size"] = told.pop("size_of_input")
-            if told["size"] is not None:
-                told["size"] = size_text(told["size"])
-            text = "&".join(f"{name}={value}" for name, value in told.items() if value is not None)
+            given["size"] = given.pop("size_of_input")
+            if given["size"] is not None:
+                given["size"] = size_text(given["size"])
+            text = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
             for net in nets:
                 if text and kw.get(net):
                     name, _, own = kw[net].partition("?")

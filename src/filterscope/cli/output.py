@@ -164,7 +164,7 @@ def ready(net: str, weights: str | None, out: Path) -> Network:
     return network
 
 
-def save_told(
+def save_and_report(
     image: Image.Image, path: Path, shown: Sequence[str], row: Mapping[str, Any], quiet: bool
 ) -> None:
     """Write a sheet that is a command's only picture, and its row in the report; one of others that was there is kept

@@ -124,7 +124,7 @@ def dream(
             )  # fmt: skip
             path = out / f"{Path(output.files[0]).stem}-zoom.{animation.kind}"
             output.add_film(_film(zoomed, count, path, fps, quiet))
-    _told(output, as_json=as_json)
+    _print_results(output, as_json=as_json)
 
 
 def _film(frames: Iterable[Image.Image], count: int, path: Path, fps: float, quiet: bool) -> Path:
@@ -173,7 +173,7 @@ def _likeness(name: str, summary: str, example: str) -> click.Command:
             tiles = [Tile(photographs["image"].image, "photograph")]
             tiles += [Tile(p.to_pil(), p.target.layers[0], _caption(p)) for p in output.pictures]
             output.sheet("sheet.png", lambda: compose(tiles))
-        _told(output, as_json=as_json)
+        _print_results(output, as_json=as_json)
 
     return command
 
@@ -257,7 +257,7 @@ def accentuate(
             network, [goal], recipe, drawing.run, lambda _: f"{photographs['image'].name}-accentuate-{unit.stem}",
             film=animation, photographs=photographs,
         )  # fmt: skip
-    _told(output, as_json=as_json)
+    _print_results(output, as_json=as_json)
 
 
 @click.command()
@@ -332,7 +332,7 @@ def _words(picture: Picture) -> str:
     return words.replace("/", ".") if len(words) <= 80 else picture.target.stem
 
 
-def _told(output: Output, *, as_json: bool) -> None:
+def _print_results(output: Output, *, as_json: bool) -> None:
     """Say what was drawn."""
     if as_json:
         click.echo(json.dumps(output.report(), indent=1))

@@ -20,7 +20,7 @@ from filterscope.ascent.loop import OnStep as LoopStep
 from filterscope.ascent.transparency import to_alpha
 from filterscope.drawing.run import Run
 from filterscope.drawing.sizes import smallest_stage
-from filterscope.errors import memory_told
+from filterscope.errors import explain_out_of_memory
 from filterscope.measure.scores import Measurers, pixels_of, to_bytes, verdict
 from filterscope.networks.network import Network
 from filterscope.objective import Objective, may_be_dead
@@ -128,7 +128,7 @@ class Batch:
                 if other.is_kept_over(found[i]):
                     found[i] = other
 
-    @memory_told()
+    @explain_out_of_memory()
     def attempts(self, drawn: Drawn, number: int, on_step: LoopStep) -> list[Attempt]:
         """The pictures that one noise gives, measured."""
         ascent = self.ascent(drawn, number, on_step)

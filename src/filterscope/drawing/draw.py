@@ -14,7 +14,7 @@ from filterscope.ascent.engine.prepare import choose_device, precision_for
 from filterscope.drawing.attempts import Batch, Report
 from filterscope.drawing.run import NOTHING, USUAL, Given, Run
 from filterscope.drawing.sizes import fitted
-from filterscope.errors import ArgumentError, TargetError, memory_told
+from filterscope.errors import ArgumentError, TargetError, explain_out_of_memory
 from filterscope.measure.judge import Judge
 from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
@@ -76,7 +76,7 @@ def _checked(goals: Sequence[Objective], photographs: Photographs) -> Photograph
     return photographs
 
 
-@memory_told()
+@explain_out_of_memory()
 def _batches(
     net: Network,
     goals: Sequence[Objective],

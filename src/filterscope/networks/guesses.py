@@ -20,7 +20,7 @@ log = logging.getLogger("filterscope")
 _OPTIONS = {"range": "range=, mean=, std=", "size": "size="}  # of open_network
 
 
-def without_told(net: Network, options: InputOptions) -> Network:
+def without_given(net: Network, options: InputOptions) -> Network:
     """The network, whose guesses are those that a person's options leave."""
     feeds = any(value is not None for value in (options.range, options.mean, options.std))
     told = {"range": feeds, "size": options.size is not None}
@@ -28,7 +28,7 @@ def without_told(net: Network, options: InputOptions) -> Network:
     return net if left == net.guessed else dataclasses.replace(net, guessed=left)
 
 
-def tell_guesses(net: Network, source: Any) -> None:
+def log_guesses(net: Network, source: Any) -> None:
     """One line on what was guessed, and the network's notes, the first time that this source is opened so."""
     if not (net.guessed or net.notes) or isinstance(source, Network):
         return

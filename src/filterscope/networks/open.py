@@ -14,7 +14,7 @@ import torch
 from filterscope.catalog import EMBEDDED, PACKAGED, meant, network_names
 from filterscope.errors import ArgumentError, NetworkError
 from filterscope.networks.files.kinds import require_network
-from filterscope.networks.guesses import tell_guesses, without_told
+from filterscope.networks.guesses import log_guesses, without_given
 from filterscope.networks.input_spec import InputOptions
 from filterscope.networks.keras.applications import APPLICATIONS
 from filterscope.networks.keras.open import (
@@ -86,8 +86,8 @@ def open_network(
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
     with contextlib.nullcontext() if isinstance(source, Network) else OPENING:
-        net = without_told(_open(source, weights, options), options)
-    tell_guesses(net, source)
+        net = without_given(_open(source, weights, options), options)
+    log_guesses(net, source)
     if classes is not None:
         net = _with_classes(net, list(classes))
     return (

@@ -17,7 +17,7 @@ from filterscope._version import __version__
 from filterscope.ascent.canvas.photograph import resized
 from filterscope.ascent.engine.prepare import choose_device
 from filterscope.ascent.soundness import require_finite, require_gradient
-from filterscope.errors import ArgumentError, TargetError, memory_told
+from filterscope.errors import ArgumentError, TargetError, explain_out_of_memory
 from filterscope.files import writing
 from filterscope.formats import PICTURE
 from filterscope.networks import Network, open_network
@@ -127,7 +127,7 @@ class Location(Shown):
 
 
 @in_our_torch
-@memory_told()
+@explain_out_of_memory()
 def locate(
     network: Any, image: Any, target: str | Objective, *, size: Size | None = None, device: str = "auto"
 ) -> Location:

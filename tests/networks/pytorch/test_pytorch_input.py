@@ -190,8 +190,8 @@ REFUSED = [
     (Vectors, r"takes vectors of 240 numbers.*put nn.Flatten\(\) in front"),
     (FlatVectors, "takes vectors of 240 numbers"),
     (lambda: nn.Linear(7, 3), "takes vectors of 7 numbers"),
-    (Hidden, r"no layer of it can be listened to: it keeps modules where torch does not see them \(parts"),
-    (Wrapper, "no layer of it can be listened to: its forward pass calls none of its parts.*inside: .model"),
+    (Hidden, r"no layer of it can be captured: it keeps modules where torch does not see them \(parts"),
+    (Wrapper, "no layer of it can be captured: its forward pass calls none of its parts.*inside: .model"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The layer table of a Keras graph: what each layer is, what it hangs on, and where in the graph to listen."""
+"""The layer table of a Keras graph: what each layer is, what it hangs on, and where in the graph its activations are."""
 
 from __future__ import annotations
 

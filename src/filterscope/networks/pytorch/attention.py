@@ -1,4 +1,4 @@
-"""Multi-head attention as an open module, so that what its heads say can be listened to."""
+"""Multi-head attention as an open module, so that the outputs of its heads can be captured."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def _candidates(content: Any, path: Path) -> list[tuple[str, Mapping[str, Tensor
 def _dictionaries(content: Mapping[Any, Any]) -> list[tuple[str, Mapping[str, Tensor]]]:
     found: list[tuple[tuple[bool, int], str, Mapping[str, Tensor]]] = []
 
-    def look(value: Mapping[Any, Any], label: str, depth: int, rank: tuple[bool, int]) -> None:
+    def visit(value: Mapping[Any, Any], label: str, depth: int, rank: tuple[bool, int]) -> None:
         tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
         if tensors:
             found.append((rank, label, tensors))
@@ -296,9 +296,9 @@ def _dictionaries(content: Mapping[Any, Any]) -> list[tuple[str, Mapping[str, Te
             if isinstance(inner, Mapping) and depth < 3 and key not in ("optimizer", "optimizer_states"):
                 averaged = rank[0] or bool(_AVERAGED.search(str(key)))
                 place = _ORDER.index(key) if key in _ORDER else len(_ORDER)
-                look(inner, f"{label}.{key}".lstrip("."), depth + 1, (averaged, place))
+                visit(inner, f"{label}.{key}".lstrip("."), depth + 1, (averaged, place))
 
-    look(content, "", 0, (False, -1))
+    visit(content, "", 0, (False, -1))
     return [(label, tensors) for _, label, tensors in sorted(found, key=lambda row: row[0])]
 
 

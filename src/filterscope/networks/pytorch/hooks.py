@@ -1,6 +1,6 @@
-"""A torch module that no graph can hold, as a Network: it runs as it is and is listened to through hooks.
+"""A torch module that no graph can hold, as a Network: it runs as it is, and hooks capture its activations.
 
-Right but slower: nothing is pruned or fused. The forward pass is left as soon as all that was asked for is heard.
+Right but slower: nothing is pruned or fused. The forward pass is left as soon as all that was asked for is captured.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ Spot: TypeAlias = tuple[str, int, str]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One thing to hear: of the `count`-th call of the module at `path` ("" is the whole network) what goes in
+class Capture:
+    """One value to capture: of the `count`-th call of the module at `path` ("" is the whole network) what goes in
     or comes out, looked at as `layout` says; `token` takes one token, `softmax` the probabilities. `way` is "in" or "out",
     of the whole network with the place in what it gives: "out.logits". `ndim`: axes of the value, with the batch."""
 
@@ -67,7 +67,7 @@ class Heard:
 
     @property
     def key(self) -> Spot:
-        """What `hear` calls it."""
+        """What `capture_activations` calls it."""
         return self.path, self.count, self.way
 
 
@@ -76,8 +76,8 @@ class _HeardAllError(Exception):
 
 
 class Turn:
-    """Who listens to a network: one thread at a time, since all would hear each other's passes. A copy of the network
-    has a turn of its own."""
+    """Whose turn it is with a network: one thread at a time, since hooks would capture each other's passes. A copy of
+    the network has a turn of its own."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -86,10 +86,10 @@ class Turn:
         return Turn()
 
 
-class Listener(nn.Module):
-    """A network run until all of `wanted` is heard: (B, C, H, W), preprocessed, to a tuple."""
+class Capturing(nn.Module):
+    """A network run until all of `wanted` is captured: (B, C, H, W), preprocessed, to a tuple."""
 
-    def __init__(self, net: nn.Module, wanted: Sequence[Heard], turn: Turn):
+    def __init__(self, net: nn.Module, wanted: Sequence[Capture], turn: Turn):
         super().__init__()
         self.net = net
         self.wanted = tuple(wanted)
@@ -98,20 +98,24 @@ class Listener(nn.Module):
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         picture, keys = picture.contiguous(), [h.key for h in self.wanted]
         with self.turn.lock, WithoutAutocast():
-            raw = self._of_one(picture, keys) if len(picture) == 1 else hear(self.net, picture, keys)
-        return tuple(_seen(raw[h.key], h, picture) for h in self.wanted)
+            raw = (
+                self._of_one(picture, keys)
+                if len(picture) == 1
+                else capture_activations(self.net, picture, keys)
+            )
+        return tuple(_shaped(raw[h.key], h, picture) for h in self.wanted)
 
     def _of_one(self, picture: Tensor, keys: Sequence[Spot]) -> dict[Spot, Tensor]:
-        """What is heard of a single picture, also where the forward pass drops a batch of one, as `squeeze()` does."""
+        """What is captured of a single picture, also where the forward pass drops a batch of one, as `squeeze()` does."""
         try:
-            raw = hear(self.net, picture, keys)
+            raw = capture_activations(self.net, picture, keys)
             if all(raw[h.key].ndim == h.ndim for h in self.wanted):
                 return raw
         except Exception as error:  # what a person's code raises on a value that lacks its batch
             if is_out_of_memory(error):
                 raise
             log.debug("one picture alone does not go through: %s", error)
-        pair = hear(self.net, picture.expand(2, -1, -1, -1).contiguous(), keys)
+        pair = capture_activations(self.net, picture.expand(2, -1, -1, -1).contiguous(), keys)
         return {h.key: _first_half(pair[h.key], 1 if h.layout.kind == "sequence" else 0) for h in self.wanted}
 
 
@@ -119,17 +123,17 @@ def _first_half(value: Tensor, axis: int) -> Tensor:
     return value.narrow(axis, 0, value.shape[axis] // 2)
 
 
-def _seen(value: Tensor, heard: Heard, picture: Tensor) -> Tensor:
-    if heard.sigmoid:
-        return View(heard.layout).forward(value, picture).sigmoid()
-    if heard.softmax:
+def _shaped(value: Tensor, capture: Capture, picture: Tensor) -> Tensor:
+    if capture.sigmoid:
+        return View(capture.layout).forward(value, picture).sigmoid()
+    if capture.softmax:
         return value.softmax(1)
-    if heard.token is not None:
-        return Token(heard.layout, heard.token).forward(value)
-    return View(heard.layout).forward(value, picture)
+    if capture.token is not None:
+        return Token(capture.layout, capture.token).forward(value)
+    return View(capture.layout).forward(value, picture)
 
 
-def hear(
+def capture_activations(
     net: nn.Module, picture: Tensor, wanted: Sequence[tuple[str, int, str]]
 ) -> dict[tuple[str, int, str], Tensor]:
     """What the modules' calls take in or give out, cloned at once: what works in place later changes nothing."""
@@ -137,7 +141,7 @@ def hear(
     counts: dict[str, int] = {}
     handles = []
 
-    def listen(path: str, module: nn.Module) -> None:
+    def attach(path: str, module: nn.Module) -> None:
         def before(_: nn.Module, args: Any) -> None:
             counts[path] = counts.get(path, 0) + 1
             note((path, counts[path], "in"), args)
@@ -159,7 +163,7 @@ def hear(
 
     try:
         for path in dict.fromkeys(path for path, _, _ in wanted):
-            listen(path, net.get_submodule(path))
+            attach(path, net.get_submodule(path))
         net(picture)
     except _HeardAllError:
         pass
@@ -188,13 +192,13 @@ def _places(value: Any, *, whole: bool) -> Iterator[tuple[str, Tensor]]:
 
 @dataclass(repr=False)
 class UntracedNetwork(Network):
-    """A Network whose layers are heard through hooks; `heard` says for each name in the table what to hear.
+    """A Network whose activations are captured by hooks; `captures` says for each name in the table what to capture.
 
     single: it runs for one picture at a time alone. steady: it draws random numbers, which are to be the same each time.
     """
 
     net: nn.Module = field(default_factory=nn.Module)  # the private copy of the module
-    heard: dict[str, Heard] = field(default_factory=dict)
+    captures: dict[str, Capture] = field(default_factory=dict)
     turn: Turn = field(default_factory=Turn, repr=False)
     single: bool = False
     steady: bool = False
@@ -203,23 +207,23 @@ class UntracedNetwork(Network):
         self.shapes = _HeardShapes(self)
 
     def cut(self, ends: Sequence[str]) -> fx.GraphModule:
-        """One run of the network that hears all the ends."""
+        """One run of the network that captures all the ends."""
         names = list(dict.fromkeys(ends))
         root = nn.Module()
-        listener = Listener(self.net, [self.heard[n] for n in names], self.turn)
-        root.add_module("listener", Singly(listener, 1, steady=self.steady) if self.single else listener)
+        capturing = Capturing(self.net, [self.captures[n] for n in names], self.turn)
+        root.add_module("capturing", Singly(capturing, 1, steady=self.steady) if self.single else capturing)
         graph = fx.Graph()
-        run = graph.call_module("listener", (graph.placeholder(INPUT),))
+        run = graph.call_module("capturing", (graph.placeholder(INPUT),))
         outputs = {n: graph.call_function(_item, (run, i)) for i, n in enumerate(names)}
         graph.output(tuple(outputs[n] for n in ends))
         return fx.GraphModule(root, graph)
 
     def kernel_module(self, layer: str) -> nn.Module | None:
-        return self.net.get_submodule(self.heard[self.layer(layer).output].path)
+        return self.net.get_submodule(self.captures[self.layer(layer).output].path)
 
 
 class _HeardShapes(Shapes):
-    """Shapes of what is heard: small pictures run as they are, larger ones as shapes alone where that is possible."""
+    """Shapes of what is captured: small pictures run as they are, larger ones as shapes alone where that is possible."""
 
     def __init__(self, net: UntracedNetwork):
         super().__init__(net.cut)
@@ -262,14 +266,14 @@ class _Call:
 
 def read_untraced(
     net: nn.Module, example: Tensor, *, classes: int
-) -> tuple[fx.GraphModule, dict[str, Layer], dict[str, Layer], dict[str, Heard]]:
+) -> tuple[fx.GraphModule, dict[str, Layer], dict[str, Layer], dict[str, Capture]]:
     """The layer table of a module found by running it once on `example` (B, C, H, W) with hooks, and what
-    to hear for each name in it."""
+    to capture for each name in it."""
     calls = _calls(net, example)
     prefix = prefix_of(net)
     graph = fx.Graph()
     graph.output((graph.placeholder(INPUT),))
-    heard: dict[str, Heard] = {}
+    captures: dict[str, Capture] = {}
     layers = {"input": Layer("input", "InputLayer", tuple(example.shape[1:]), 0, 1, True, "input", "input")}
     tokens: dict[str, Layer] = {}
     squashed = _call_before_sigmoid(calls)
@@ -283,19 +287,19 @@ def read_untraced(
         name = (path or f"output{way.removeprefix('out')}") + (f"#{count}" if count > 1 else "")
         if layout is None or name in layers or (name == "output" and ending is not None and ending[0]):
             continue
-        heard[name] = Heard(path, count, way, layout, ndim=call.out.ndim)
+        captures[name] = Capture(path, count, way, layout, ndim=call.out.ndim)
         linear, softmax = name, None
         if type(call.module).__module__ == "torch.nn.modules.activation" and call.into is not None:
             linear = f"{name} before"
-            heard[linear] = Heard(path, count, "in", layout, ndim=call.into.ndim)
+            captures[linear] = Capture(path, count, "in", layout, ndim=call.into.ndim)
         if (path, count, way) == ending:
             softmax = f"{name} softmax"
-            heard[softmax] = replace(heard[name], softmax=True)
+            captures[softmax] = replace(captures[name], softmax=True)
         logits = name if softmax else None
         if squashed is not None and _gives(call, calls, squashed):
             softmax, logits = f"{name} sigmoid", f"{name} logits"
-            heard[logits] = Heard(*squashed, layout)
-            heard[softmax] = replace(heard[logits], sigmoid=True)
+            captures[logits] = Capture(*squashed, layout)
+            captures[softmax] = replace(captures[logits], sigmoid=True)
         shape = shape_of(View(layout)(call.out, example), layout)
         parameters = sum(p.numel() for p in call.module.parameters()) if path else 0
         kind = type(call.module).__name__ if path else "Output"
@@ -305,9 +309,9 @@ def read_untraced(
         )  # fmt: skip
         for i, token in enumerate(prefix.of(layout.extra + layout.back)):
             own = f"{name}@{token}"
-            heard[own] = replace(heard[name], token=i)
+            captures[own] = replace(captures[name], token=i)
             tokens[own] = replace(row, name=own, output_shape=shape[:1], parameters=0, output=own, linear=own)
-    return fx.GraphModule(nn.Module(), graph), layers, tokens, heard
+    return fx.GraphModule(nn.Module(), graph), layers, tokens, captures
 
 
 class _Patches:
@@ -341,7 +345,7 @@ def _calls(net: nn.Module, example: Tensor) -> dict[Spot, _Call]:
     counts: dict[str, int] = {}
     handles = []
 
-    def listen(path: str, module: nn.Module) -> None:
+    def attach(path: str, module: nn.Module) -> None:
         def after(m: nn.Module, args: Any, result: Any) -> None:
             counts[path] = counts.get(path, 0) + 1
             tensors = tensors_of(result)
@@ -355,7 +359,7 @@ def _calls(net: nn.Module, example: Tensor) -> dict[Spot, _Call]:
 
     try:
         for path, module in net.named_modules():
-            listen(path, module)
+            attach(path, module)
         with torch.no_grad():
             net(example)
     finally:

@@ -1,4 +1,4 @@
-"""Where channels and places are in a value of a torch network, and one look for all of them: (B, C, H, W).
+"""Where channels and places are in a value of a torch network, and one order for all of them: (B, C, H, W).
 
 Convolutions give (B, C, H, W); Swin and ConvNeXt blocks (B, H, W, C); transformers tokens (B, N, C), of which
 some stand for patches of the picture, row by row, and some for none (class, distillation, registers); windowed

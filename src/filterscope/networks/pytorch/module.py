@@ -177,8 +177,8 @@ def _graph_or_whole(
         traced = _traced(net, spec, taken.trials, 1 if single else 2)
     except UntraceableError as error:
         log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
-        heard = _untraced(net, origin, spec, weights, single=single)
-        return heard, any(row.kind not in ("InputLayer", "Output") for row in heard.layers.values())
+        hooked = _untraced(net, origin, spec, weights, single=single)
+        return hooked, any(row.kind not in ("InputLayer", "Output") for row in hooked.layers.values())
     found = read_traced(traced, trained=origin.trained, classes=len(origin.classes))
     kind = SingleNetwork if single else Network
     network = kind(
@@ -198,12 +198,12 @@ def _untraced(
         )
     example = _example(spec, 1 if single else 2)
     with watched(net) as numbers:
-        graph, layers, tokens, heard = read_untraced(net, example, classes=len(origin.classes))
+        graph, layers, tokens, captures = read_untraced(net, example, classes=len(origin.classes))
         steady = numbers.changed()
     notes = (UNSEEDED,) if is_unseeded(net, example) else (RANDOM,) if steady else ()
     return UntracedNetwork(
         origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
-        vouched=origin.vouched, net=net, heard=heard, single=single or steady,
+        vouched=origin.vouched, net=net, captures=captures, single=single or steady,
         steady=steady, notes=notes,
     )  # fmt: skip
 
@@ -218,7 +218,7 @@ def _can_be_drawn(found: Network) -> bool:
 
 
 def why_no_layers(net: nn.Module, name: str) -> str:
-    """Why nothing can be heard in a network that runs."""
+    """Why nothing can be captured in a network that runs."""
     hidden = [
         f"{path}.{attribute}".lstrip(".")
         for path, part in net.named_modules()
@@ -235,7 +235,7 @@ def why_no_layers(net: nn.Module, name: str) -> str:
     else:
         why = "its forward pass calls no module and gives no tensor that keeps the pictures apart"
         what = "write its operations as modules, or return tensors with the batch first"
-    return f"{name} runs, and no layer of it can be listened to: {why}; {what}"
+    return f"{name} runs, and no activation of it can be captured: {why}; {what}"
 
 
 def _modules_in(value: Any) -> bool:

@@ -62,7 +62,7 @@ def keep_hooks(module: nn.Module, net: nn.Module, run: Callable[[], object]) -> 
     hooks = [*common, *_adopted(module, copies, twins)]
     if not hooks:
         return [], []
-    kinds = _deaf(net) if common else {}
+    kinds = _without_common_hooks(net) if common else {}
     with torch.no_grad():
         try:
             run()
@@ -126,7 +126,7 @@ def _adopted_by_all(net: nn.Module, twins: dict[int, nn.Module]) -> Iterator[tup
             yield path, own, part.register_forward_hook(own, with_kwargs=named)
 
 
-def _deaf(net: nn.Module) -> dict[nn.Module, type]:
+def _without_common_hooks(net: nn.Module) -> dict[nn.Module, type]:
     """Let the modules of a private copy run hooks of their own alone, as long as they have such; the classes they had."""
     kinds = {part: type(part) for part in net.modules()}
     made = {kind: derived(kind, {"__call__": _run_alone}) for kind in dict.fromkeys(kinds.values())}

@@ -259,7 +259,7 @@ def without_views(graph: fx.Graph) -> None:
 
 
 def without_mutation(graph: fx.Graph, holder: nn.Module) -> None:
-    """Operations in place become new values, so that whoever listens before one hears what was there."""
+    """Operations in place become new values, so that what is captured before one is what was there."""
     order = {node: i for i, node in enumerate(graph.nodes)}
     shared: dict[int, list[fx.Node]] = {}
     for node in graph.nodes:

@@ -62,7 +62,7 @@ def open_exported(path: Path, weights: Any, options: InputOptions) -> Network:
     except NetworkError:
         raise
     except Exception as error:  # whatever is missing or out of place in a damaged file
-        raise NetworkError(f"{path.name} is no whole torch.export program: {_told(error)}") from error
+        raise NetworkError(f"{path.name} is no whole torch.export program: {_reason(error)}") from error
     spec = built.spec.changed(replace(options, size=None))
     if spec.channels != built.spec.channels or options.size not in (None, built.spec.size):
         sides = " x ".join(map(str, sides_of(built.spec.size)))
@@ -294,7 +294,7 @@ def _is_union(value: Mapping[str, Any]) -> bool:
     return len(value) == 1 and next(iter(value)).startswith("as_")
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"it lacks {error}"
     return first_line(error)
