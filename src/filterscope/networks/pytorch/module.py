@@ -235,7 +235,7 @@ def why_no_layers(net: nn.Module, name: str) -> str:
     else:
         why = "its forward pass calls no module and gives no tensor that keeps the pictures apart"
         what = "write its operations as modules, or return tensors with the batch first"
-    return f"{name} runs, and no activation of it can be captured: {why}; {what}"
+    return f"{name} runs, and no layer of it can be captured: {why}; {what}"
 
 
 def _modules_in(value: Any) -> bool:
