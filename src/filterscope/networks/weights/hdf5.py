@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -98,37 +98,48 @@ def _best(candidates: Sequence[Keys], slots: Slots, shape: Callable[[str], tuple
 # --- Keras 3 ------------------------------------------------------------------------------------------------
 
 
+Stored = tuple[str | None, list[str]]  # of a layer: its whole name, its tensors' paths
+
+
 def _keras3(file: Any, slots: Slots) -> list[Keys]:
     """By the names that lie beside the tensors (since Keras 3.8), and by classes and their count, as Keras does:
     names that it counts up for itself differ from session to session."""
     stored = dict(_stored_layers(file, "", "", 0))
     usual = _usual(file, stored)
-    folders = {place: name for place, (name, _) in stored.items()}
-    named = all(name is not None for name in folders.values())
-    by_name: Keys = {}
-    for place, (name, keys) in stored.items():
-        label = name if name is not None else place
-        order = {s: i for i, s in enumerate(_inner_places(slots[label][1]))} if label in slots else {}
-        by_name[label] = sorted(keys, key=lambda k: order.get(_inside(k, place), len(order)))
     places = {_folder(tensors[0].store): layer for layer, (_, tensors) in slots.items() if tensors}
-    by_place: Keys = {}
-    for place in stored:
-        layer = places.get(usual[place])
-        if layer is None:
-            by_place[folders[place] or place] = stored[place][1]
-            continue
-        inside = {_inside(k, place): k for k in stored[place][1]}
-        wanted = [p for p in _inner_places(slots[layer][1]) if p in inside]
-        by_place[layer] = [inside.pop(p) for p in wanted] + list(inside.values())
-    if not named:
+    by_place = _by_place(stored, {place: places.get(usual[place]) for place in stored}, slots)
+    if any(name is None for name, _ in stored.values()):
         return [by_place]
-    theirs = [str(folders[place]) for place in stored if usual[place] in places]
+    by_name = _by_name(stored, slots)
+    theirs = [str(stored[place][0]) for place in stored if usual[place] in places]
     return [by_name, by_place] if _may_stand_for(theirs, list(by_place), places.values()) else [by_name]
 
 
-def _stored_layers(
-    file: Any, place: str, prefix: str, depth: int
-) -> Iterator[tuple[str, tuple[str | None, list[str]]]]:
+def _by_name(stored: Mapping[str, Stored], slots: Slots) -> Keys:
+    """Each layer's tensors under its stored name, in the order of the slots of that name."""
+    keys: Keys = {}
+    for place, (name, own) in stored.items():
+        label = name if name is not None else place
+        order = {s: i for i, s in enumerate(_inner_places(slots[label][1]))} if label in slots else {}
+        keys[label] = sorted(own, key=lambda k: order.get(_inside(k, place), len(order)))
+    return keys
+
+
+def _by_place(stored: Mapping[str, Stored], layers: Mapping[str, str | None], slots: Slots) -> Keys:
+    """Each layer's tensors under the name of the layer whose folder this is, in the order of its slots."""
+    keys: Keys = {}
+    for place, (name, own) in stored.items():
+        layer = layers[place]
+        if layer is None:
+            keys[name or place] = own
+            continue
+        inside = {_inside(k, place): k for k in own}
+        wanted = [p for p in _inner_places(slots[layer][1]) if p in inside]
+        keys[layer] = [inside.pop(p) for p in wanted] + list(inside.values())
+    return keys
+
+
+def _stored_layers(file: Any, place: str, prefix: str, depth: int) -> Iterator[tuple[str, Stored]]:
     """(folder, (the layer's whole name, its tensors' paths)) of all layers that hold tensors."""
     if depth > DEEPEST:
         raise OSError(f"its groups lie more than {DEEPEST} deep")
@@ -245,20 +256,28 @@ def _unfolded(stored: Keys, slots: Slots) -> Keys:
         if not inner:
             keys[name] = of_layer
             continue
-        places = [(layer, i) for layer in inner for i in range(len(slots[layer][1]))]
-        last = [p for p in places if slots[p[0]][1][p[1]].name in _UNTRAINED]
-        order = [p for p in places if p not in last] + last
-        if len(order) != len(of_layer):
+        order = _inner_order(inner, of_layer, slots)
+        if order is None:
             keys[name] = of_layer  # refused by name
             continue
-        by_name = {_tail(layer, slots[layer][1][i].name): (layer, i) for layer, i in places}
-        tails = [_key_tail(key) for key in of_layer]
-        if len(by_name) == len(places) and set(tails) == set(by_name):
-            order = [by_name[tail] for tail in tails]
         given = dict(zip(order, of_layer, strict=True))
         for layer in inner:
             keys[layer] = [given[layer, i] for i in range(len(slots[layer][1]))]
     return keys
+
+
+def _inner_order(inner: Sequence[str], stored: Sequence[str], slots: Slots) -> list[tuple[str, int]] | None:
+    """(layer, which of its tensors) for each tensor of an inner model's list: by their names, or else those that are
+    not trained last; None where the list is of another length."""
+    places = [(layer, i) for layer in inner for i in range(len(slots[layer][1]))]
+    if len(places) != len(stored):
+        return None
+    by_name = {_tail(layer, slots[layer][1][i].name): (layer, i) for layer, i in places}
+    tails = [_key_tail(key) for key in stored]
+    if len(by_name) == len(places) and set(tails) == set(by_name):
+        return [by_name[tail] for tail in tails]
+    last = [p for p in places if slots[p[0]][1][p[1]].name in _UNTRAINED]
+    return [p for p in places if p not in last] + last
 
 
 def _tail(layer: str, tensor: str) -> tuple[str, str]:
