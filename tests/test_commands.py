@@ -52,7 +52,6 @@ OF_ANOTHER = {
     "fps": (fs.animate, "fps"),
     "zoom": (fs.animate, "zoom"),
     "zoom_factor": (fs.animate, "zoom"),
-    "alpha": (fs.Picture.save, "alpha"),
     "overwrite": (fs.make_atlas, "overwrite"),  # of a comparison: Comparison.save(overwrite=True)
 }
 OF_PYTHON = {"progress", "on_step", "on_message", "on_ready", "networks", "recipes"}
