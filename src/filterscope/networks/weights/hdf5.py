@@ -10,14 +10,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from filterscope.errors import NetworkError, WeightsError, first_line
-from filterscope.networks.weights.table import Array, Slot, Slots, Table, absurd_size
+from filterscope.networks.weights.hdf5_members import dataset_at, group_at
+from filterscope.networks.weights.table import Array, Slot, Slots, Table
 
 Keys = dict[str, list[str]]  # layer -> the paths of its tensors, in the order of its slots
 DEEPEST = 64  # groups within groups
@@ -58,8 +58,10 @@ def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:
     try:
         with h5py.File(source, "r") as file:
             found = _keras3(file, slots) if any(root in file for root in ROOTS) else _legacy(file, slots)
-            keys = _best(found, slots, lambda key: tuple(_dataset(file, key).shape))
-            shapes = {key: tuple(_dataset(file, key).shape) for of_layer in keys.values() for key in of_layer}
+            keys = _best(found, slots, lambda key: tuple(dataset_at(file, key).shape))
+            shapes = {
+                key: tuple(dataset_at(file, key).shape) for of_layer in keys.values() for key in of_layer
+            }
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise WeightsError(
             f"{label} is no whole HDF5 weights file (cut short?): {first_line(error)}"
@@ -68,7 +70,7 @@ def hdf5_table(source: Path | BinaryIO, label: str, slots: Slots) -> Table:
     def reader(key: str) -> Callable[[], Array]:
         def read() -> Array:
             with h5py.File(source, "r") as file:
-                value = np.asarray(_dataset(file, key)[()])
+                value = np.asarray(dataset_at(file, key)[()])
             # bfloat16 is two opaque bytes to HDF5
             return _from_bfloat16(value) if value.dtype.kind == "V" and value.dtype.itemsize == 2 else value
 
@@ -143,10 +145,10 @@ def _stored_layers(file: Any, place: str, prefix: str, depth: int) -> Iterator[t
     """(folder, (the layer's whole name, its tensors' paths)) of all layers that hold tensors."""
     if depth > DEEPEST:
         raise OSError(f"its groups lie more than {DEEPEST} deep")
-    root = next((r for r in ROOTS if r in _group(file, place)), ROOTS[0])
-    for group in _group(file, f"{place}{root}"):
+    root = next((r for r in ROOTS if r in group_at(file, place)), ROOTS[0])
+    for group in group_at(file, f"{place}{root}"):
         folder = f"{place}{root}/{group}"
-        inside = _group(file, folder)
+        inside = group_at(file, folder)
         name = inside["vars"].attrs.get("name") if "vars" in inside else None
         whole = None if name is None or prefix is None else prefix + _text(name)
         if any(r in inside for r in ROOTS):
@@ -167,7 +169,7 @@ def _usual(file: Any, places: Iterable[str]) -> dict[str, str]:
         for i in [i for i in range(0, len(parts) - 1, 2) if parts[i] == ROOTS[1]]:
             parent = "/".join(parts[: i + 1])
             if parent not in ranks:
-                ranks[parent] = _ranks(_group(file, parent))
+                ranks[parent] = _ranks(group_at(file, parent))
             rank = ranks[parent][parts[i + 1]]
             usual[i], usual[i + 1] = ROOTS[0], _stem(parts[i + 1]) + (f"_{rank}" if rank else "")
         found[place] = "/".join(usual)
@@ -188,9 +190,9 @@ def _tensors(file: Any, folder: str, depth: int) -> Iterator[str]:
     """The tensors' paths in a layer's folder: its own in `vars`, and those of the layers it is made of."""
     if depth > DEEPEST:
         raise OSError(f"its groups lie more than {DEEPEST} deep")
-    members = _group(file, folder)
+    members = group_at(file, folder)
     if "vars" in members:
-        yield from (f"{folder}/vars/{i}" for i in range(len(_group(file, f"{folder}/vars"))))
+        yield from (f"{folder}/vars/{i}" for i in range(len(group_at(file, f"{folder}/vars"))))
     for name in members:
         if name != "vars" and hasattr(members[name], "keys"):
             yield from _tensors(file, f"{folder}/{name}", depth + 1)
@@ -217,14 +219,14 @@ def _inner_places(tensors: Sequence[Slot]) -> list[str]:
 def _legacy(file: Any, slots: Slots) -> list[Keys]:
     """By the names of the layers, and by their order, as Keras does."""
     root = "model_weights" if "model_weights" in file else ""
-    top = _group(file, root)
+    top = group_at(file, root)
     layers = top.attrs.get("layer_names")
     if layers is None:
         raise KeyError("it lists no layer_names")
     stored: Keys = {}
     for layer in map(_text, layers):
         place = f"{root}/{layer}" if root else layer
-        names = _group(file, place).attrs.get("weight_names", ())
+        names = group_at(file, place).attrs.get("weight_names", ())
         keys = [f"{place}/{_text(name)}" for name in names]
         if keys:
             stored[layer] = keys
@@ -287,48 +289,6 @@ def _tail(layer: str, tensor: str) -> tuple[str, str]:
 def _key_tail(key: str) -> tuple[str, str]:
     parts = key.removesuffix(":0").split("/")
     return parts[-2], parts[-1]
-
-
-# --- safety -------------------------------------------------------------------------------------------------
-
-
-def _group(file: Any, path: str) -> Any:
-    import h5py
-
-    found = _member(file, path)
-    if not isinstance(found, h5py.Group):
-        raise KeyError(f"{path} is no group")
-    return found
-
-
-def _member(file: Any, path: str) -> Any:
-    """What lies at a path; OSError where a link leads there."""
-    import h5py
-
-    found = file
-    for part in filter(None, path.split("/")):
-        link = found.get(part, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise OSError(f"{path} points into another file, which is refused")
-        if isinstance(link, h5py.SoftLink):
-            raise OSError(f"{path} is a link, which is refused")
-        found = found[part]
-    return found
-
-
-def _dataset(file: Any, key: str) -> Any:
-    import h5py
-
-    found = _member(file, key)
-    if not isinstance(found, h5py.Dataset):
-        raise KeyError(f"{key} is no tensor")
-    if found.external or found.is_virtual:
-        raise OSError(f"{key} lies in another file, which is refused")
-    if absurd_size(prod(found.shape) * found.dtype.itemsize, found.id.get_storage_size()):
-        raise OSError(
-            f"{key} claims {' x '.join(map(str, found.shape))} values, and the file does not hold them"
-        )
-    return found
 
 
 def _from_bfloat16(value: Array) -> Array:
