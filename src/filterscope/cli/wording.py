@@ -29,7 +29,6 @@ INPUT_FLAGS = {
     "mean": "--mean",
     "range": "--range",
     "show_channels": "--show-channels",
-    "show_channels": "--show-channels",
     "size": "--input-size",
     "std": "--std",
 }
