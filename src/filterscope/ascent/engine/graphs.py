@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from filterscope.ascent.engine.onednn import RELU, Bounds
+from filterscope.ascent.engine.padded import Padded
 from filterscope.ascent.engine.places import Pair, pair
 
 ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -89,8 +90,8 @@ def _bounds(low: Any, high: Any) -> Bounds | None:
 
 
 def plain_padding(module: Any) -> Pair | None:
-    """Rows and columns of zeros on each side; None for what is no plain Conv2d."""
-    if type(module) is not nn.Conv2d or module.padding_mode != "zeros":
+    """Rows and columns of zeros on each side; None for what is no plain convolution."""
+    if type(module) not in (nn.Conv2d, Padded) or module.padding_mode != "zeros":
         return None
     if not isinstance(module.padding, str):
         return pair(module.padding)

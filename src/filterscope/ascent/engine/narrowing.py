@@ -55,7 +55,7 @@ class _Narrowing:
         """Whether the node's own channel can be had without the others."""
         module = module_of(self.graph, node)
         if isinstance(module, nn.Conv2d):
-            return plain_padding(module) is not None and module.groups == 1
+            return plain_padding(module) is not None and module.groups == 1 and len(node.args) == 1
         if isinstance(module, nn.Linear):
             return self.flat and type(module) is nn.Linear
         if is_addition(self.graph, node):

@@ -9,6 +9,7 @@ whose modules may be shared: it adds modules, and changes none.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from filterscope.ascent.engine.graphs import (
 )
 from filterscope.ascent.engine.layers import Convolution, MaxPool
 from filterscope.ascent.engine.onednn import Bounds
+from filterscope.ascent.engine.padded import Padded
 from filterscope.ascent.engine.places import Pair
 
 
@@ -72,7 +74,7 @@ def folded(graph: fx.GraphModule) -> fx.GraphModule:
         norm = _norm(graph, node)
         before = cast(Any, node.args[0] if norm else None)
         conv = module_of(graph, before)
-        if norm is None or type(conv) is not nn.Conv2d or set(before.users) != {node}:
+        if norm is None or type(conv) not in (nn.Conv2d, Padded) or set(before.users) != {node}:
             continue
         replace(graph, node, _with_norm(conv, norm), before.args)
     return settled(graph)
@@ -117,16 +119,17 @@ def fused(graph: fx.GraphModule) -> fx.GraphModule:
     """Convolutions with the shortcut, the activation and the pool that follow them as layers of `layers.py`."""
     for node in list(graph.graph.nodes):
         padding = plain_padding(module_of(graph, node))
-        if padding is not None and len(node.args) == 1 and not node.kwargs:
+        if padding is not None and not node.kwargs:
             _fuse(graph, node, padding)
     return settled(graph)
 
 
 def _fuse(graph: fx.GraphModule, node: fx.Node, padding: Pair) -> None:
-    last, inputs = node, node.args
+    x, *pads = node.args
+    last, inputs = node, (x, None, *pads) if pads else (x,)
     addition = only_user(node)
     if addition is not None and is_addition(graph, addition) and addition.args[0] is not addition.args[1]:
-        last, inputs = addition, (*node.args, next(n for n in addition.args if n is not node))
+        last, inputs = addition, (x, next(n for n in addition.args if n is not node), *pads)
     activation = only_user(last)
     bounds = None if activation is None else bounds_of(graph, activation)
     if bounds is None:
@@ -160,3 +163,16 @@ def _taken_over(graph: fx.GraphModule, node: fx.Node) -> Bounds | None:
 def _takes_mask(graph: fx.GraphModule, node: fx.Node) -> bool:
     pool = module_of(graph, node)
     return type(pool) is nn.MaxPool2d and not pool.return_indices and len(node.args) == 1 and not node.kwargs
+
+
+def left_over(graph: fx.GraphModule) -> Counter[str]:
+    """What has stayed of that which is folded or fused elsewhere: convolutions, batch norms, zeros."""
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ZeroPad2d)
+    left: Counter[str] = Counter()
+    for node in graph.graph.nodes:
+        module = module_of(graph, node)
+        if isinstance(module, kinds) or _norm(graph, node) is not None:
+            left[str(node.name if module is None else type(module).__name__)] += 1
+        elif node.op == "call_function" and node.target in (F.conv2d, F.conv_transpose2d, F.pad):
+            left[str(node.name)] += 1
+    return left

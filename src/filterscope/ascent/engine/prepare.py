@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.engine.cuda_graph import Captured
 from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.engine.narrowing import narrowed
-from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced
+from filterscope.ascent.engine.operations import plain
+from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, left_over
 from filterscope.errors import ArgumentError, NetworkError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch.copying import duplicate
@@ -79,7 +80,7 @@ def prepare(
     parts = network.parts(captured, softmax=softmax)
     own = expanded(parts.graph)
     untraced = is_untraced(own)
-    graph = _as_it_is(own, dtype, device) if untraced else _converted(folded(own), dtype, device)
+    graph = _as_it_is(own, dtype, device) if untraced else _converted(folded(plain(own)), dtype, device)
     wanted = [goal.unit for goal in goals if isinstance(goal, Target)]
     units = None
     if len(layers) == 1 and len(wanted) == len(goals):
@@ -168,10 +169,16 @@ def _log_once(
     else:
         called = [graph.get_submodule(str(n.target)) for n in graph.graph.nodes if n.op == "call_module"]
         counts = Counter(type(module).__name__ for module in called)
-        message = f"{whose}: prepared as {', '.join(f'{n} {kind}' for kind, n in counts.items())} ({where})"
+        message = f"{whose}: prepared as {_counted(counts)} ({where})"
+        if left := left_over(graph):
+            message += f"; left as they are: {_counted(left)}"
     if message not in _logged:
         _logged.add(message)
         log.info(message)
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in counts.items())
 
 
 def _converted(graph: fx.GraphModule, dtype: torch.dtype, device: torch.device) -> fx.GraphModule:
