@@ -321,3 +321,19 @@ def test_checkpoint_with_names_that_are_no_text(tmp_path, capsys):
     (tmp_path / "w.pth").write_bytes(content[:at] + b"\x80\xff" + content[at + 2 :])
     assert main(["layers", f"{tmp_path}/net.py:Net", "--weights", str(tmp_path / "w.pth")]) == 2
     assert "w.pth" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone(capsys):
+    """click ends the process where a pipe is closed: no failure of ours, and nothing is said of it."""
+    from filterscope.cli.failures import exit_status
+
+    def end(context: type[BaseException]) -> None:
+        try:
+            raise context
+        except context:
+            raise SystemExit(1)  # noqa: B904
+
+    assert exit_status(lambda: end(BrokenPipeError)) == 1
+    assert capsys.readouterr().err == ""
+    assert exit_status(lambda: end(ValueError)) == 1
+    assert "internal error: SystemExit" in capsys.readouterr().err
