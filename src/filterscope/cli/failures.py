@@ -36,10 +36,8 @@ def exit_status(run: Callable[[], object]) -> int:
     except FilterscopeError as error:
         return _failed(error, in_flags(str(error)), error.exit_status, whole=error.__cause__ is not None)
     except (Exception, SystemExit) as error:
-        if isinstance(
-            error.__context__, BrokenPipeError
-        ):  # click ends the process itself where a reader has gone
-            return 1
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
+            return 1  # click found the reader of our output gone, put this in its place and ended the process
         return _failed(error, _unforeseen(error), 1)
     return 0
 
