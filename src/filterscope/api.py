@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, Unpack
 
+from filterscope.drawing.choice import count_pictures
 from filterscope.drawing.draw import Photographs
 from filterscope.drawing.draw import draw as draw_goals
 from filterscope.drawing.run import Run
@@ -14,7 +15,7 @@ from filterscope.networks import Network, open_network
 from filterscope.objective import EXAMPLE, Expression, Objective
 from filterscope.pictures import Picture, Sheet
 from filterscope.progress import OnStep, progress_bar
-from filterscope.recipe import DEFAULT, Recipe, get_recipe
+from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe, get_recipe
 from filterscope.sides import Size
 from filterscope.target import Algebra, Selection
 
@@ -42,7 +43,7 @@ class Asked:
 
     network: Network
     goals: list[Objective]
-    recipe: Recipe
+    recipe: Recipe | AutoRecipe
     run: Run
     progress: bool
     on_step: OnStep | None
@@ -53,7 +54,10 @@ class Asked:
         """From a function's arguments; the errors of `visualize`."""
         run = read_run(options)
         net = open_network(network)
-        recipe = read_recipe(options)
+        recipe = ask_recipe(
+            options.get("recipe", AUTO),
+            steps=options.get("steps"), size=options.get("size"), settings=options.get("settings"),
+        )  # fmt: skip
         goals = list(dict.fromkeys(g for one in _each(targets) for g in net.objectives(one, seed=run.seed)))
         if not goals:
             raise TargetError(f"there is no target to draw; {EXAMPLE}")
@@ -63,7 +67,7 @@ class Asked:
     @property
     def count(self) -> int:
         """How many pictures there will be."""
-        return len(self.goals) * self.recipe.facet_count
+        return count_pictures(self.network, self.goals, self.recipe)
 
     def pictures(self, photographs: Photographs | None = None) -> Iterator[Picture]:
         """The pictures as they are finished, under a bar."""
@@ -84,9 +88,10 @@ def read_run(options: DrawingOptions) -> Run:
 
 
 def read_recipe(options: DrawingOptions, recipe: str | Recipe | None = None) -> Recipe:
-    """The recipe of a function's options, or another one with their steps, size and settings."""
+    """The recipe of a function's options, or another one with their steps, size and settings; `sharp` where none is
+    named."""
     return get_recipe(
-        options.get("recipe", DEFAULT) if recipe is None else recipe,
+        options.get("recipe", "sharp") if recipe is None else recipe,
         steps=options.get("steps"), size=options.get("size"), settings=options.get("settings"),
     )  # fmt: skip
 
@@ -110,7 +115,7 @@ def visualize(
     network: Any,
     target: Targets,
     *,
-    recipe: str | Recipe = DEFAULT,
+    recipe: str | Recipe = AUTO,
     steps: int | None = None,
     size: Size | None = None,
     seed: int = 0,
@@ -130,7 +135,8 @@ def visualize(
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
         or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
         the picture: a neuron has one place of it.
-    recipe: a preset ("sharp", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
+    recipe: "auto", the preset that suits each target ("sharp" for units that respond to a small part of the picture,
+        "natural" for classes and others, see `drawing.choice`), a preset ("sharp", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
         "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels or (height, width); the recipe's own where None.
     seed: same seed, same machine, same picture.

@@ -338,7 +338,7 @@ def animate(
     if asked.count != 1:
         raise TargetError(f"an animation is of one picture (got {target}, which is {asked.count})")
     first = photographs["image"].image if photographs else None
-    recorder = Recorder(0 if zoom else frames, asked.recipe, first=first)
+    recorder = Recorder(0 if zoom else frames, first=first)
     (picture,) = replace(asked, on_step=_both(recorder, asked.on_step)).pictures(photographs)
     if zoom is not None:
         zoomed = draw_zoom(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterscope.objective import Objective
+from filterscope.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Step:
 
     `step` counts from 1 within the batch that is being drawn, whose activations are `activations` (B,);
     `images` gives its pictures so far, (B, C, H, W) in pixel values, computed only when asked for. `attempt` counts
-    restarts of units whose first picture failed, whose steps add nothing to `done`.
+    restarts of units whose first picture failed, whose steps add nothing to `done`. `first` is the batch's first
+    picture among all, and `recipe` what the batch is drawn with.
     """
 
     done: int
@@ -27,6 +29,8 @@ class Step:
     activations: Any = None
     images: Callable[[], Any] | None = None
     attempt: int = 0
+    first: int = 0
+    recipe: Recipe | None = None
 
 
 OnStep = Callable[[Step], None]

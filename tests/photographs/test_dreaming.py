@@ -249,7 +249,7 @@ def test_recorder(tiny, photo, tmp_path):
     """As many frames as asked for: the photograph first, the finished picture last."""
     recipe = dream_recipe("dream", steps=10, octaves=2)
     source = read_photograph(photo)
-    recorder = Recorder(5, recipe, first=source.image)
+    recorder = Recorder(5, first=source.image)
     picture = drawn(
         tiny,
         WholeLayer("block2_conv1"),
@@ -273,7 +273,7 @@ def test_recorder_of_batches(tiny):
     from filterscope.recipe import get_recipe
 
     recipe = get_recipe("sharp", steps=6, size=16)
-    recorder = Recorder(3, recipe)
+    recorder = Recorder(3)
     pictures = list(
         draw(tiny, tiny.targets("block2_conv1:0-4"), recipe, given=Given(batch=2), on_step=recorder)
     )

@@ -14,7 +14,6 @@ from filterscope.photographs.presets import RECIPES as PHOTOGRAPHS
 from filterscope.pictures.png import read_metadata
 from filterscope.recipe import (
     ALIASES,
-    DEFAULT,
     LADDER,
     PRESETS,
     Fourier,
@@ -201,7 +200,6 @@ def test_names():
     assert all(recipe.name == name for name, recipe in PRESETS.items())
     assert get_recipe("blog") == PRESETS["tv"]
     assert all(target in PRESETS and alias not in PRESETS for alias, target in ALIASES.items())
-    assert DEFAULT in PRESETS
     assert set(LADDER) <= set(PRESETS)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from filterscope.recipe import Crop, Jitter, Rotate, Scale, Transform
+from filterscope.recipe import Crop, Jitter, RandomResizedCrop, Rotate, Scale, Transform
 from filterscope.sides import Sides
 
 
@@ -25,9 +25,10 @@ def sampling_grids(
     shrink. size: height and width of what is sampled. out: those of a crop, None where there is none.
     """
     begun, ended, total = span
-    views = math.prod(part.count for part in moving if isinstance(part, Crop))
+    views = math.prod(part.count for part in moving if isinstance(part, Crop | RandomResizedCrop))
     shape = (ended - begun, views, len(moving), 3)
-    uniform, normal = _drawn(shape, generators, normal=out is not None)
+    thirds = any(isinstance(part, RandomResizedCrop) for part in moving)
+    uniform, normal = _drawn(shape, generators, thirds=thirds, normal=out is not None)
     matrix = torch.eye(3).expand(ended - begun, len(generators), views, 3, 3)
     for i, part in enumerate(moving):
         if isinstance(part, Crop):
@@ -35,7 +36,7 @@ def sampling_grids(
             matrix = matrix @ _crop(part, normal[..., i, :], size, means)
             size = out or size
         else:
-            matrix = matrix @ _matrix(part, uniform[..., i, :2], size)
+            matrix = matrix @ _matrix(part, uniform[..., i, :], size)
     return matrix[..., :2, :].flatten(1, 2)
 
 
@@ -46,16 +47,21 @@ def whole_shifts(grids: Tensor, size: Sides) -> list[list[tuple[int, int]]]:
 
 
 def _drawn(
-    shape: tuple[int, ...], generators: Sequence[torch.Generator], *, normal: bool
+    shape: tuple[int, ...], generators: Sequence[torch.Generator], *, thirds: bool, normal: bool
 ) -> tuple[Tensor, Tensor]:
-    """Uniform numbers for moves, and normal ones where there is a crop to use them, (steps, B, views, parts, ...)."""
-    draws = [_draw(shape, generator, normal=normal) for generator in generators]
+    """Three uniform numbers for each move and three normal ones for each crop, (steps, B, views, parts, 3); those that
+    no part uses are 0 and not drawn."""
+    draws = [_draw(shape, generator, thirds=thirds, normal=normal) for generator in generators]
     return torch.stack([d[0] for d in draws], 1), torch.stack([d[1] for d in draws], 1)
 
 
-def _draw(shape: tuple[int, ...], g: torch.Generator, *, normal: bool) -> tuple[Tensor, Tensor]:
+def _draw(
+    shape: tuple[int, ...], g: torch.Generator, *, thirds: bool, normal: bool
+) -> tuple[Tensor, Tensor]:
     u = torch.rand(*shape[:-1], 2, generator=g)
-    return u, torch.randn(shape, generator=g) if normal else torch.zeros(shape)
+    z = torch.randn(shape, generator=g) if normal else torch.zeros(shape)
+    third = torch.rand(*shape[:-1], 1, generator=g) if thirds else torch.zeros(*shape[:-1], 1)
+    return torch.cat([u, third], -1), z
 
 
 def _crop(part: Crop, z: Tensor, size: Sides, means: Tensor) -> Tensor:
@@ -70,15 +76,19 @@ def _crop(part: Crop, z: Tensor, size: Sides, means: Tensor) -> Tensor:
 
 
 def _matrix(part: Transform, u: Tensor, size: Sides) -> Tensor:
-    """Homogeneous sampling matrices for uniform numbers u (..., 2), in the -1 to 1 coordinates of affine_grid."""
+    """Homogeneous sampling matrices for uniform numbers u (..., 3), in the -1 to 1 coordinates of affine_grid."""
     matrix = torch.eye(3).repeat(*u.shape[:-1], 1, 1)
     if isinstance(part, Jitter):
         # whole pixels, as in lucid: a shift alone then blurs nothing
         pixels = min(part.pixels, max(1, min(size) / 8))
-        matrix[..., :2, 2] = ((2 * u - 1) * pixels).round() * 2 / torch.tensor([size[1], size[0]])
+        matrix[..., :2, 2] = ((2 * u[..., :2] - 1) * pixels).round() * 2 / torch.tensor([size[1], size[0]])
     elif isinstance(part, Scale):
         zoom = part.low + (part.high - part.low) * u[..., 0]
         matrix[..., 0, 0] = matrix[..., 1, 1] = 1 / zoom
+    elif isinstance(part, RandomResizedCrop):
+        share = part.low + (part.high - part.low) * u[..., 2]
+        matrix[..., 0, 0] = matrix[..., 1, 1] = share
+        matrix[..., :2, 2] = (2 * u[..., :2] - 1) * (1 - share[..., None])
     elif isinstance(part, Rotate):
         angle = (2 * u[..., 0] - 1) * math.radians(part.degrees)
         matrix[..., 0, 0] = matrix[..., 1, 1] = angle.cos()

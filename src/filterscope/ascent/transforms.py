@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.grids import sampling_grids, whole_shifts
-from filterscope.recipe import Crop, Jitter, Noise, Pad, Transform
+from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Transform
 from filterscope.sides import Sides, Size, sides_of
 
 GREY = 127.5
@@ -46,7 +46,7 @@ class Transforms:
         self.generators = generators if self.noises else ()
         moving = [p for p in parts if not isinstance(p, Pad | Noise)]
         crops = [p for p in moving if isinstance(p, Crop)]
-        self.views = math.prod(p.count for p in crops)
+        self.views = math.prod(p.count for p in moving if isinstance(p, Crop | RandomResizedCrop))
         self.out = sides_of(model_size) if crops and model_size is not None else None
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None

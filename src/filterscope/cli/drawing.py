@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("net")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@drawing_options()
+@drawing_options(recipe="auto")
 @click.option(
     "--judge", metavar="NET",
     help="Another network, which classifies each picture and, after `filterscope examples`, measures its legibility.",
@@ -69,16 +69,17 @@ def show(
 
     if judge_weights is not None and judge is None:
         raise click.UsageError("--judge-weights needs --judge NET")
-    recipe = drawing.get_recipe()
+    recipe = drawing.ask_recipe()
     selections = [parse(text) for text in targets]
     animation = read_film(film, frames, fps)
     network = ready(net, weights, out)
+    from filterscope.drawing.choice import count_pictures
     from filterscope.networks import open_network
     from filterscope.pictures import Sheet
 
     jury = None if judge is None else open_network(judge, weights=judge_weights)
     wanted = _targets(network, selections, drawing.seed)
-    output = Output(out, of=len(wanted) * recipe.facet_count, quiet=quiet, alpha=alpha)
+    output = Output(out, of=count_pictures(network, wanted, recipe), quiet=quiet, alpha=alpha)
     try:
         with output:
             output.draw(

@@ -16,7 +16,7 @@ from filterscope.sides import Size, checked_size, size_text
 
 if TYPE_CHECKING:
     from filterscope.drawing.run import Run
-    from filterscope.recipe import Recipe
+    from filterscope.recipe import AutoRecipe, Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -226,13 +226,21 @@ class Drawing:
         return Run(self.seed, self.precision, self.device)
 
     def get_recipe(self, name: str | None = None) -> Recipe:
-        from filterscope.recipe import DEFAULT, get_recipe, parse_settings
+        from filterscope.recipe import get_recipe, parse_settings
 
         return get_recipe(
-            name or self.recipe or DEFAULT,
+            name or self.recipe or "sharp",
             steps=self.steps,
             size=self.size,
             settings=parse_settings(self.settings),
+        )
+
+    def ask_recipe(self) -> Recipe | AutoRecipe:
+        """The recipe, or the one that suits each target where none is named."""
+        from filterscope.recipe import AUTO, ask_recipe, parse_settings
+
+        return ask_recipe(
+            self.recipe or AUTO, steps=self.steps, size=self.size, settings=parse_settings(self.settings)
         )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from filterscope.objective import Objective
     from filterscope.pictures import Picture
     from filterscope.pictures.reading import Photograph
-    from filterscope.recipe import Recipe
+    from filterscope.recipe import AutoRecipe, Recipe
 
 
 class Output:
@@ -68,7 +68,7 @@ class Output:
         self,
         network: Network,
         goals: Sequence[Objective],
-        recipe: Recipe,
+        recipe: Recipe | AutoRecipe,
         run: Run,
         stem: Callable[[Picture], str],
         *,
@@ -82,7 +82,7 @@ class Output:
         from filterscope.progress import progress_bar
 
         first = photographs["image"].image if photographs else None
-        recorder = Recorder(film.frames, recipe, first=first) if film.frames else None
+        recorder = Recorder(film.frames, first=first) if film.frames else None
         with progress_bar(False if self.quiet else None, also=recorder) as on_step:
             for number, picture in enumerate(
                 draw(network, goals, recipe, run, photographs=photographs, judge=judge, on_step=on_step)

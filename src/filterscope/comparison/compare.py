@@ -40,7 +40,7 @@ from filterscope.pictures import Picture
 from filterscope.pictures.sheet import Tile, compose, save_sheet
 from filterscope.pictures.shown import Shown
 from filterscope.progress import OnStep, Step
-from filterscope.recipe import DEFAULT, Recipe, get_recipe
+from filterscope.recipe import Recipe, get_recipe
 from filterscope.report import add_to_report, pictures_of, read_report, stamped
 
 MAX_PAIRS = 64  # pairs on the sheet
@@ -97,7 +97,7 @@ def compare(
     network_b: Any,
     targets: str | Sequence[str] = (),
     *,
-    recipe: str | Recipe = DEFAULT,
+    recipe: str | Recipe = "sharp",
     seed: int = 0,
     precision: str = "auto",
     device: str = "auto",

@@ -12,6 +12,7 @@ from filterscope.ascent.engine.batch import choose_batch
 from filterscope.ascent.engine.device import FreedMemory
 from filterscope.ascent.engine.prepare import choose_device, precision_for
 from filterscope.drawing.attempts import Batch, Report
+from filterscope.drawing.choice import recipe_for
 from filterscope.drawing.run import NOTHING, USUAL, Given, Run
 from filterscope.drawing.sizes import fitted
 from filterscope.errors import ArgumentError, TargetError, explain_out_of_memory
@@ -23,7 +24,7 @@ from filterscope.objective import Objective, has_place, roles
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.reading import Photograph
 from filterscope.progress import OnStep, Step
-from filterscope.recipe import Recipe
+from filterscope.recipe import AutoRecipe, Recipe
 from filterscope.sides import as_size
 
 Photographs: TypeAlias = Mapping[str, Photograph]
@@ -34,7 +35,7 @@ Photographs: TypeAlias = Mapping[str, Photograph]
 def draw(
     net: Network,
     goals: Sequence[Objective],
-    recipe: Recipe,
+    recipe: Recipe | AutoRecipe,
     run: Run = USUAL,
     *,
     photographs: Photographs | None = None,
@@ -53,14 +54,14 @@ def draw(
     """
     judging = None if judge is None else Judge(judge)
     known = _checked(goals, photographs or {})
-    if known:
-        recipe = recipe.model_copy(update={"facets": None})  # one picture of a photograph
-    facets = range(recipe.facet_count) if given.facet is None else (given.facet,)
-    total, done, freed = len(goals) * len(facets) * recipe.steps, 0, FreedMemory()
-    for batch in _batches(net, goals, recipe, run, known, given, facets):
-        pictures = batch.pictures(given.attempt, _reported(batch, done, total, on_step))
+    batches = _batches(net, goals, recipe, run, known, given)
+    freed, done, drawn = FreedMemory(), 0, 0
+    total = sum(len(batch.drawn) * batch.recipe.steps for batch in batches)
+    for batch in batches:
+        pictures = batch.pictures(given.attempt, _reported(batch, drawn, done, total, on_step))
         yield from pictures if judging is None else judging.judged(net, pictures)
-        done += len(batch.drawn) * recipe.steps
+        done += len(batch.drawn) * batch.recipe.steps
+        drawn += len(batch.drawn)
         freed.hand_back()
 
 
@@ -80,26 +81,29 @@ def _checked(goals: Sequence[Objective], photographs: Photographs) -> Photograph
 def _batches(
     net: Network,
     goals: Sequence[Objective],
-    recipe: Recipe,
+    recipe: Recipe | AutoRecipe,
     run: Run,
     photographs: Photographs,
     given: Given,
-    facets: Sequence[int],
 ) -> list[Batch]:
     """The goals by what is drawn together."""
     device = choose_device(run.device)
     measurers = given.measurers or Measurers(net, device)
-    fits = {goal: fitted(net, goal, recipe, photographs.get("image")) for goal in goals}
+    fits = {
+        goal: fitted(net, goal, _without_facets(recipe_for(net, goal, recipe), photographs), photographs.get("image"))
+        for goal in goals
+    }
     batches: list[Batch] = []
     for _, same in groupby(goals, key=lambda goal: (goal.layers, has_place(goal))):
         group = list(same)
         own, sides = fits[group[0]]
+        facets = range(own.facet_count) if given.facet is None else (given.facet,)
         dtype = precision_for(net, group[:1], run.precision, device)
         count = 1 if photographs else given.batch
         count = count or choose_batch(
             net, group, own.carried_out_for(group[0]), size=as_size(*sides), dtype=dtype, device=device
         )
-        together = max(1, count // recipe.facet_count)
+        together = max(1, count // own.facet_count)
         for begin in range(0, len(group), together):
             drawn = [(goal, facet) for goal in group[begin : begin + together] for facet in facets]
             batches.append(
@@ -111,13 +115,21 @@ def _batches(
     return batches
 
 
-def _reported(batch: Batch, done: int, total: int, on_step: OnStep | None) -> Report:
-    """What calls `on_step` after each of a batch's steps."""
+def _without_facets(recipe: Recipe, photographs: Photographs) -> Recipe:
+    """The recipe; of a photograph there is one picture."""
+    return recipe.model_copy(update={"facets": None}) if photographs else recipe
+
+
+def _reported(batch: Batch, drawn: int, done: int, total: int, on_step: OnStep | None) -> Report:
+    """What calls `on_step` after each of a batch's steps; `drawn` pictures, `done` steps went before it."""
     first, count, steps = batch.drawn[0][0], len(batch.drawn), batch.recipe.steps
 
     def report(restart: int, step: int, activations: Tensor, image: Callable[[], Tensor]) -> None:
         if on_step is not None:
             so_far = done + (steps if restart else step) * count
-            on_step(Step(so_far, total, first, float(activations.mean()), step, activations, image, restart))
+            now = float(activations.mean())
+            on_step(
+                Step(so_far, total, first, now, step, activations, image, restart, drawn, batch.recipe)
+            )
 
     return report

@@ -5,6 +5,7 @@ recipe = recipe.changed({"optimizer.lr": 0.5, "regularizers.lp_norm.p": "inf"})
 Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 """
 
+from filterscope.recipe.auto import AUTO, AutoRecipe, ask_recipe
 from filterscope.recipe.parts import (
     Crop,
     Facets,
@@ -18,6 +19,7 @@ from filterscope.recipe.parts import (
     Pad,
     Phase,
     Pixels,
+    RandomResizedCrop,
     Regularizer,
     Rotate,
     Scale,
@@ -25,15 +27,16 @@ from filterscope.recipe.parts import (
     TotalVariation,
     Transform,
 )
-from filterscope.recipe.presets import ALIASES, DEFAULT, LADDER, PRESETS, get_recipe
+from filterscope.recipe.presets import ALIASES, LADDER, PRESETS, get_recipe
 from filterscope.recipe.recipe import Recipe, read_recipe
 from filterscope.recipe.settings import parse_settings, setting_keys
 
 __all__ = [
     "ALIASES",
-    "DEFAULT",
+    "AUTO",
     "LADDER",
     "PRESETS",
+    "AutoRecipe",
     "Crop",
     "Facets",
     "Fourier",
@@ -46,6 +49,7 @@ __all__ = [
     "Pad",
     "Phase",
     "Pixels",
+    "RandomResizedCrop",
     "Recipe",
     "Regularizer",
     "Rotate",
@@ -53,6 +57,7 @@ __all__ = [
     "Stage",
     "TotalVariation",
     "Transform",
+    "ask_recipe",
     "get_recipe",
     "parse_settings",
     "read_recipe",

@@ -213,6 +213,25 @@ class Crop(Part):
     center: float = Field(0.15, ge=0)
 
 
+class RandomResizedCrop(Part):
+    """`count` random crops a step, each resized to the picture's own size: what is drawn shows at several scales and places.
+
+    A crop's side, as a share of the picture's, is uniform in [low, high], and its place uniform over the picture, as
+    in torchvision's transform of that name. Pads are cropped away as ever.
+    """
+
+    kind: Literal["random_resized_crop"] = "random_resized_crop"
+    count: int = Field(4, ge=1, le=64)
+    low: float = Field(0.5, gt=0, le=1)
+    high: float = Field(1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _low_to_high(self) -> RandomResizedCrop:
+        if self.low > self.high:
+            raise ValueError(f"must have low <= high (got {self.low} and {self.high})")
+        return self
+
+
 class Noise(Part):
     """Normal noise of standard deviation `sd` plus uniform noise of width `uniform`, in pixel values; it comes last
     of the transforms, after what moves the picture."""
@@ -222,7 +241,8 @@ class Noise(Part):
     uniform: float = Field(0.0, ge=0)
 
 
-Transform = Annotated[Pad | Jitter | Scale | Rotate | Crop | Noise, Field(discriminator="kind")]
+Transform = Annotated[
+    Pad | Jitter | Scale | Rotate | Crop | RandomResizedCrop | Noise, Field(discriminator="kind")]
 
 
 # --- how it is optimised ----------------------------------------------------------------------------------------
@@ -264,7 +284,7 @@ KINDS: dict[str, type[Part]] = {
     for kind in (
         Pixels, Fourier, Phase,
         LpNorm, TotalVariation, NaturalSpectrum,
-        Pad, Jitter, Scale, Rotate, Crop, Noise,
+        Pad, Jitter, Scale, Rotate, Crop, RandomResizedCrop, Noise,
     )
 }  # fmt: skip
 """The kinds of image, regularizer and transform by name."""

@@ -79,12 +79,11 @@ PRESETS: dict[str, Recipe] = {
     )
 }
 ALIASES = {"blog": "tv"}
-DEFAULT = "sharp"
 LADDER = ("naive", "linear", "lp", "tv")  # the blog's stages, step by step better
 
 
 def get_recipe(
-    recipe: str | Recipe = DEFAULT,
+    recipe: str | Recipe = "sharp",
     *,
     steps: int | None = None,
     size: Size | None = None,
@@ -107,13 +106,15 @@ def get_recipe(
         raise RecipeError(
             f"a recipe is a preset's name or a Recipe (got {recipe!r}; known: {', '.join(PRESETS)})"
         )
+    changes = changes_of(steps, size, settings)
+    return recipe.changed(changes) if changes else recipe
+
+
+def changes_of(steps: int | None, size: Size | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All that a recipe is asked to be changed in, as settings by dotted key."""
     if not isinstance(settings, Mapping | None) or not all(isinstance(key, str) for key in settings or ()):
         raise RecipeError(
             f"settings are a mapping of dotted keys, as {{'optimizer.lr': 0.1}} (got {settings!r})"
         )
-    changes = {**(settings or {})}
-    if steps is not None:
-        changes["steps"] = steps
-    if size is not None:
-        changes["size"] = size
-    return recipe.changed(changes) if changes else recipe
+    given = {key: value for key, value in (("steps", steps), ("size", size)) if value is not None}
+    return {**(settings or {}), **given}

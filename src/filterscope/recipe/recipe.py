@@ -20,6 +20,7 @@ from filterscope.recipe.parts import (
     Optimizer,
     Pad,
     Part,
+    RandomResizedCrop,
     Regularizer,
     Stage,
     Transform,
@@ -109,7 +110,7 @@ class Recipe(Part):
     @property
     def views(self) -> int:
         """How many views of a picture go through the network in each step."""
-        return math.prod(part.count for part in self.transforms if isinstance(part, Crop))
+        return math.prod(part.count for part in self.transforms if isinstance(part, Crop | RandomResizedCrop))
 
     def carried_out_for(self, goal: Algebra, attempt: int = 0) -> Recipe:
         """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the

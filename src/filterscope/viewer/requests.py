@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from filterscope.atlas.storage.manifest import NetworkManifest
 from filterscope.errors import ArgumentError, RecipeError, TargetError, checked_seed, shortened
-from filterscope.recipe import DEFAULT, Recipe, get_recipe, parse_settings, read_recipe
+from filterscope.recipe import Recipe, get_recipe, parse_settings, read_recipe
 from filterscope.sides import sides_of
 from filterscope.target import Target
 
@@ -36,7 +36,7 @@ class _Body(BaseModel):
     network: object = None
     layer: object = None
     unit: object = None
-    recipe: str | dict[str, Any] = DEFAULT
+    recipe: str | dict[str, Any] = "sharp"
     settings: list[str] = []
     steps: int | None = None
     size: int | None = None
@@ -111,5 +111,4 @@ def _bounded(recipe: Recipe) -> Recipe:
 
 def _count_images(recipe: Recipe) -> int:
     """How many pictures go through the network at once."""
-    crops = sum(t.count for t in recipe.transforms if t.kind == "crop")
-    return recipe.facet_count * max(1, crops)
+    return recipe.facet_count * recipe.views

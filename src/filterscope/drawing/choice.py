@@ -1,0 +1,67 @@
+"""Which recipe suits a target: the rules behind `--recipe auto`, in one table of questions."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from filterscope.networks.network import Network
+from filterscope.objective import Objective, has_place
+from filterscope.recipe import AutoRecipe, Recipe
+from filterscope.sides import sides_of, size_text
+
+log = logging.getLogger("filterscope")
+
+FAR = 0.5  # of the network's own side: a unit whose receptive field is larger responds to whole things, not textures
+SMALL = 64  # pixels: a network made for pictures below that gets no smaller crops of them
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset, the settings that network and target change in it, and why."""
+
+    preset: str
+    why: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def recipe_for(net: Network, goal: Objective, asked: Recipe | AutoRecipe) -> Recipe:
+    """The recipe that a goal is drawn with: the one that was asked for, or the one that suits it."""
+    if isinstance(asked, Recipe):
+        return asked
+    choice = choose_recipe(net, goal)
+    _log_once(f"{net.name}, {', '.join(goal.layers)}: {choice.preset}, since {choice.why}")
+    return asked.of(choice.preset, choice.settings)
+
+
+def count_pictures(net: Network, goals: Sequence[Objective], asked: Recipe | AutoRecipe) -> int:
+    """How many pictures of the goals there will be, with all their facets."""
+    return sum(recipe_for(net, goal, asked).facet_count for goal in goals)
+
+
+def choose_recipe(net: Network, goal: Objective) -> Choice:
+    """The recipe that suits a goal of a network.
+
+    A neuron at one place and what responds to a small part of the picture are drawn by `sharp`: they show colours,
+    edges, textures, which it draws best and quickest. Classes and units that respond to whole things are drawn by
+    `natural`, from several views of the picture in each step.
+    """
+    if has_place(goal):
+        return Choice("sharp", "a neuron responds to one place of the picture")
+    own = min(sides_of(net.input.size))
+    if any(net.class_names(layer) for layer in goal.layers):
+        return Choice("natural", "a class is recognised by whole things")
+    fields = [net.layer(layer).receptive_field for layer in goal.layers]
+    widest = None if None in fields else max(f for f in fields if f is not None)
+    if widest is None or widest > FAR * own:
+        seen = "all of the picture" if widest is None else f"{widest} px"
+        return Choice("natural", f"its units respond to {seen}, of {size_text(net.input.size)} px")
+    return Choice("sharp", f"its units respond to {widest} px, of {size_text(net.input.size)} px")
+
+
+@functools.lru_cache(maxsize=256)
+def _log_once(message: str) -> None:
+    log.info(message)
