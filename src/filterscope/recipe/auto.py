@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from filterscope.errors import RecipeError
 from filterscope.recipe.presets import PRESETS, changes_of, get_recipe
 from filterscope.recipe.recipe import Recipe
 from filterscope.sides import Size
 
 AUTO = "auto"
+SUITED = ("sharp", "natural")  # the presets of which "auto" chooses one
 
 
 @dataclass(frozen=True)
@@ -42,5 +44,15 @@ def ask_recipe(
     """
     if recipe != AUTO:
         return get_recipe(recipe, steps=steps, size=size, settings=settings)
-    get_recipe("sharp", steps=steps, size=size)  # wrong numbers are refused before a network is opened
-    return AutoRecipe(changes_of(steps, size, settings))
+    asked = AutoRecipe(changes_of(steps, size, settings))
+    if not any(_is_taken(asked, preset) for preset in SUITED):
+        asked.of(SUITED[0], {})  # which raises: what no preset takes is refused before a network is opened
+    return asked
+
+
+def _is_taken(asked: AutoRecipe, preset: str) -> bool:
+    try:
+        asked.of(preset, {})
+    except RecipeError:
+        return False
+    return True
