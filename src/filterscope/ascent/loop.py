@@ -158,6 +158,7 @@ class _Ascending:
         transforms = Transforms(
             recipe.transforms, self.generators, stage.steps, window_shape(sides, recipe.tile), prepared.input.size,
             begun=len(self.trace), total=recipe.steps,
+            one_size=any(map(prepared.network.takes_one_size, self.goals[0].layers)),
         )  # fmt: skip
         scale = (sides[0] / self.sides[0], sides[1] / self.sides[1])
         placed = repeated([_placed(goal, *scale) for goal in self.goals], recipe)

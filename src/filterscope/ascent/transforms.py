@@ -27,7 +27,8 @@ class Transforms:
     """The composed transforms of a recipe for a batch: `transforms(x, step)` with x (B, C, H, W) in 0 to 255.
 
     Gives (B * views, C, H, W), the views of one picture side by side, of the picture's own size, or of `model_size`
-    where there are crops. `steps` are the stage's, from step `begun` of `total`, over which crops shrink.
+    where there are crops; in the first half of the steps smaller where a part asks for it. `steps` are the stage's,
+    from step `begun` of `total`, over which crops shrink. `one_size`: the network takes one size alone.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Transforms:
         *,
         begun: int = 0,
         total: int | None = None,
+        one_size: bool = False,
     ):
         self.pad = sum(p.pixels for p in parts if isinstance(p, Pad))
         self.noises = [p for p in parts if isinstance(p, Noise)]
@@ -48,6 +50,10 @@ class Transforms:
         crops = [p for p in moving if isinstance(p, Crop)]
         self.views = math.prod(p.count for p in moving if isinstance(p, Crop | RandomResizedCrop))
         self.out = sides_of(model_size) if crops and model_size is not None else None
+        early = min((p.early for p in moving if isinstance(p, RandomResizedCrop)), default=1.0)
+        whole = early == 1 or one_size or self.pad or self.out
+        self.early = None if whole else (round(early * size[0]), round(early * size[1]))
+        self.late = (total or steps) // 2 - begun  # the step from which on views have their full size
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None
         padded = (size[0] + 2 * self.pad, size[1] + 2 * self.pad)
@@ -65,7 +71,8 @@ class Transforms:
         if self.shifts is not None:
             x = _Shift.apply(x, self.shifts[step])  # type: ignore[no-untyped-call]
         elif self.grids is not None:
-            shape = [*x.shape[:2], *(self.out or x.shape[2:])]
+            sides = self.early if self.early and step < self.late else self.out or x.shape[2:]
+            shape = [*x.shape[:2], *sides]
             grid = F.affine_grid(self.grids[step].to(x.device), shape, align_corners=False)
             x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         if self.pad and self.out is None:

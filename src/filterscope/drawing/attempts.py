@@ -153,8 +153,8 @@ class Batch:
 
     def ascent(self, drawn: Drawn, number: int, on_step: LoopStep) -> Ascent:
         """The ascent of some of the pictures from one noise."""
-        # never alone: oneDNN rounds a float32 batch of one otherwise than any larger one
-        alone = len(drawn) == 1 and self.device.type == "cpu" and self.dtype == torch.float32
+        # never one view alone: oneDNN rounds a float32 batch of one otherwise than any larger one
+        alone = len(drawn) == 1 and self.recipe.views == 1 and self.device.type == "cpu" and self.dtype == torch.float32
         twice = alone and not self.photographs  # which may be large, and are never drawn with others
         goals, facets = zip(*(list(drawn) * 2 if twice else drawn), strict=True)
         count = len(drawn)
@@ -165,6 +165,7 @@ class Batch:
             dtype=self.dtype,
             device=self.device,
             softmax=recipe.softmax == "keep",
+            backward=recipe.backward,
             features=self.net.map_layer(goals[0].layers[-1]) if recipe.facets else None,
         )
         ascent = ascend(

@@ -7,6 +7,7 @@ Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 from filterscope.recipe.auto import AUTO, AutoRecipe, ask_recipe
 from filterscope.recipe.parts import (
+    Backward,
     Crop,
     Facets,
     Fourier,
@@ -37,6 +38,7 @@ __all__ = [
     "LADDER",
     "PRESETS",
     "AutoRecipe",
+    "Backward",
     "Crop",
     "Facets",
     "Fourier",

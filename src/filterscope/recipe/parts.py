@@ -217,13 +217,16 @@ class RandomResizedCrop(Part):
     """`count` random crops a step, each resized to the picture's own size: what is drawn shows at several scales and places.
 
     A crop's side, as a share of the picture's, is uniform in [low, high], and its place uniform over the picture, as
-    in torchvision's transform of that name. Pads are cropped away as ever.
+    in torchvision's transform of that name. Pads are cropped away as ever. `early` is the side of the crops in the first
+    half of the steps, as a share of the picture's: shapes come before details, and smaller crops cost less. Networks that
+    take one size alone, and pictures with pads, get all of them at full size.
     """
 
     kind: Literal["random_resized_crop"] = "random_resized_crop"
     count: int = Field(4, ge=1, le=64)
     low: float = Field(0.5, gt=0, le=1)
     high: float = Field(1.0, gt=0, le=1)
+    early: float = Field(1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _low_to_high(self) -> RandomResizedCrop:
@@ -266,6 +269,19 @@ class Stage(Part):
 
     scale: float = Field(1.0, gt=0, le=1)
     share: float = Field(1.0, gt=0, le=1)
+
+
+class Backward(Part):
+    """Where the gradient goes back through the network otherwise than its derivative says; what it computes stays.
+
+    branch: the share of the gradient that passes through the branch of a residual block, x + branch(x); 1 is exact,
+        less favours the shortcuts (Wu et al. 2020, "Skip Connections Matter", section 3).
+    saturated: whether a ReLU6, or another clamp, passes it where its output is at the upper bound (lucid's redirected
+        ReLU6).
+    """
+
+    branch: float = Field(1.0, gt=0, le=1)
+    saturated: bool = False
 
 
 class Facets(Part):

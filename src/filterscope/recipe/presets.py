@@ -7,16 +7,17 @@ from typing import Any
 
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import (
+    Backward,
     Crop,
     Fourier,
     Jitter,
     LpNorm,
-    NaturalSpectrum,
     Noise,
     Optimizer,
     Pad,
     Phase,
     Pixels,
+    RandomResizedCrop,
     Rotate,
     Scale,
     TotalVariation,
@@ -69,12 +70,15 @@ PRESETS: dict[str, Recipe] = {
         ),
         Recipe(
             name="natural",
-            steps=256,
-            usual_size=128,
-            image=Fourier(mean_gain=8),
-            optimizer=Optimizer(lr=0.05),
-            regularizers=(NaturalSpectrum(weight=1.0),),
-            transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=8)),
+            steps=64,
+            optimizer=Optimizer(lr=0.05, decay=0.1),
+            backward=Backward(branch=0.5, saturated=True),
+            transforms=(
+                RandomResizedCrop(count=4, low=0.5, high=1.0, early=0.7),
+                Rotate(degrees=8),
+                Jitter(pixels=16),
+                Noise(sd=0.1 * 127.5),
+            ),
         ),
     )
 }

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from filterscope.errors import ArgumentError, RecipeError
 from filterscope.objective import has_place
 from filterscope.recipe.parts import (
+    Backward,
     Crop,
     Facets,
     Fourier,
@@ -49,6 +50,7 @@ class Recipe(Part):
         mean of that and of the one around each place, so that quiet places move too; "plain" leaves it.
     transforms: what is done to the picture before each view of it: pads, then in their order whatever moves it, then noise.
     stages: sizes one after the other, the last of them the full one.
+    backward: where the gradient takes another way through the network than its derivative.
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
     size: side of the picture in pixels (of a photograph the longer one), or height and width. None takes `usual_size`
@@ -70,6 +72,7 @@ class Recipe(Part):
     optimizer: Optimizer = Optimizer()
     gradient: Literal["rms", "local", "plain"] = "plain"
     stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
+    backward: Backward = Backward()
     facets: Facets | None = None
     output: Literal["standardize", "values"] = "values"
 

@@ -63,7 +63,7 @@ def bounds_of(graph: fx.GraphModule, node: fx.Node) -> Bounds | None:
     if target in RELUS:
         return RELU
     if target is F.relu6:
-        return 0.0, 6.0
+        return Bounds(0.0, 6.0)
     names = ("min_val", "max_val") if target in HARDTANHS else ("min", "max")
     if target not in HARDTANHS and target not in CLAMPS:
         return None
@@ -78,6 +78,8 @@ def bounds_of(graph: fx.GraphModule, node: fx.Node) -> Bounds | None:
 def _bounds_of_module(module: nn.Module) -> Bounds | None:
     if type(module) is nn.ReLU:
         return RELU
+    if isinstance(getattr(module, "bounds", None), Bounds) and getattr(module, "channelwise", False):
+        return cast(Bounds, module.bounds)
     if isinstance(module, nn.Hardtanh) and type(module) in (nn.Hardtanh, nn.ReLU6):
         return _bounds(module.min_val, module.max_val)
     return None
@@ -86,7 +88,7 @@ def _bounds_of_module(module: nn.Module) -> Bounds | None:
 def _bounds(low: Any, high: Any) -> Bounds | None:
     if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in (low, high)) or low >= high:
         return None
-    return float(low), float(high)
+    return Bounds(float(low), float(high))
 
 
 def plain_padding(module: Any) -> Pair | None:

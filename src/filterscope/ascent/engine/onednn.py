@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.engine.places import Pair, shifts, sides
 
 LAYOUT = torch.channels_last
 FEW = 32  # up to so many input channels x kernel places, an input's gradient is cheaper as product and shifts
-Bounds = tuple[float, float]  # what an activation clamps values to
+
+
+class Bounds(NamedTuple):
+    """What an activation clamps values to. is_open: whether the gradient passes where a value is at the upper bound."""
+
+    low: float
+    high: float
+    is_open: bool = False
+
+
 Pads = tuple[int, int, int, int]  # columns of zeros left and right, rows above and below, as torch takes them
-RELU: Bounds = (0.0, math.inf)
+RELU = Bounds(0.0, math.inf)
 
 
 def has_onednn(x: Tensor) -> bool:
@@ -35,10 +45,10 @@ def has_onednn(x: Tensor) -> bool:
 
 
 def masked(g: Tensor, values: Tensor, bounds: Bounds, *, in_place: bool = False) -> Tensor:
-    """The gradient behind a clamp: 0 where the clamped `values` stand at one of the bounds."""
-    relu = bounds == RELU
-    packet = torch.ops.aten.threshold_backward if relu else torch.ops.aten.hardtanh_backward
-    numbers: tuple[float, ...] = (0,) if relu else bounds
+    """The gradient behind a clamp: 0 where the clamped `values` stand at one of the bounds that are not open."""
+    one_sided = bounds.is_open or bounds == RELU
+    packet = torch.ops.aten.threshold_backward if one_sided else torch.ops.aten.hardtanh_backward
+    numbers: tuple[float, ...] = bounds[:1] if one_sided else bounds[:2]
     if in_place:
         return cast(Tensor, packet.grad_input(g, values, *numbers, grad_input=g))
     return cast(Tensor, packet(g, values, *numbers))
@@ -48,7 +58,24 @@ def clamped(x: Tensor, bounds: Bounds | None) -> Tensor:
     """The values within the bounds, by torch."""
     if bounds is None:
         return x
-    return F.relu(x) if bounds == RELU else F.hardtanh(x, *bounds)
+    if bounds.is_open:
+        return cast(Tensor, _OpenClamp.apply(x, bounds))  # type: ignore[no-untyped-call]
+    return F.relu(x) if bounds == RELU else F.hardtanh(x, *bounds[:2])
+
+
+class _OpenClamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bounds: Bounds) -> Tensor:
+        y = F.hardtanh(x, *bounds[:2])
+        ctx.bounds = bounds
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return masked(g, y, ctx.bounds), None
 
 
 class Kernel:
@@ -96,7 +123,7 @@ class Kernel:
             x, shortcut.contiguous(memory_format=LAYOUT), weight, self.bias, *how, "add", 1.0,
             "relu" if bounds == RELU else None, [], None,
         )  # fmt: skip
-        return cast(Tensor, y if bounds in (None, RELU) else F.hardtanh_(y, *bounds))
+        return cast(Tensor, y if bounds in (None, RELU) else F.hardtanh_(y, *bounds[:2]))
 
     def gradient(self, g: Tensor, shape: torch.Size) -> Tensor:
         """The gradient of the input of `shape` from the output's; a tensor of its own, which may be changed."""
@@ -161,7 +188,7 @@ def _evened(before: int, behind: int, dilation: int) -> tuple[int, int, int]:
 def _attr(bounds: Bounds | None) -> tuple[str, Sequence[float]]:
     if bounds is None:
         return "none", []
-    return ("relu", []) if bounds == RELU else ("hardtanh", list(bounds))
+    return ("relu", []) if bounds == RELU else ("hardtanh", list(bounds[:2]))
 
 
 def _pointwise(*args: Any) -> Tensor:

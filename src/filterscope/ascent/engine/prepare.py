@@ -15,19 +15,26 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.engine.cuda_graph import Captured
 from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.engine.narrowing import narrowed
+<<<<<<< HEAD
 from filterscope.ascent.engine.operations import plain
 from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, left_over
+=======
+from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced
+from filterscope.ascent.engine.rerouting import rerouted
+>>>>>>> 6b1575e (natural draws from several views a step, at the network's own size, and lets the gradient favour shortcuts and pass saturated clamps)
 from filterscope.errors import ArgumentError, NetworkError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch.copying import duplicate
 from filterscope.objective import Objective
 from filterscope.openmp import note_spinning
 from filterscope.sides import sides_of
+from filterscope.recipe import Backward
 from filterscope.target import Target
 
 __all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "precision_for", "prepare"]
 
 log = logging.getLogger("filterscope")
+EXACT = Backward()
 
 
 class Prepared(nn.Module):
@@ -64,12 +71,14 @@ def prepare(
     softmax: bool = False,
     narrow: bool = True,
     features: str | None = None,
+    backward: Backward = EXACT,
 ) -> Prepared:
     """Ready the part of the network that `goals`, which are of the same layers, need.
 
     For units of one layer that layer's last convolution or matrix product computes of each picture its own unit
     alone (unless `narrow` is off); but where there is a softmax and `softmax` asks for it every unit of the layer,
-    since a softmax mixes them. `features` names a layer to capture besides, whole.
+    since a softmax mixes them. `features` names a layer to capture besides, whole. `backward` says where the gradient
+    takes another way than the network's derivative.
     """
     device = device or torch.device("cpu")
     if device.type == "cpu":
@@ -87,7 +96,7 @@ def prepare(
         flat = len(network.layer(layers[0]).output_shape) == 1
         alone = narrow and features is None and not parts.with_softmax and narrowed(graph, wanted, flat=flat)
         units = torch.tensor([0] * len(wanted) if alone else wanted, device=device)
-    graph = fused(graph)
+    graph = fused(graph if backward == EXACT else rerouted(graph, backward))
     graph.delete_all_unused_submodules()
     _log_once(network, captured, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
     # a graph and its module know one another: left so, the weights would outlive their use
