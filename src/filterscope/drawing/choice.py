@@ -47,18 +47,18 @@ def choose_recipe(net: Network, goal: Objective) -> Choice:
 
     A neuron at one place and what responds to a small part of the picture are drawn by `sharp`: they show colours,
     edges, textures, which it draws best and quickest. Classes and units that respond to whole things are drawn by
-    `natural`, from several views of the picture in each step.
+    `robust`, from several views of the picture in each step.
     """
     if has_place(goal):
         return Choice("sharp", "a neuron responds to one place of the picture")
     own = min(sides_of(net.input.size))
     if any(net.class_names(layer) for layer in goal.layers):
-        return Choice("natural", "a class is recognised by whole things")
+        return Choice("robust", "a class is recognised by whole things")
     fields = [net.layer(layer).receptive_field for layer in goal.layers]
     widest = None if None in fields else max(f for f in fields if f is not None)
     if widest is None or widest > FAR * own:
         seen = "all of the picture" if widest is None else f"{widest} px"
-        return Choice("natural", f"its units respond to {seen}, of {size_text(net.input.size)} px")
+        return Choice("robust", f"its units respond to {seen}, of {size_text(net.input.size)} px")
     return Choice("sharp", f"its units respond to {widest} px, of {size_text(net.input.size)} px")
 
 

@@ -50,7 +50,8 @@ def _of_photograph(
         raise ArgumentError(
             f"the picture has the photograph's proportions: size is its longer side (got {size_text(recipe.size)})"
         )
-    longest = recipe.size or min(recipe.usual_size or max(width, height), max(width, height))
+    usual = max(sides_of(net.input.size)) if recipe.usual_size == "own" else recipe.usual_size
+    longest = recipe.size or min(usual or max(width, height), max(width, height))
     scale = longest / max(width, height)
     fixed = [layer for layer in goal.layers if net.takes_one_size(layer)]
     if fixed:  # a class behind a Flatten: windows of the only size that the network takes

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor, fx, nn
 
@@ -324,13 +325,13 @@ class Network:
             self._load(row)
         return self.cut([row.logits or row.output for row in rows])
 
-    def picture_size(self, layer: str, usual: int | None = None) -> Size:
-        """The size of a picture of the layer where nothing says otherwise: `usual` or the network's own, 128
-        where that is smaller so that there is room to see something; the only size where it takes just one.
+    def picture_size(self, layer: str, usual: int | Literal["own"] | None = None) -> Size:
+        """The size of a picture of the layer where nothing says otherwise: `usual` ("own" is the network's) or the
+        network's own, 128 where that is smaller so that there is room to see something; the only size where it takes just one.
         A network made for small pictures gets its own: on larger ones a class is wallpaper, or nothing at all.
         Of a network for pictures that are not square the longer side, in its proportions."""
         own = self.input.size
-        if self.takes_one_size(layer) or min(sides_of(own)) < SMALL:
+        if usual == "own" or self.takes_one_size(layer) or min(sides_of(own)) < SMALL:
             return own
         longer = max(sides_of(own))
         wanted = usual or max(longer, 128)

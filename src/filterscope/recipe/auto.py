@@ -12,7 +12,7 @@ from filterscope.recipe.recipe import Recipe
 from filterscope.sides import Size
 
 AUTO = "auto"
-SUITED = ("sharp", "natural")  # the presets of which "auto" chooses one
+SUITED = ("sharp", "robust")  # the presets of which "auto" chooses one
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from filterscope.recipe.parts import (
     Fourier,
     Jitter,
     LpNorm,
+    NaturalSpectrum,
     Noise,
     Optimizer,
     Pad,
@@ -70,7 +71,17 @@ PRESETS: dict[str, Recipe] = {
         ),
         Recipe(
             name="natural",
-            steps=64,
+            steps=256,
+            usual_size=128,
+            image=Fourier(mean_gain=8),
+            optimizer=Optimizer(lr=0.05),
+            regularizers=(NaturalSpectrum(weight=1.0),),
+            transforms=(Jitter(pixels=8), Scale(low=0.9, high=1.1), Rotate(degrees=8)),
+        ),
+        Recipe(
+            name="robust",
+            steps=128,
+            usual_size="own",
             optimizer=Optimizer(lr=0.05, decay=0.1),
             backward=Backward(branch=0.5, saturated=True),
             transforms=(

@@ -54,14 +54,14 @@ class Recipe(Part):
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
     size: side of the picture in pixels (of a photograph the longer one), or height and width. None takes `usual_size`
-        or, where that is None or the target takes one size alone or the network's own is below 64, the network's own
+        ("own" is the network's) or, where that is None or the target takes one size alone or the network's own is below 64, the network's own
         (128 where that is 64 to 127).
     """
 
     name: str
     steps: int = Field(200, ge=1, le=1_000_000)
     size: _Side | tuple[_Side, _Side] | None = None
-    usual_size: int | None = Field(None, ge=1, le=LARGEST)
+    usual_size: _Side | Literal["own"] | None = None
     image: Image = Fourier()
     start: Literal["noise", "photograph"] = "noise"
     tile: _Window | tuple[_Window, _Window] | None = None

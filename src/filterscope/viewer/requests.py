@@ -96,7 +96,7 @@ def _bounded(recipe: Recipe) -> Recipe:
     """The recipe, if it is within the viewer's bounds."""
     allowed: list[tuple[str, Callable[[Recipe], float], int]] = [
         ("steps", lambda r: r.steps, MAX_STEPS),
-        ("size", lambda r: max(*sides_of(r.size or 0), r.usual_size or 0), MAX_SIDE),
+        ("size", lambda r: max(*sides_of(r.size or 0), _number(r.usual_size)), MAX_SIDE),
         ("pad", lambda r: sum(t.pixels for t in r.transforms if t.kind == "pad"), MAX_PAD),
         ("transforms", lambda r: len(r.transforms), MAX_PARTS),
         ("regularizers", lambda r: len(r.regularizers), MAX_PARTS),
@@ -107,6 +107,10 @@ def _bounded(recipe: Recipe) -> Recipe:
         if value(recipe) > most:
             raise RecipeError(f"the viewer draws with at most {most} {name} (got {value(recipe):g})")
     return recipe
+
+
+def _number(size: int | str | None) -> int:
+    return size if isinstance(size, int) else 0
 
 
 def _count_images(recipe: Recipe) -> int:
