@@ -136,8 +136,9 @@ def visualize(
         or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
         the picture: a neuron has one place of it.
     recipe: "auto", the preset that suits each target ("sharp" for units that respond to a small part of the picture,
-        "robust" for classes and others, see `drawing.choice`), a preset ("sharp", "robust", "natural", "distill", which is the defaults of lucid, the library of Olah et al. 2017,
-        "maco", or the blog's "naive", "linear", "lp", "tv") or a Recipe.
+        "robust" for classes and others, see `drawing.choice`), a preset ("sharp", "robust", "natural", "distill", which
+        is the defaults of lucid, the library of Olah et al. 2017, "maco", or the blog's "naive", "linear", "lp", "tv")
+        or a Recipe.
     steps, size: steps of the ascent, side of the picture in pixels or (height, width); the recipe's own where None.
     seed: same seed, same machine, same picture.
     precision: "auto", "float32" or "bfloat16", of the network; the picture is float32 always. The variable

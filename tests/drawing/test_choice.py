@@ -52,7 +52,7 @@ def test_changes(tiny):
     (goal,) = tiny.objectives("predictions:goldfish")
     own = recipe_for(tiny, goal, ask_recipe(settings={"transforms.random_resized_crop.count": 2}))
     assert own.views == 2
-    with pytest.raises(RecipeError, match="optimizer.rate"):
+    with pytest.raises(RecipeError, match=r"optimizer\.rate"):
         ask_recipe(settings={"optimizer.rate": 2})
     assert recipe_for(tiny, goal, get_recipe("lp")) == get_recipe("lp")
     assert count_pictures(tiny, [goal], ask_recipe(settings={"facets.count": 3})) == 3

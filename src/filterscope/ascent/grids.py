@@ -55,9 +55,7 @@ def _drawn(
     return torch.stack([d[0] for d in draws], 1), torch.stack([d[1] for d in draws], 1)
 
 
-def _draw(
-    shape: tuple[int, ...], g: torch.Generator, *, thirds: bool, normal: bool
-) -> tuple[Tensor, Tensor]:
+def _draw(shape: tuple[int, ...], g: torch.Generator, *, thirds: bool, normal: bool) -> tuple[Tensor, Tensor]:
     u = torch.rand(*shape[:-1], 2, generator=g)
     z = torch.randn(shape, generator=g) if normal else torch.zeros(shape)
     third = torch.rand(*shape[:-1], 1, generator=g) if thirds else torch.zeros(*shape[:-1], 1)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-RECIPES = (
-    "sharp, robust, natural, distill (lucid's defaults), maco, or the blog's stages: naive, linear, lp, tv (= blog)."
-)
+RECIPES = "sharp, robust, natural, distill (lucid's defaults), maco, or the blog's stages: naive, linear, lp, tv (= blog)."
 OWN_SIZE = "the network's own, and at least 128 if that is 64 or more"
 USUAL_SIZE = "128, for maco 512; the network's own for the blog's stages, or if it is below 64 or fixed"
 

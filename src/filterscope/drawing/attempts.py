@@ -154,7 +154,12 @@ class Batch:
     def ascent(self, drawn: Drawn, number: int, on_step: LoopStep) -> Ascent:
         """The ascent of some of the pictures from one noise."""
         # never one view alone: oneDNN rounds a float32 batch of one otherwise than any larger one
-        alone = len(drawn) == 1 and self.recipe.views == 1 and self.device.type == "cpu" and self.dtype == torch.float32
+        alone = (
+            len(drawn) == 1
+            and self.recipe.views == 1
+            and self.device.type == "cpu"
+            and self.dtype == torch.float32
+        )
         twice = alone and not self.photographs  # which may be large, and are never drawn with others
         goals, facets = zip(*(list(drawn) * 2 if twice else drawn), strict=True)
         count = len(drawn)

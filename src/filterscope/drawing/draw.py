@@ -90,7 +90,9 @@ def _batches(
     device = choose_device(run.device)
     measurers = given.measurers or Measurers(net, device)
     fits = {
-        goal: fitted(net, goal, _without_facets(recipe_for(net, goal, recipe), photographs), photographs.get("image"))
+        goal: fitted(
+            net, goal, _without_facets(recipe_for(net, goal, recipe), photographs), photographs.get("image")
+        )
         for goal in goals
     }
     batches: list[Batch] = []
@@ -128,8 +130,6 @@ def _reported(batch: Batch, drawn: int, done: int, total: int, on_step: OnStep |
         if on_step is not None:
             so_far = done + (steps if restart else step) * count
             now = float(activations.mean())
-            on_step(
-                Step(so_far, total, first, now, step, activations, image, restart, drawn, batch.recipe)
-            )
+            on_step(Step(so_far, total, first, now, step, activations, image, restart, drawn, batch.recipe))
 
     return report

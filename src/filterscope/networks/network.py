@@ -327,7 +327,8 @@ class Network:
 
     def picture_size(self, layer: str, usual: int | Literal["own"] | None = None) -> Size:
         """The size of a picture of the layer where nothing says otherwise: `usual` ("own" is the network's) or the
-        network's own, 128 where that is smaller so that there is room to see something; the only size where it takes just one.
+        network's own, 128 where that is smaller so that there is room to see something; the only size where it takes
+        just one.
         A network made for small pictures gets its own: on larger ones a class is wallpaper, or nothing at all.
         Of a network for pictures that are not square the longer side, in its proportions."""
         own = self.input.size

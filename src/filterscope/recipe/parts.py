@@ -245,7 +245,8 @@ class Noise(Part):
 
 
 Transform = Annotated[
-    Pad | Jitter | Scale | Rotate | Crop | RandomResizedCrop | Noise, Field(discriminator="kind")]
+    Pad | Jitter | Scale | Rotate | Crop | RandomResizedCrop | Noise, Field(discriminator="kind")
+]
 
 
 # --- how it is optimised ----------------------------------------------------------------------------------------

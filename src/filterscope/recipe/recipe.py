@@ -54,8 +54,8 @@ class Recipe(Part):
     facets: several pictures of each unit, unlike one another; None draws one.
     output: "standardize" is the blog's: minus mean, over std, times 0.1, plus 0.5; "values" keeps the values.
     size: side of the picture in pixels (of a photograph the longer one), or height and width. None takes `usual_size`
-        ("own" is the network's) or, where that is None or the target takes one size alone or the network's own is below 64, the network's own
-        (128 where that is 64 to 127).
+        ("own" is the network's) or, where that is None or the target takes one size alone or the network's own is below
+        64, the network's own (128 where that is 64 to 127).
     """
 
     name: str

@@ -10,7 +10,7 @@ from torch import nn
 
 from filterscope.ascent.engine import layers
 from filterscope.ascent.engine.layers import Convolution, MaxPool
-from filterscope.ascent.engine.onednn import RELU, has_onednn
+from filterscope.ascent.engine.onednn import RELU, Bounds, has_onednn
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -113,7 +113,7 @@ def test_batch_is_its_members():
         assert torch.equal(own, gradient[i : i + 2])
 
 
-BOUNDS = [RELU, (0.0, 6.0), (-1.0, 1.0), (0.0, 0.5)]
+BOUNDS = [RELU, Bounds(0.0, 6.0), Bounds(-1.0, 1.0), Bounds(0.0, 0.5)]
 
 
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)

@@ -27,8 +27,8 @@ from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch.copying import duplicate
 from filterscope.objective import Objective
 from filterscope.openmp import note_spinning
-from filterscope.sides import sides_of
 from filterscope.recipe import Backward
+from filterscope.sides import sides_of
 from filterscope.target import Target
 
 __all__ = ["PRECISIONS", "Prepared", "choose_device", "choose_precision", "precision_for", "prepare"]
