@@ -14,7 +14,7 @@ QUICK = {"steps": 12, "size": 48, "progress": False}
 
 def facets(tiny, weight, target="block4_conv2:5", **more):
     settings = {"facets": {"count": 3, "weight": weight}}
-    return list(fs.visualize(tiny, target, settings=settings, **more, **QUICK))
+    return list(fs.visualize(tiny, target, recipe="sharp", settings=settings, **more, **QUICK))
 
 
 def alike(tiny, pictures):
@@ -54,7 +54,11 @@ def test_a_facet_is_drawn_again(tiny, tmp_path, facet):
 
 def test_facets_of_several_units(tiny):
     """Units keep their own facets whatever else is drawn; the first one's noise is what a plain picture has."""
-    many = list(fs.visualize(tiny, "block4_conv2:5,9", settings=SETTINGS, precision="float32", **QUICK))
+    many = list(
+        fs.visualize(
+            tiny, "block4_conv2:5,9", recipe="sharp", settings=SETTINGS, precision="float32", **QUICK
+        )
+    )
     assert [(p.target.unit, p.facet) for p in many] == [(5, 0), (5, 1), (5, 2), (9, 0), (9, 1), (9, 2)]
     alone = facets(tiny, 1.0, precision="float32")
     for one, other in zip(many, alone, strict=False):

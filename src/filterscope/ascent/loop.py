@@ -25,9 +25,9 @@ from filterscope.ascent.tiles import window_shape
 from filterscope.ascent.transforms import Transforms
 from filterscope.errors import WorkError
 from filterscope.objective import Direction, Objective
-from filterscope.recipe import Recipe
+from filterscope.recipe import RandomResizedCrop, Recipe
 from filterscope.records import CarriedOut, StageDone
-from filterscope.sides import Sides, Size, sides_of
+from filterscope.sides import Sides, Size, largest_of, sides_of
 from filterscope.target import Sum, Target
 
 MAX_PRODUCT_VALUES = 2**24  # of a batch of pictures whose gradient is taken as that of a product
@@ -158,7 +158,7 @@ class _Ascending:
         transforms = Transforms(
             recipe.transforms, self.generators, stage.steps, window_shape(sides, recipe.tile), prepared.input.size,
             begun=len(self.trace), total=recipe.steps,
-            one_size=any(map(prepared.network.takes_one_size, self.goals[0].layers)),
+            least=self._least(),
         )  # fmt: skip
         scale = (sides[0] / self.sides[0], sides[1] / self.sides[1])
         placed = repeated([_placed(goal, *scale) for goal in self.goals], recipe)
@@ -178,6 +178,13 @@ class _Ascending:
             canvas.parameters.grad = None  # of a large picture the next step has better use for the memory
             self._note(canvas, activations)
         return canvas
+
+    def _least(self) -> Sides:
+        """The least height and width that the network takes, where views are to be smaller than the picture."""
+        if not any(isinstance(t, RandomResizedCrop) and t.early < 1 for t in self.gradient.recipe.transforms):
+            return (1, 1)
+        network = self.gradient.prepared.network
+        return sides_of(largest_of(map(network.smallest_size, self.goals[0].layers)))
 
     def _note(self, canvas: Canvas, activations: Tensor) -> None:
         self.trace.append(activations)

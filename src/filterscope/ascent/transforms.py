@@ -28,7 +28,8 @@ class Transforms:
 
     Gives (B * views, C, H, W), the views of one picture side by side, of the picture's own size, or of `model_size`
     where there are crops; in the first half of the steps smaller where a part asks for it. `steps` are the stage's,
-    from step `begun` of `total`, over which crops shrink. `one_size`: the network takes one size alone.
+    from step `begun` of `total`, over which crops shrink. `least`: the
+    height and width below which no view is made.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Transforms:
         *,
         begun: int = 0,
         total: int | None = None,
-        one_size: bool = False,
+        least: Sides = (1, 1),
     ):
         self.pad = sum(p.pixels for p in parts if isinstance(p, Pad))
         self.noises = [p for p in parts if isinstance(p, Noise)]
@@ -51,8 +52,9 @@ class Transforms:
         self.views = math.prod(p.count for p in moving if isinstance(p, Crop | RandomResizedCrop))
         self.out = sides_of(model_size) if crops and model_size is not None else None
         early = min((p.early for p in moving if isinstance(p, RandomResizedCrop)), default=1.0)
-        whole = early == 1 or one_size or self.pad or self.out
-        self.early = None if whole else (round(early * size[0]), round(early * size[1]))
+        small = [max(low, round(early * side)) for low, side in zip(least, size, strict=True)]
+        whole = early == 1 or self.pad or self.out or small[0] > size[0] or small[1] > size[1]
+        self.early = None if whole else (small[0], small[1])
         self.late = (total or steps) // 2 - begun  # the step from which on views have their full size
         self.grids: Tensor | None = None
         self.shifts: list[list[tuple[int, int]]] | None = None

@@ -15,13 +15,9 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.engine.cuda_graph import Captured
 from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.engine.narrowing import narrowed
-<<<<<<< HEAD
 from filterscope.ascent.engine.operations import plain
 from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, left_over
-=======
-from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced
 from filterscope.ascent.engine.rerouting import rerouted
->>>>>>> 6b1575e (natural draws from several views a step, at the network's own size, and lets the gradient favour shortcuts and pass saturated clamps)
 from filterscope.errors import ArgumentError, NetworkError, first_line
 from filterscope.networks.network import Network, Parts, Taps
 from filterscope.networks.pytorch.copying import duplicate
