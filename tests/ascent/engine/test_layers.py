@@ -184,7 +184,9 @@ def test_pool_takes_another_mask():
     """A pool behind a ReLU6 as well, where values are at its upper bound."""
     conv, x = made(SHAPES[0]), picture()
     pool = nn.MaxPool2d(2)
-    ours = MaxPool(pool, Bounds(0.0, 0.5))(Convolution(conv, padding=(1, 1), bounds=Bounds(0.0, 0.5), masked=True)(x))
+    ours = MaxPool(pool, Bounds(0.0, 0.5))(
+        Convolution(conv, padding=(1, 1), bounds=Bounds(0.0, 0.5), masked=True)(x)
+    )
     expected = pool(F.hardtanh(conv(x), 0, 0.5))
     assert (expected == 0.5).any()
     same(ours, expected, [x])
