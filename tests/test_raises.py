@@ -29,9 +29,9 @@ ALLOWED = {
         "ascent/engine/padded.py": "a signal: what is watched is no padded convolution, and runs as it is",
     },
     "KeyError": {
-        "networks/weights/hdf5_members.py": "as h5py's own, with which hdf5_table makes a WeightsError of it"
+        "networks/weights/hdf5": "as h5py's own, with which hdf5_table makes a WeightsError of it"
     },
-    "OSError": {"networks/weights/hdf5_members.py": "likewise"},
+    "OSError": {"networks/weights/hdf5": "likewise"},
     "RuntimeError": {
         "networks/keras/layers/reshaping.py": "a module's of a size it does not take, as torch's own are",
         "ascent/engine/padded.py": "likewise",

@@ -16,7 +16,8 @@ from filterscope.sides import sides_of, size_text
 log = logging.getLogger("filterscope")
 
 FAR = 0.5  # of the network's own side: a unit whose receptive field is larger responds to whole things, not textures
-SMALL = 64  # pixels: a network made for pictures below that gets no smaller crops of them
+SMALL = 96  # pixels: networks made for pictures up to that get more and larger steps, which cost little there
+MORE = {"steps": 256, "optimizer.lr": 0.1}
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ def choose_recipe(net: Network, goal: Objective) -> Choice:
     if has_place(goal):
         return Choice("sharp", "a neuron responds to one place of the picture")
     own = min(sides_of(net.input.size))
+    more = MORE if own <= SMALL else {}
     if any(net.class_names(layer) for layer in goal.layers):
-        return Choice("robust", "a class is recognised by whole things")
+        return Choice("robust", "a class is recognised by whole things", more)
     fields = [net.layer(layer).receptive_field for layer in goal.layers]
     widest = None if None in fields else max(f for f in fields if f is not None)
     if widest is None or widest > FAR * own:
         seen = "all of the picture" if widest is None else f"{widest} px"
-        return Choice("robust", f"its units respond to {seen}, of {size_text(net.input.size)} px")
+        return Choice("robust", f"its units respond to {seen}, of {size_text(net.input.size)} px", more)
     return Choice("sharp", f"its units respond to {widest} px, of {size_text(net.input.size)} px")
 
 
