@@ -28,9 +28,7 @@ ALLOWED = {
         "networks/pytorch/trace.py": "what Python asks of __index__",
         "ascent/engine/padded.py": "a signal: what is watched is no padded convolution, and runs as it is",
     },
-    "KeyError": {
-        "networks/weights/hdf5": "as h5py's own, with which hdf5_table makes a WeightsError of it"
-    },
+    "KeyError": {"networks/weights/hdf5": "as h5py's own, with which hdf5_table makes a WeightsError of it"},
     "OSError": {"networks/weights/hdf5": "likewise"},
     "RuntimeError": {
         "networks/keras/layers/reshaping.py": "a module's of a size it does not take, as torch's own are",

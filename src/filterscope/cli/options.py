@@ -22,8 +22,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 RECIPES = "sharp, robust, natural, distill (lucid's defaults), maco, or the blog's stages: naive, linear, lp, tv (= blog)."
+RECIPE_HELP = {
+    "auto": f"auto: robust for classes and units that respond to much of the picture, sharp for others. Or {RECIPES}",
+    "sharp": RECIPES,
+    None: "A recipe for one more column.",
+}
 OWN_SIZE = "the network's own, and at least 128 if that is 64 or more"
-USUAL_SIZE = "128, for maco 512; the network's own for the blog's stages, or if it is below 64 or fixed"
+USUAL_SIZE = "128, for maco 512; the network's own for robust and the blog's stages, or if it is below 64 or fixed"
 
 
 class PixelSize(click.ParamType[Size]):
@@ -283,7 +288,7 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
             click.option(
                 "--recipe", metavar="NAME", default=recipe, show_default=True,
                 help=recipes
-                or (RECIPES if recipe else "A recipe for one more column."),
+                or RECIPE_HELP[recipe],
             ),
         )  # fmt: skip
         for option in reversed(options):
