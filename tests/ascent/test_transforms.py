@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from filterscope.ascent.grids import _matrix
 from filterscope.ascent.transforms import GREY, Transforms
-from filterscope.recipe import Crop, Jitter, Noise, Pad, Rotate, Scale
+from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Rotate, Scale
 
 GRID = torch.arange(9.0).view(1, 1, 3, 3)
 ALL = (Pad(pixels=2), Jitter(pixels=3), Scale(low=0.8, high=1.2), Rotate(degrees=20))
@@ -118,7 +118,7 @@ def test_pictures_are_kept_apart():
 
 def test_draws_stay_within_their_bounds():
     """Shifts, zooms and angles are spread over their range and never leave it."""
-    u = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
+    u = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0))
     shift = _matrix(Jitter(pixels=8), u, (64, 64))[:, :2, 2] * 64 / 2
     zoom = 1 / _matrix(Scale(low=0.9, high=1.1), u, (64, 64))[:, 0, 0]
     turn = _matrix(Rotate(degrees=5), u, (64, 64))
@@ -169,6 +169,47 @@ def test_crops_shrink_through_all_stages():
     second = Transforms(parts, generators(1), 3, (64, 64), 8, begun=2, total=5).grids
     shares = torch.cat([first, second])[:, 0, 0, 0]
     assert torch.allclose(shares, torch.tensor([0.5, 0.4, 0.3, 0.2, 0.1]))
+
+
+def test_random_resized_crops():
+    """Sides are uniform from low to high, and each crop lies within the picture, anywhere in it."""
+    part = RandomResizedCrop(count=8, low=0.25, high=0.75)
+    grids = Transforms((part,), generators(1, 2), 100, (64, 64)).grids
+    assert grids.shape == (100, 16, 2, 3)
+    shares, centres = grids[:, :, 0, 0], grids[:, :, :, 2]
+    assert (shares.min().item(), shares.max().item()) == (
+        pytest.approx(0.25, abs=0.01),
+        pytest.approx(0.75, abs=0.01),
+    )
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.02)
+    reach = (centres.abs() + shares[..., None]).amax(-1)
+    assert reach.max() <= 1 + 1e-5
+    assert reach.max() > 0.99
+
+
+def test_random_resized_crops_are_as_large_as_the_picture():
+    """Views stand side by side: of half the side, enlarged; in the first half of all steps as large as `early` says."""
+    part = RandomResizedCrop(count=3, low=0.5, high=0.5, early=0.5)
+    x = torch.rand(2, 1, 8, 8)
+    transforms = Transforms((part,), generators(1, 2), 4, (8, 8))
+    assert [transforms(x, step).shape[-1] for step in range(4)] == [4, 4, 8, 8]
+    assert transforms(x, 0).shape == (6, 1, 4, 4)
+    later = Transforms((part,), generators(1, 2), 2, (8, 8), begun=2, total=4)
+    assert [later(x, step).shape[-1] for step in range(2)] == [8, 8]
+    large = Transforms((part,), generators(1, 2), 4, (8, 8), least=(6, 6))
+    assert large(x, 0).shape[-1] == 6
+    padded = Transforms((Pad(pixels=1), part), generators(1, 2), 4, (8, 8))
+    assert padded(x, 0).shape[-1] == 8
+
+
+def test_random_numbers_of_other_parts_stay():
+    """A crop's third number is drawn after the others', so that recipes without one keep their pictures."""
+    own = Transforms((Jitter(pixels=3), Rotate(degrees=20)), generators(5), 3, (16, 16)).grids
+    drawn = torch.rand(3, 1, 2, 2, generator=generators(5)[0])
+    turned = Transforms((Jitter(pixels=0), Rotate(degrees=20)), generators(5), 3, (16, 16)).grids
+    angle = (2 * drawn[..., 1, 0] - 1) * math.radians(20)
+    assert torch.allclose(turned[..., 0, 0], angle.cos(), atol=1e-6)
+    assert not torch.equal(own, turned)
 
 
 def test_a_shift_after_a_crop_is_of_the_crops_pixels():

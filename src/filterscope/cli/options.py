@@ -28,7 +28,9 @@ RECIPE_HELP = {
     None: "A recipe for one more column.",
 }
 OWN_SIZE = "the network's own, and at least 128 if that is 64 or more"
-USUAL_SIZE = "128, for maco 512; the network's own for robust and the blog's stages, or if it is below 64 or fixed"
+USUAL_SIZE = (
+    "128, for maco 512; the network's own for robust and the blog's stages, or if it is below 64 or fixed"
+)
 
 
 class PixelSize(click.ParamType[Size]):

@@ -18,6 +18,8 @@ log = logging.getLogger("filterscope")
 FAR = 0.5  # of the network's own side: a unit whose receptive field is larger responds to whole things, not textures
 SMALL = 96  # pixels: networks made for pictures up to that get more and larger steps, which cost little there
 MORE = {"steps": 256, "optimizer.lr": 0.1}
+# of a transformer every layer is a block with a shortcut: half of the gradient in each leaves too little of the deep ones
+TRANSFORMER = {"steps": 64, "optimizer.lr": 0.1, "backward.branch": 1.0}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def choose_recipe(net: Network, goal: Objective) -> Choice:
     if has_place(goal):
         return Choice("sharp", "a neuron responds to one place of the picture")
     own = min(sides_of(net.input.size))
-    more = MORE if own <= SMALL else {}
+    more = TRANSFORMER if net.tokens else MORE if own <= SMALL else {}
     if any(net.class_names(layer) for layer in goal.layers):
         return Choice("robust", "a class is recognised by whole things", more)
     fields = [net.layer(layer).receptive_field for layer in goal.layers]
