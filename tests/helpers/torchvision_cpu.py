@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-_kept = []  # operators live as long as their library
+_kept: list[object] = []  # operators live as long as their library
 
 
 def torchvision_operators() -> None:
