@@ -554,9 +554,10 @@ def test_help_tells_the_usual_sizes(command, capsys):
     """The sizes that --help speaks of are the presets' own."""
     usual = {name: PRESETS[name].usual_size for name in PRESETS}
     assert {usual.pop("maco"), *(usual.pop(n) for n in ("sharp", "natural", "distill"))} == {512, 128}
+    assert usual.pop("robust") == "own"
     assert set(usual.values()) == {None}
     assert main([command, "--help"]) == 0
-    assert "[128, for maco 512; the network's own for the blog's stages" in " ".join(
+    assert "[128, for maco 512; the network's own for robust and the blog's stages" in " ".join(
         capsys.readouterr().out.split()
     )
 

@@ -200,7 +200,7 @@ def test_locate(tmp_path, photo, capsys):
     out = tmp_path / "out"
     assert main(["locate", "tiny-vgg16", str(photo), "predictions:goldfish", "--out", str(out)]) == 0
     assert "most at row" in capsys.readouterr().out
-    assert files(out) == ["blobs-locate-predictions-0000.png"]
+    assert files(out) == ["blobs-locate-predictions-0000.png", "report.json"]
     assert main(["locate", "tiny-vgg16", str(photo), "block2_conv1:3", "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert 0 <= told["peak"]["row"] < 40

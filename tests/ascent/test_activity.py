@@ -43,7 +43,9 @@ def network(act: nn.Module) -> fs.Network:
 
 
 def drawn(net, target, **settings):
-    return fs.visualize(net, target, size=16, steps=40, precision="float32", progress=False, **settings)
+    return fs.visualize(
+        net, target, recipe="sharp", size=16, steps=40, precision="float32", progress=False, **settings
+    )
 
 
 def noise(count=1):

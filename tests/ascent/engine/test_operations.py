@@ -174,7 +174,7 @@ def test_whatever_computes_a_convolution_is_one(kind):
     _, prepared = prepared_and_plain(kind)
     assert [k for k in kinds(prepared) if k != "PadsOf"] == ["Convolution", "Convolution", "OwnConvolution"]
     each = [m for m in prepared.modules() if isinstance(m, Convolution)][1]
-    assert each.bounds == (0, 6)
+    assert each.bounds[:2] == (0, 6)
 
 
 @pytest.mark.parametrize("size", [44, 45])

@@ -115,9 +115,7 @@ def test_download_failure(publish, error):
         net.part("block1_conv1")
     text = str(caught.value)
     assert text.startswith("the weights of vgg16 could not be downloaded (")
-    assert text.endswith(
-        "pass a file you have with --weights FILE, or use tiny-vgg16, which needs no download"
-    )
+    assert text.endswith("pass a file you have as weights=FILE, or use tiny-vgg16, which needs no download")
     assert (str(error).splitlines() or ["Exception"])[0].rstrip(".") in text
     assert "\n" not in text
     published.error = None
