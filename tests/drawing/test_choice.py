@@ -55,6 +55,8 @@ def test_changes(tiny):
     with pytest.raises(RecipeError, match=r"optimizer\.rate"):
         ask_recipe(settings={"optimizer.rate": 2})
     assert recipe_for(tiny, goal, get_recipe("lp")) == get_recipe("lp")
+    with pytest.raises(RecipeError, match="'auto' chooses a recipe for each target"):
+        get_recipe("auto")
     assert count_pictures(tiny, [goal], ask_recipe(settings={"facets.count": 3})) == 3
 
 
@@ -65,3 +67,20 @@ def test_a_network_of_one_size(tiny):
     network = open_network(net.eval(), size=128)
     picture = visualize(network, "3:1", recipe="robust", steps=4, progress=False)
     assert picture.image.shape == (128, 128, 3)
+
+
+def test_drawn_again(tiny, tmp_path):
+    """A picture of several views a step is drawn again from its file, to the bit."""
+    from filterscope.rerun import draw_again
+
+    picture = visualize(tiny, "predictions:goldfish", steps=4, progress=False, precision="float32")
+    assert picture.recipe.views > 1
+    assert draw_again(picture.save(tmp_path)).largest_difference == 0
+
+
+def test_alone_and_among_others(tiny):
+    """In float32 a picture of several views a step is the same, drawn alone or with others."""
+    how = {"steps": 3, "progress": False, "precision": "float32"}
+    alone = visualize(tiny, "predictions:3", **how)
+    among = visualize_sheet(tiny, "predictions:1,3,5", **how)
+    assert (alone.image == among[1].image).all()

@@ -111,8 +111,12 @@ def get_recipe(
     """
     if isinstance(recipe, str):
         name = ALIASES.get(recipe, recipe)
+        known = [*PRESETS, *ALIASES]
+        if name == "auto":  # an AutoRecipe, which `ask_recipe` gives
+            raise RecipeError(
+                f"'auto' chooses a recipe for each target of show, visualize and draw; here name one ({', '.join(known)})"
+            )
         if name not in PRESETS:
-            known = [*PRESETS, *ALIASES]
             raise RecipeError(
                 f"unknown recipe {recipe!r}{did_you_mean(recipe, known)} (known: {', '.join(known)})"
             )
