@@ -13,7 +13,7 @@ from benchmarks import page, result_files
 from benchmarks.quality import classes, imagenet, legibility
 from benchmarks.quality.peers import exported_plan_of
 from benchmarks.quality.store import Kept
-from PIL import Image
+from tests.helpers.colours import write_colours
 
 import filterscope
 from filterscope.measure.examples import find_examples
@@ -24,12 +24,7 @@ LAYER = "block2_conv1"
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """A hundred fields of random colours."""
-    folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    for i in range(100):
-        values = rng.integers(0, 200, 3) + rng.integers(0, 56, (64, 64, 3))
-        Image.fromarray(values.astype(np.uint8)).save(folder / f"{i:03d}.png")
-    return folder
+    return write_colours(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture

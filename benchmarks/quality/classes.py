@@ -20,16 +20,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import result_files
-from benchmarks.machine import described
-from benchmarks.quality.imagenet import PEERS, PROGRAMS, SUBJECTS, pictures
+from benchmarks.quality.imagenet import PROGRAMS, SUBJECTS, pictures
 from benchmarks.quality.judge import Judge
-from benchmarks.quality.legibility import common_arguments
-from benchmarks.quality.peers import version
+from benchmarks.quality.legibility import common_arguments, keep_part
+from benchmarks.quality.run import exit_status
 from benchmarks.quality.store import Kept, Store
-from benchmarks.quality.table import markdown
 
-from filterscope.errors import FilterscopeError
 from filterscope.files import check_writable
 from filterscope.measure.classify import class_layer
 from filterscope.networks import Network, open_network
@@ -121,16 +117,12 @@ def run(args: argparse.Namespace) -> None:
         if args.judge_command:
             said.append(asked(args.judge_command, _own_folder(found, store, program, args.out)))
         rows = table_rows(program, found, said)
-        print(markdown([(row["row"], row) for row in rows], ["program", "judge"]), flush=True)
-        versions = dict([version(program)]) if program in PEERS else {}
         part = {
             "names": ["program", "judge"],
             "rows": rows,
             "notes": [f"classes {args.first}, {args.first + args.step}, ..."],
         }
-        result_files.keep(
-            args.name, {program: part}, machine=described(), versions=versions, folder=args.results
-        )
+        keep_part(program, part, program, args)
 
 
 def _own_folder(found: Mapping[Target, Kept], store: Store, program: str, out: Path) -> Path:
@@ -147,9 +139,4 @@ def _own_folder(found: Mapping[Target, Kept], store: Store, program: str, out: P
 
 def main(argv: Sequence[str]) -> int:
     args = arguments(argv)
-    try:
-        run(args)
-    except FilterscopeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return exit_status(lambda: run(args))

@@ -24,11 +24,10 @@ from benchmarks import result_files
 from benchmarks.machine import described
 from benchmarks.quality.imagenet import PEERS, PROGRAMS, SUBJECTS, choose_units, pictures
 from benchmarks.quality.peers import version
-from benchmarks.quality.run import BESIDE, IMAGES
+from benchmarks.quality.run import BESIDE, IMAGES, exit_status
 from benchmarks.quality.store import Kept, Store
 from benchmarks.quality.table import markdown
 
-from filterscope.errors import FilterscopeError
 from filterscope.files import check_writable, writing
 from filterscope.measure.examples import find_examples
 from filterscope.measure.legibility import Features, legibility, pair_files
@@ -139,27 +138,21 @@ def run(args: argparse.Namespace) -> None:
             print(f"{name}: {program}", file=sys.stderr, flush=True)
             found = pictures(name, net, program, targets, store, args)
             rows = table_rows(name, program, unit_rows(found, natural, features))
-            print(markdown([(row["row"], row) for row in rows], ["network", "program", "layer"]), flush=True)
             part = {
                 "names": ["network", "program", "layer"],
                 "rows": rows,
                 "notes": [f"features of {subject.features}"],
             }
-            versions = dict([version(program)]) if program in PEERS else {}
-            result_files.keep(
-                args.name,
-                {f"{name}, {program}": part},
-                machine=described(),
-                versions=versions,
-                folder=args.results,
-            )
+            keep_part(f"{name}, {program}", part, program, args)
+
+
+def keep_part(title: str, part: dict[str, Any], program: str, args: argparse.Namespace) -> None:
+    """Print a program's table and keep it, beside those of other programs and networks."""
+    print(markdown([(row["row"], row) for row in part["rows"]], part["names"]), flush=True)
+    versions = dict([version(program)]) if program in PEERS else {}
+    result_files.keep(args.name, {title: part}, machine=described(), versions=versions, folder=args.results)
 
 
 def main(argv: Sequence[str]) -> int:
     args = arguments(argv)
-    try:
-        run(args)
-    except FilterscopeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return exit_status(lambda: run(args))

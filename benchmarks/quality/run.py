@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,10 +244,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"kept in {keep(found, args, versions)}", file=sys.stderr)
 
 
-def main(argv: Sequence[str]) -> int:
-    args = arguments(argv)
+def exit_status(work: Callable[[], None]) -> int:
+    """Do the work of a command that keeps what is finished; its exit status."""
     try:
-        run(args)
+        work()
     except FilterscopeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -255,3 +255,8 @@ def main(argv: Sequence[str]) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 1
     return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    args = arguments(argv)
+    return exit_status(lambda: run(args))

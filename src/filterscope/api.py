@@ -54,10 +54,7 @@ class Asked:
         """From a function's arguments; the errors of `visualize`."""
         run = read_run(options)
         net = open_network(network)
-        recipe = ask_recipe(
-            options.get("recipe", AUTO),
-            steps=options.get("steps"), size=options.get("size"), settings=options.get("settings"),
-        )  # fmt: skip
+        recipe = ask_recipe(options.get("recipe", AUTO), **_changes(options))
         goals = list(dict.fromkeys(g for one in _each(targets) for g in net.objectives(one, seed=run.seed)))
         if not goals:
             raise TargetError(f"there is no target to draw; {EXAMPLE}")
@@ -92,8 +89,13 @@ def read_recipe(options: DrawingOptions, recipe: str | Recipe | None = None) -> 
     named."""
     return get_recipe(
         options.get("recipe", "sharp") if recipe is None else recipe,
-        steps=options.get("steps"), size=options.get("size"), settings=options.get("settings"),
-    )  # fmt: skip
+        **_changes(options),
+    )
+
+
+def _changes(options: DrawingOptions) -> dict[str, Any]:
+    """What the options change in a recipe, as `get_recipe` takes it."""
+    return {name: options.get(name) for name in ("steps", "size", "settings")}
 
 
 def draw(

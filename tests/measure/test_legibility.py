@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.helpers.colours import write_colours
 
 import filterscope as fs
 from filterscope.cli import main
@@ -19,12 +19,7 @@ LAYER = "block2_conv1"
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory) -> Path:
-    """A hundred fields of random colours with some noise."""
-    folder, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
-    for i in range(100):
-        values = rng.integers(0, 200, 3) + rng.integers(0, 56, (64, 64, 3))
-        Image.fromarray(values.astype(np.uint8)).save(folder / f"{i:03d}.png")
-    return folder
+    return write_colours(tmp_path_factory.mktemp("colours"))
 
 
 @pytest.fixture(scope="module")

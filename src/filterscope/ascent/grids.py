@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from filterscope.recipe import Crop, Jitter, RandomResizedCrop, Rotate, Scale, Transform
+from filterscope.recipe import Crop, Jitter, RandomResizedCrop, Rotate, Scale, Transform, count_views
 from filterscope.sides import Sides
 
 
@@ -25,7 +25,7 @@ def sampling_grids(
     shrink. size: height and width of what is sampled. out: those of a crop, None where there is none.
     """
     begun, ended, total = span
-    views = math.prod(part.count for part in moving if isinstance(part, Crop | RandomResizedCrop))
+    views = count_views(moving)
     shape = (ended - begun, views, len(moving), 3)
     thirds = any(isinstance(part, RandomResizedCrop) for part in moving)
     uniform, normal = _drawn(shape, generators, thirds=thirds, normal=out is not None)

@@ -7,7 +7,6 @@ numbers of a picture come from its own generator, drawn once for all steps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.grids import sampling_grids, whole_shifts
-from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Transform
+from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Transform, count_views
 from filterscope.sides import Sides, Size, sides_of
 
 GREY = 127.5
@@ -49,7 +48,7 @@ class Transforms:
         self.generators = generators if self.noises else ()
         moving = [p for p in parts if not isinstance(p, Pad | Noise)]
         crops = [p for p in moving if isinstance(p, Crop)]
-        self.views = math.prod(p.count for p in moving if isinstance(p, Crop | RandomResizedCrop))
+        self.views = count_views(moving)
         self.out = sides_of(model_size) if crops and model_size is not None else None
         early = min((p.early for p in moving if isinstance(p, RandomResizedCrop)), default=1.0)
         small = [max(low, round(early * side)) for low, side in zip(least, size, strict=True)]

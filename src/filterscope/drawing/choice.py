@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from filterscope.networks.network import Network
+from filterscope.notices import log_once
 from filterscope.objective import Objective, has_place
 from filterscope.recipe import AutoRecipe, Recipe
 from filterscope.sides import sides_of, size_text
-
-log = logging.getLogger("filterscope")
 
 FAR = 0.5  # of the network's own side: a unit whose receptive field is larger responds to whole things, not textures
 SMALL = 96  # pixels: networks made for pictures up to that get more and larger steps, which cost little there
@@ -36,7 +34,9 @@ def recipe_for(net: Network, goal: Objective, asked: Recipe | AutoRecipe) -> Rec
     if isinstance(asked, Recipe):
         return asked
     choice = choose_recipe(net, goal)
-    _log_once(f"{net.name}, {', '.join(goal.layers)}: {choice.preset}, since {choice.why}")
+    log_once(
+        logging.INFO, "%s, %s: %s, since %s", net.name, ", ".join(goal.layers), choice.preset, choice.why
+    )
     return asked.of(choice.preset, choice.settings)
 
 
@@ -64,8 +64,3 @@ def choose_recipe(net: Network, goal: Objective) -> Choice:
         seen = "all of the picture" if widest is None else f"{widest} px"
         return Choice("robust", f"its units respond to {seen}, of {size_text(net.input.size)} px", more)
     return Choice("sharp", f"its units respond to {widest} px, of {size_text(net.input.size)} px")
-
-
-@functools.lru_cache(maxsize=256)
-def _log_once(message: str) -> None:
-    log.info(message)

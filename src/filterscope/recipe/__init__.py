@@ -27,6 +27,7 @@ from filterscope.recipe.parts import (
     Stage,
     TotalVariation,
     Transform,
+    count_views,
 )
 from filterscope.recipe.presets import ALIASES, LADDER, PRESETS, get_recipe
 from filterscope.recipe.recipe import Recipe, read_recipe
@@ -60,6 +61,7 @@ __all__ = [
     "TotalVariation",
     "Transform",
     "ask_recipe",
+    "count_views",
     "get_recipe",
     "parse_settings",
     "read_recipe",

@@ -23,7 +23,6 @@ class AutoRecipe:
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
-    name: str = AUTO
 
     def of(self, preset: str, settings: Mapping[str, Any]) -> Recipe:
         """A preset with the rules' settings, then with the changes that were asked for."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -247,6 +249,11 @@ class Noise(Part):
 Transform = Annotated[
     Pad | Jitter | Scale | Rotate | Crop | RandomResizedCrop | Noise, Field(discriminator="kind")
 ]
+
+
+def count_views(transforms: Iterable[Transform]) -> int:
+    """How many views of a picture these give in each step."""
+    return math.prod(part.count for part in transforms if isinstance(part, Crop | RandomResizedCrop))
 
 
 # --- how it is optimised ----------------------------------------------------------------------------------------

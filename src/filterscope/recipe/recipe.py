@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,7 +12,6 @@ from filterscope.errors import ArgumentError, RecipeError
 from filterscope.objective import has_place
 from filterscope.recipe.parts import (
     Backward,
-    Crop,
     Facets,
     Fourier,
     Image,
@@ -21,10 +19,10 @@ from filterscope.recipe.parts import (
     Optimizer,
     Pad,
     Part,
-    RandomResizedCrop,
     Regularizer,
     Stage,
     Transform,
+    count_views,
 )
 from filterscope.recipe.settings import change_settings
 from filterscope.sides import LARGEST, checked_size
@@ -113,7 +111,7 @@ class Recipe(Part):
     @property
     def views(self) -> int:
         """How many views of a picture go through the network in each step."""
-        return math.prod(part.count for part in self.transforms if isinstance(part, Crop | RandomResizedCrop))
+        return count_views(self.transforms)
 
     def carried_out_for(self, goal: Algebra, attempt: int = 0) -> Recipe:
         """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from filterscope.ascent.engine.layers import OpenClamp
 from filterscope.ascent.engine.onednn import RELU, Bounds
 from filterscope.ascent.engine.padded import Padded
 from filterscope.ascent.engine.places import Pair, pair
@@ -78,8 +79,8 @@ def bounds_of(graph: fx.GraphModule, node: fx.Node) -> Bounds | None:
 def _bounds_of_module(module: nn.Module) -> Bounds | None:
     if type(module) is nn.ReLU:
         return RELU
-    if isinstance(getattr(module, "bounds", None), Bounds) and getattr(module, "channelwise", False):
-        return cast(Bounds, module.bounds)
+    if isinstance(module, OpenClamp):
+        return module.bounds
     if isinstance(module, nn.Hardtanh) and type(module) in (nn.Hardtanh, nn.ReLU6):
         return _bounds(module.min_val, module.max_val)
     return None

@@ -90,6 +90,17 @@ class Convolution(nn.Module):
         return shortcut.dtype == x.dtype and shortcut.shape == shape
 
 
+class OpenClamp(nn.Module):
+    """A clamp that passes the gradient where a value is at its upper bound."""
+
+    def __init__(self, bounds: Bounds):
+        super().__init__()
+        self.bounds = bounds._replace(is_open=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return clamped(x, self.bounds)
+
+
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shortcut: Tensor | None, layer: Convolution, kernel: Kernel) -> Tensor:

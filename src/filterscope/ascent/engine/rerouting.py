@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.engine.graphs import add, bounds_of, is_addition, replace, settled
-from filterscope.ascent.engine.onednn import Bounds, clamped
+from filterscope.ascent.engine.layers import OpenClamp
 from filterscope.recipe import Backward
 
 
@@ -29,14 +29,12 @@ def rerouted(graph: fx.GraphModule, backward: Backward) -> fx.GraphModule:
         for node in list(graph.graph.nodes):
             bounds = bounds_of(graph, node)
             if bounds is not None and bounds.high < float("inf"):
-                replace(graph, node, OpenClamp(Bounds(bounds.low, bounds.high, is_open=True)), node.args[:1])
+                replace(graph, node, OpenClamp(bounds), node.args[:1])
     return settled(graph)
 
 
 class ScaledGradient(nn.Module):
     """What comes in; its gradient times `share`."""
-
-    channelwise = True
 
     def __init__(self, share: float):
         super().__init__()
@@ -45,19 +43,6 @@ class ScaledGradient(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scaled: Tensor = _Scaled.apply(x, self.share)  # type: ignore[no-untyped-call]
         return scaled
-
-
-class OpenClamp(nn.Module):
-    """A clamp that passes the gradient where a value is at its upper bound."""
-
-    channelwise = True
-
-    def __init__(self, bounds: Bounds):
-        super().__init__()
-        self.bounds = bounds
-
-    def forward(self, x: Tensor) -> Tensor:
-        return clamped(x, self.bounds)
 
 
 class _Scaled(torch.autograd.Function):
