@@ -1,8 +1,9 @@
 """The suite's second run, in which `auto` means the other number type than in the first: `pytest --other-precision`.
 
-Of it are the modules in which, when they last ran, a test asked what `auto` is, or started a command that may have (one of
-this Python that names no precision). Each run notes which tests do so, in pytest's cache; tests that have not run yet
-count as such. scripts/check runs both, one after the other.
+Of it are the tests which, when they last ran, asked what `auto` is, or started a command that may have (one of this Python
+that names no precision), and those that use a shared fixture which did. Each run notes which do so, in pytest's cache; tests
+that have not run yet count as such. scripts/check runs both, one after the other. Where pytest-xdist spreads the tests over
+processes, each notes its own and the first process keeps the notes of all.
 """
 
 from __future__ import annotations
@@ -17,26 +18,28 @@ import torch
 
 from filterscope.ascent.engine import device
 
-KEY = "filterscope/asked-for-auto"  # in pytest's cache: by test whether it did
+KEY = "filterscope/asked-for-auto"  # in pytest's cache: by test, and by shared fixture, whether it did
 OTHER = {"float32": "bfloat16", "bfloat16": "float32"}
 PROCESSOR = torch.device("cpu")
 PROGRAMS = str(Path(sys.executable).parent)
 
 asked: dict[str, bool] = {}
-running: list[str] = []
+running: list[
+    str
+] = []  # the test that runs; behind it, while they are set up, fixtures that other tests share
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--other-precision",
         action="store_true",
-        help="only the modules whose outcome can depend on the number type, with auto as the other one",
+        help="only the tests whose outcome can depend on the number type, with auto as the other one",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to note; for the second run say what `auto` is. Without bfloat16 instructions there is no other to take."""
-    if config.getoption("--other-precision"):
+    if config.getoption("--other-precision") and not hasattr(config, "workerinput"):  # workers inherit it
         if not device._has_bfloat16(PROCESSOR):
             pytest.exit(
                 "no second run in the other precision: this processor has no bfloat16 instructions", 0
@@ -45,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[device.VARIABLE] = OTHER[now]
     plain = device.auto_by_environment
     device.auto_by_environment = lambda: note() or plain()
-    sys.addaudithook(listen)
+    sys.addaudithook(note_programs)
 
 
 def note() -> None:
@@ -54,12 +57,28 @@ def note() -> None:
         asked[running[-1]] = True
 
 
-def listen(event: str, told: tuple[Any, ...]) -> None:
+def note_programs(event: str, arguments: tuple[Any, ...]) -> None:
     """Note a test that starts a program of this Python without naming a precision."""
     if event == "subprocess.Popen" and running:
-        words = repr(told[:2])
+        words = repr(arguments[:2])
         if PROGRAMS in words and not any(name in words for name in OTHER):
             note()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Any:
+    """What a shared fixture asks for, every test that uses it depends on, and not only the first."""
+    if fixturedef.scope == "function" or not running:
+        return (yield)
+    running.append(shared(fixturedef.argname))
+    try:
+        return (yield)
+    finally:
+        running.pop()
+
+
+def shared(fixture: str) -> str:
+    return f"fixture {fixture}"
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
@@ -72,15 +91,19 @@ def pytest_runtest_logfinish() -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if session.config.getoption("--other-precision"):
+    if session.config.getoption("--other-precision") and not hasattr(session.config, "workerinput"):
         said = f"{device.VARIABLE}={os.environ[device.VARIABLE]}"
         session.config.get_terminal_writer().line(f"a second run, with {said}: what depends on it")
 
 
 def dependent(items: list[pytest.Item], known: dict[str, bool]) -> list[pytest.Item]:
-    """The tests of modules in which one depends on what `auto` is, or is not known not to."""
-    modules = {item.path for item in items if known.get(item.nodeid, True)}
-    return [item for item in items if item.path in modules]
+    """The tests that depend on what `auto` is, themselves or by a shared fixture, or are not known not to."""
+    return [
+        item
+        for item in items
+        if known.get(item.nodeid, True)
+        or any(known.get(shared(name), False) for name in getattr(item, "fixturenames", ()))
+    ]
 
 
 @pytest.hookimpl(trylast=True)
@@ -94,11 +117,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep what was noted. That nothing asked for is of the second run is no failure: the first one has had it."""
+    if hasattr(session.config, "workerinput"):
+        session.config.workeroutput[KEY] = asked  # type: ignore[attr-defined]
+        return
     cache = getattr(session.config, "cache", None)
     if cache is not None:
         cache.set(KEY, _cached(session.config) | asked)
     if session.config.getoption("--other-precision") and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of pytest-xdist noted; a worker that died has noted nothing."""
+    asked.update(getattr(node, "workeroutput", {}).get(KEY, {}))
 
 
 def _cached(config: pytest.Config) -> dict[str, bool]:

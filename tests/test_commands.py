@@ -33,7 +33,7 @@ FUNCTIONS = {
     "rerun": fs.redraw,
     "demo": fs.run_demo,
 }
-OF_THE_COMMAND_LINE = {"as_json", "quiet", "verbose", "out", "help"}
+OF_THE_COMMAND_LINE = {"as_json", "quiet", "verbose", "threads", "out", "help"}
 # options of the command line that another function takes, by its parameter's name
 OF_ANOTHER = {
     "weights": (fs.open_network, "weights"),

@@ -10,6 +10,16 @@ import pytest
 
 from filterscope import notices, openmp
 
+THREADS = """
+import sys
+if sys.argv[1] == "torch first":
+    import torch
+from filterscope.cli import main
+status = main(["layers", "tiny-vgg16", "--threads", "1", "--json"])
+import torch
+print(torch.get_num_threads(), file=sys.stderr)
+sys.exit(status)
+"""
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SHOW = """
 import json, os, sys
@@ -45,6 +55,16 @@ def test_the_command_line_stops_spinning():
 def test_the_users_own_settings_stay(own):
     """Whoever has set one of the variables decides alone."""
     assert environment_after("torch later", **own) == dict.fromkeys(VARIABLES) | own
+
+
+@pytest.mark.parametrize("mode", ["torch first", "torch later"])
+def test_threads(mode):
+    """--threads holds whether torch is loaded already or not, and above what the environment says."""
+    env = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, mode], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.split() == ["1"]
 
 
 def test_nothing_is_set_where_torch_is_loaded():

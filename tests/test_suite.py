@@ -73,12 +73,31 @@ def test_no_second_run_without_bfloat16(monkeypatch):
     assert found.value.returncode == 0
 
 
-def test_modules_of_the_second_run():
-    """All tests of a module of which one asked for auto, or of which one has not run yet."""
-    names = {"a": ("a::1", "a::2"), "b": ("b::1", "b::2"), "c": ("c::1",)}
-    items = [SimpleNamespace(path=path, nodeid=one) for path, some in names.items() for one in some]
-    known = {"a::1": False, "a::2": True, "b::1": False, "b::2": False}
-    assert [item.nodeid for item in both_precisions.dependent(items, known)] == ["a::1", "a::2", "c::1"]
+def test_tests_of_the_second_run():
+    """Those that asked for auto, that share a fixture which did, or that have not run yet."""
+    uses = {"a::1": [], "a::2": [], "b::1": ["net", "drawn"], "b::2": ["net"], "c::1": []}
+    items = [SimpleNamespace(nodeid=one, fixturenames=names) for one, names in uses.items()]
+    known = {"a::1": False, "a::2": True, "b::1": False, "b::2": False, both_precisions.shared("drawn"): True}
+    assert [item.nodeid for item in both_precisions.dependent(items, known)] == ["a::2", "b::1", "c::1"]
+
+
+@pytest.mark.parametrize(("scope", "name"), [("module", "fixture drawn"), ("function", "here")])
+def test_a_shared_fixture_is_noted_by_its_own_name(noted, scope, name):
+    """It draws for the first test that uses it; the others depend on the number type as much."""
+    steps = both_precisions.pytest_fixture_setup(SimpleNamespace(scope=scope, argname="drawn"))
+    next(steps)
+    choose_precision("auto", PROCESSOR)
+    with pytest.raises(StopIteration):
+        steps.send(None)
+    assert noted == {name: True}
+    assert both_precisions.running == ["here"]
+
+
+def test_what_a_worker_noted_is_kept(noted):
+    """Of pytest-xdist, whose workers run the tests."""
+    both_precisions.pytest_testnodedown(SimpleNamespace(workeroutput={both_precisions.KEY: {"there": True}}))
+    both_precisions.pytest_testnodedown(SimpleNamespace())
+    assert noted == {"there": True}
 
 
 @pytest.fixture

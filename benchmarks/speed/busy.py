@@ -20,6 +20,7 @@ WORK = {
     "EfficientNet-Lite0": [str(HERE / "lite0.py:make"), "classifier:0-7", "--steps", "60"],
     "VGG (tiny-vgg16)": ["tiny-vgg16", "block5_conv3:0-7", "--size", "128", "--steps", "60"],
 }
+USUAL = ["--recipe", "sharp", "--quiet"]  # a recipe by name: what is drawn by default changes
 SPINNING = {
     "GOMP_SPINCOUNT": "300000"
 }  # libgomp's own where nothing is set and no processor is oversubscribed
@@ -99,5 +100,5 @@ def _start(arguments: list[str], out: Path, environment: dict[str, str]) -> subp
         if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
     }
     usual["PYTHONPATH"] = str(HERE.parents[1] / "src")
-    command = [sys.executable, "-m", "filterscope", "show", *arguments, "--out", str(out), "--quiet"]
+    command = [sys.executable, "-m", "filterscope", "show", *arguments, *USUAL, "--out", str(out)]
     return subprocess.Popen(command, env=usual | environment)

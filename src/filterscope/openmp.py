@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait for one another, set before torch loads its OpenMP library."""
+"""How many threads OpenMP has and how they wait for one another, set before torch loads its OpenMP library."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def stop_spinning() -> None:
     """
     if "torch" not in sys.modules and not _is_set():
         os.environ.update(NO_SPINNING)
+
+
+def limit_threads(threads: int) -> None:
+    """Let torch and the libraries beside it compute in that many threads, from now on, in this process and in those that
+    it starts."""
+    os.environ.update({"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)})
+    torch = sys.modules.get("torch")
+    if torch is not None:  # it has read the environment already
+        torch.set_num_threads(threads)
 
 
 def note_spinning() -> None:

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from filterscope.errors import ArgumentError, checked_seed
+from filterscope.openmp import limit_threads
 from filterscope.sides import Size, checked_size, size_text
 
 if TYPE_CHECKING:
@@ -74,8 +75,15 @@ verbose_option = click.option(
 )  # fmt: skip
 
 
+threads_option = click.option(
+    "--threads", metavar="N", type=click.IntRange(1, 1024), expose_value=False,
+    callback=lambda _, __, threads: limit_threads(threads) if threads else None,
+    help="Threads to compute in, fewer than the processor has to leave room for other programs [all].",
+)  # fmt: skip
+
+
 def weights_option(function: F) -> F:
-    """--weights, --verbose, and what NET's input is where that was found wrong."""
+    """--weights, --threads, --verbose, and what NET's input is where that was found wrong."""
     weights = click.option(
         "--weights", metavar="FILE",
         help="Weights to use instead: .safetensors, .weights.h5, .h5 or a PyTorch checkpoint (FILE#PART takes a part "
@@ -85,8 +93,8 @@ def weights_option(function: F) -> F:
 
 
 def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
-    """--verbose, and what the input of the networks is where that was found wrong: these join each argument that is
-    named here as `NET?size=32`. Where there are several, what stands behind one already holds for that one."""
+    """--threads, --verbose, and what the input of the networks is where that was found wrong: these join each argument
+    that is named here as `NET?size=32`. Where there are several, what stands behind one already holds for that one."""
 
     def decorate(function: F) -> F:
         import functools
@@ -118,6 +126,7 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
                 "--show-channels", "shown", metavar="R,G,B",
                 help="Channels that are red, green and blue, or are shown so; 2,1,0 is BGR [0,1,2].",
             ),
+            threads_option,
             verbose_option,
         ]  # fmt: skip
         for option in reversed(options):
