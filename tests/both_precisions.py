@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep what was noted. That nothing asked for is of the second run is no failure: the first one has had it."""
     if hasattr(session.config, "workerinput"):
-        session.config.workeroutput[KEY] = asked  # type: ignore[attr-defined]
+        session.config.workeroutput[KEY] = asked
         return
     cache = getattr(session.config, "cache", None)
     if cache is not None:
