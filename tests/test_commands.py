@@ -25,6 +25,7 @@ FUNCTIONS = {
     "accentuate": fs.accentuate,
     "locate": fs.locate,
     "kernels": fs.draw_kernels,
+    "wires": fs.find_wires,
     "classify": fs.classify,
     "examples": fs.find_examples,
     "atlas": fs.make_atlas,

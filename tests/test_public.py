@@ -49,6 +49,7 @@ NAMES = [
     "draw_ladder",
     "dream",
     "find_examples",
+    "find_wires",
     "get_recipe",
     "invert",
     "list_layers",

@@ -47,7 +47,7 @@ def test_commands_run(
     words = shlex.split(line)[1:]
     if "vgg16" in words:
         words += ["--weights", str(request.getfixturevalue("real_weights"))]
-    if words[0] in ("show", "ladder", "dream", "invert", "caricature", "accentuate"):
+    if words[0] in ("show", "wires", "ladder", "dream", "invert", "caricature", "accentuate"):
         words += ["--steps", "2", "--size", "128" if "@" in line else "32"]
     if words[0] == "atlas":
         words += ["--layers", "block1_conv1", "--steps", "2", "--size", "32"]

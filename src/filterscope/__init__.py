@@ -7,7 +7,7 @@
     fs.visualize(net, "block3_conv1")       # a Sheet of 16 units chosen by the seed
     fs.visualize(net, "predictions:goldfish", recipe="blog", steps=200, seed=1)
 
-networks       open_network, list_models, list_layers, classify, find_examples, draw_kernels
+networks       open_network, list_models, list_layers, classify, find_examples, draw_kernels, find_wires
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate
 many units     make_atlas, view_atlas, compare_networks, run_demo
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from filterscope.recipe import PRESETS, Recipe, get_recipe
     from filterscope.table import Table
     from filterscope.target import Sum, Target
+    from filterscope.wires.wires import find_wires
 
 # loaded when first asked for, so that `import filterscope` costs no torch
 _LATER = {
@@ -80,6 +81,7 @@ _LATER = {
         "filterscope.recipe": "PRESETS Recipe get_recipe",
         "filterscope.table": "Table",
         "filterscope.target": "Sum Target",
+        "filterscope.wires.wires": "find_wires",
     }.items()
     for name in names.split()
 }
@@ -121,6 +123,7 @@ __all__ = [
     "draw_ladder",
     "dream",
     "find_examples",
+    "find_wires",
     "get_recipe",
     "invert",
     "list_layers",

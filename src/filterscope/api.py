@@ -45,7 +45,7 @@ class Asked:
     goals: list[Objective]
     recipe: Recipe | AutoRecipe
     run: Run
-    progress: bool
+    progress: bool | None
     on_step: OnStep | None
     judge: Network | None = None
 

@@ -13,6 +13,7 @@ from filterscope.cli.failures import exit_status, print_whatever
 from filterscope.cli.looking import classify, examples, kernels, layers, models
 from filterscope.cli.photographs import accentuate, caricature, dream, invert, locate
 from filterscope.cli.viewing import compare, view
+from filterscope.cli.wires import wires
 from filterscope.cli.wording import log_in_flags
 from filterscope.openmp import stop_spinning
 
@@ -37,8 +38,8 @@ def cli() -> None:
 
 
 for command in (
-    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, classify, examples, atlas, view,
-    compare, rerun, demo,
+    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, wires, classify, examples, atlas,
+    view, compare, rerun, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -13,6 +13,10 @@ from filterscope.networks.network import Network
 from filterscope.pictures.sheet import Tile, compose
 
 SLICES = 16  # input channels shown of a deeper layer
+# of a weight below 0, of 0 and above it: Voss et al. 2021, "Visualizing Weights", have blue inhibit and red excite
+SIGNED = np.array(
+    [(5, 113, 176), (146, 197, 222), (247, 247, 247), (244, 165, 130), (202, 0, 32)], np.float32
+)
 
 
 def kernel_weights(network: Network, layer: str) -> np.ndarray:
@@ -61,3 +65,15 @@ def kernel_sheet(network: Network, layer: str, units: Sequence[int]) -> Image.Im
 def _enlarged(values: np.ndarray, side: int = 160) -> Image.Image:
     image = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
     return image.resize((side, side), Image.Resampling.NEAREST)
+
+
+def signed_kernel(kernel: np.ndarray, scale: float, side: int = 96) -> Image.Image:
+    """A kernel (rows, columns) in colours: red above 0, blue below, near white at 0; `scale` is the weight of full colour.
+    Its longer side is `side` pixels."""
+    shares = (kernel / (scale or 1.0)).clip(-1, 1)
+    places = np.linspace(-1, 1, len(SIGNED))
+    colours = np.stack([np.interp(shares, places, SIGNED[:, c]) for c in range(3)], 2)
+    image = Image.fromarray(colours.round().astype(np.uint8))
+    longer = max(image.size)
+    size = (max(1, round(image.width * side / longer)), max(1, round(image.height * side / longer)))
+    return image.resize(size, Image.Resampling.NEAREST)

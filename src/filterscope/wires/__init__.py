@@ -1,0 +1,1 @@
+"""Which units of the layer before feed a unit."""
