@@ -256,7 +256,7 @@ def remembered(small, tmp_path) -> dict:
     return {"images": "digest", "size": 16}
 
 
-@pytest.mark.parametrize(("number", "same_set"), [(None, False), (1, False), (2, True), (3, True)])
+@pytest.mark.parametrize(("number", "same_set"), [(None, False), (1, False), (2, True), (3, True), (4, True)])
 def test_natural_activations_of_older_forms(small, remembered, number, same_set):
     """Any form says what excites a unit; a set of images is known again from the form on that has their folders."""
     as_form(small, number)
@@ -272,7 +272,7 @@ def test_natural_activations_of_a_newer_form(small, remembered, caplog, monkeypa
     assert natural.recall(small, "conv1") is None
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(
-        f"{place} was written by a newer filterscope (format 9; this one reads up to 3)"
+        f"{place} was written by a newer filterscope (format 9; this one reads up to 4)"
     )
     assert message.endswith("what excites conv1 most is taken as not known")
 

@@ -165,6 +165,7 @@ EXTRAS = [
     "imageio",
     "tensorflow",
     "jax",
+    "open_clip",
 ]
 IMPORT_ALL = """
 import importlib, pkgutil, sys

@@ -122,7 +122,12 @@ def _of_any_images(told: Data) -> Data:
     return {"folder": "", **told, "images": None}
 
 
-NATURAL = Form(3, {0: _of_any_images, 1: _of_any_images, 2: _as_it_is}, key="form")
+def _without_classes(told: Data) -> Data:
+    """Form 3 kept nine images of each unit and no classes; whoever needs more computes them anew."""
+    return {"class_names": [], "by_folder": False, **told}
+
+
+NATURAL = Form(4, {0: _of_any_images, 1: _of_any_images, 2: _as_it_is, 3: _without_classes}, key="form")
 """A layer's natural activations in the user's cache, whose number was called `form` once."""
 REGISTER = Form(1, {0: lambda told: {"files": told}})
 """Where weights and photographs lie, by their sha256; form 0 was the table alone."""

@@ -11,7 +11,13 @@ from PIL import Image
 
 from filterscope.errors import ImageError, TargetError
 from filterscope.measure.examples import example_sheet, find_examples, unit_rows
-from filterscope.measure.natural import layers_with_units, natural_activations, natural_best, recall
+from filterscope.measure.natural import (
+    layers_with_units,
+    looked_up,
+    natural_activations,
+    natural_best,
+    recall,
+)
 from filterscope.pictures.reading import list_images, load_pixels
 
 LAYER = "block2_conv1"
@@ -29,7 +35,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_statistics_are_those_of_the_layer_itself(tiny, photographs):
-    """Mean, best, peak and the nine best equal plain sums over the layer's output."""
+    """Mean, best, peak and the best pictures equal plain sums over the layer's output."""
     found = find_examples(tiny, [LAYER], photographs, shown=False)[LAYER]
     part = tiny.part(LAYER)
     pixels = torch.stack([load_pixels(p, tiny.input) for p in list_images(photographs)])
@@ -39,7 +45,7 @@ def test_statistics_are_those_of_the_layer_itself(tiny, photographs):
     np.testing.assert_allclose(found.best, means.max(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.peak, maps.amax((0, 2, 3)).numpy(), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.p99, np.quantile(means, 0.99, axis=0), rtol=1e-4, atol=1e-6)
-    assert found.top.shape == (64, 9)
+    assert found.top.shape == (64, 12)
     assert (found.top[:, 0] == means.argmax(0)).all()
     assert (np.diff(found.top_values, axis=1) <= 0).all()
 
@@ -105,7 +111,7 @@ def test_places_and_histograms(tiny, photographs):
 
 
 def test_a_batch_of_any_size_gives_the_same(tiny, photographs):
-    """The nine best, their places and the histogram are put together from batches."""
+    """The best, their places and the histogram are put together from batches."""
     images = list_images(photographs)
     whole = natural_activations(tiny, [LAYER, "predictions"], images)
     parts = natural_activations(tiny, [LAYER, "predictions"], images, batch=5)
@@ -122,9 +128,12 @@ def test_a_file_of_an_older_version_is_read(tiny, photographs, monkeypatch):
 
     monkeypatch.setattr(module, "LATER_ARRAYS", ())
     find_examples(tiny, [LAYER], photographs, shown=False)
-    old = find_examples(tiny, [LAYER], photographs, shown=False)[LAYER]
-    assert (old.top_places, old.histogram, old.edges) == (None, None, None)
+    old = looked_up(tiny, LAYER)
+    assert (old.top_places, old.histogram, old.edges, old.sparsity) == (None, None, None, None)
     assert old.best.shape == (64,)
+    monkeypatch.undo()
+    again = find_examples(tiny, [LAYER], photographs, shown=False)[LAYER]  # what is lacking is computed anew
+    assert again.sparsity.shape == (64,)
 
 
 def test_files_in_folders_are_named_with_them(tiny, photographs, tmp_path):
@@ -185,11 +194,11 @@ def test_shipped_activations_are_those_of_the_real_pictures(tiny, shared):
 
 
 def test_rows_and_sheet(tiny, photographs):
-    """Rows name nine files each; the sheet has a row of nine tiles for each unit."""
+    """Rows name up to forty files each; the sheet has a row of nine tiles for each unit."""
     found = find_examples(tiny, [LAYER], photographs, shown=False)[LAYER]
     row = unit_rows(found)[5]
     assert row["unit"] == 5
-    assert len(row["top"]) == 9
+    assert len(row["top"]) == 12
     assert row["top_activations"][0] == pytest.approx(row["best"])
     sheet = example_sheet(tiny, found, [5, 6], photographs)
     assert sheet.width > 9 * 112

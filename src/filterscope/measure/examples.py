@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from filterscope.errors import ArgumentError
 from filterscope.measure.alternatives import LEAST_PHOTOGRAPHS
+from filterscope.measure.fields import SIDE, example_crops
+from filterscope.measure.gathering import BEST
 from filterscope.measure.natural import (
     NaturalActivations,
     OnSkip,
@@ -20,10 +23,11 @@ from filterscope.measure.natural import (
     remember,
 )
 from filterscope.networks.network import Network
-from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images, mode_of
-from filterscope.pictures.sheet import Tile, compose
-from filterscope.sides import Size, cropped
+from filterscope.pictures.sheet import BACKGROUND, Tile, compose
+from filterscope.sides import Size
+
+SHOWN = 9  # of a unit's best images, where nothing else is asked for
 
 
 def find_examples(
@@ -72,15 +76,32 @@ def find_examples(
 
 def _lacks_something(known: NaturalActivations | None) -> bool:
     """Whether activations are not known, or only as an older filterscope kept them."""
-    return known is None or (known.tested_best is None and len(known.images) >= LEAST_PHOTOGRAPHS)
+    if known is None or known.sparsity is None or known.top.shape[1] < min(BEST, len(known.images)):
+        return True
+    return known.tested_best is None and len(known.images) >= LEAST_PHOTOGRAPHS
 
 
 def _warn(path: Path, why: str) -> None:
     warnings.warn(f"left out: {why}", stacklevel=4)
 
 
-def unit_rows(found: NaturalActivations) -> list[dict[str, Any]]:
-    """One row a unit, for machines: mean, p99, best, and the nine best pictures with their activations."""
+def require_folders(found: NaturalActivations) -> None:
+    """ArgumentError where the images lie in no folders that could be their classes."""
+    if not found.by_folder:
+        raise ArgumentError(
+            f"the pictures in {found.folder!r} have no classes: these are the names of subfolders, two or more, with all "
+            "pictures in one of them"
+        )
+
+
+def unit_rows(found: NaturalActivations, *, by_class: bool = False) -> list[dict[str, Any]]:
+    """One row a unit, for machines: mean, p99, best, its numbers, and the forty best pictures with their activations.
+
+    by_class: also the ten classes that excite it most, each with its mean and best pictures; ArgumentError where the
+    pictures lie in no folders.
+    """
+    if by_class:
+        require_folders(found)
     return [
         {
             "layer": found.layer,
@@ -88,29 +109,79 @@ def unit_rows(found: NaturalActivations) -> list[dict[str, Any]]:
             "mean": float(found.mean[unit]),
             "p99": float(found.p99[unit]),
             "best": float(found.best[unit]),
+            "best_class": found.best_class(unit),
+            "selectivity": _number(found.selectivity, unit),
+            "sparsity": _number(found.sparsity, unit),
             "top": [found.images[i] for i in found.top[unit]],
             "top_activations": [float(v) for v in found.top_values[unit]],
+            **({"classes": list(class_rows(found, unit))} if by_class else {}),
         }
         for unit in range(len(found.best))
     ]
 
 
+def class_rows(found: NaturalActivations, unit: int) -> Iterator[dict[str, Any]]:
+    """The classes that excite a unit most, best first: each one's name, mean activation and best pictures."""
+    orders = (found.class_order, found.class_means, found.class_top, found.class_top_values)
+    if any(one is None for one in orders):
+        return
+    for number, mean, top, values in zip(*(one[unit] for one in orders if one is not None), strict=True):
+        there = top >= 0
+        yield {
+            "class": found.class_names[number],
+            "mean": float(mean),
+            "top": [found.images[i] for i in top[there]],
+            "top_activations": [float(v) for v in values[there]],
+        }
+
+
+def _number(values: Any, unit: int) -> float | None:
+    return None if values is None or values[unit] != values[unit] else float(values[unit])
+
+
 def example_sheet(
-    network: Network, found: NaturalActivations, units: Sequence[int], folder: Path
+    network: Network,
+    found: NaturalActivations,
+    units: Sequence[int],
+    folder: Path,
+    *,
+    pictures: Mapping[int, Image.Image] | None = None,
+    size: Size | None = None,
+    count: int = SHOWN,
+    by_class: bool = False,
 ) -> Image.Image:
-    """A row of its best nine pictures for each unit, from the folder in which they were found."""
-    names = network.class_names(found.layer)
-    tiles = [
-        Tile(
-            _as_seen(read_image(folder / found.images[i]), network.input.size),
-            (names[unit][0] if names else f"filter: {unit}") if place == 0 else "",
-        )
-        for unit in units
-        for place, i in enumerate(found.top[unit])
-    ]
-    return compose(tiles, columns=found.top.shape[1], side=112)
+    """A row of its best pictures for each unit, from the folder in which they were found, each cropped to the unit's
+    effective receptive field in it (see fields.py).
+
+    pictures: by unit the picture that was drawn of it, which stands first in its rows. size: as the network was given the
+    photographs; its own where None. count: photographs of a row. by_class: a row for each of the ten classes that excite
+    the unit most; ArgumentError where the pictures lie in no folders.
+    """
+    if by_class:
+        require_folders(found)
+    rows = [row for unit in units for row in _sheet_rows(found, unit, count, by_class)]
+    wanted = [(unit, folder / file) for unit, _, files in rows for file in files]
+    crops = example_crops(network, found.layer, wanted, size=size)
+    names, blank = network.class_names(found.layer), Image.new("RGB", (SIDE, SIDE), BACKGROUND)
+    longest = max(len(files) for *_, files in rows)
+    tiles = []
+    for unit, caption, files in rows:
+        label = names[unit][0] if names else f"filter: {unit}"
+        images = [next(crops) or blank for _ in files]
+        first = [pictures.get(unit, blank)] if pictures else []
+        row = [*first, *images, *[blank] * (longest - len(files))]
+        tiles += [
+            Tile(image, label if not i else "", caption if not i else "") for i, image in enumerate(row)
+        ]
+    return compose(tiles, columns=longest + bool(pictures), side=SIDE)
 
 
-def _as_seen(image: Image.Image, size: Size) -> Image.Image:
-    """The part of a photograph that the network is shown."""
-    return image.convert("RGB").crop(cropped((image.height, image.width), size))
+def _sheet_rows(
+    found: NaturalActivations, unit: int, count: int, by_class: bool
+) -> Iterator[tuple[int, str, list[str]]]:
+    """Unit, caption and files of each of its rows."""
+    if not by_class:
+        yield unit, "", [found.images[i] for i in found.top[unit][:count]]
+        return
+    for one in class_rows(found, unit):
+        yield unit, f"{one['class']} {one['mean']:.3g}", one["top"][:count]

@@ -1,4 +1,4 @@
-"""How far natural images excite each unit: mean, 99th percentile, best, and which nine are best.
+"""How far natural images excite each unit: mean, 99th percentile, best, and which forty are best.
 
 Computed by `filterscope examples`, kept in the cache by the weights' hash, shipped for the embedded network.
 """
@@ -25,7 +25,9 @@ from filterscope.cache import cache_folder, say_once
 from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import safe_name, writing
 from filterscope.formats import NATURAL
-from filterscope.measure.alternatives import choose_photographs
+from filterscope.measure.classify import class_layer
+from filterscope.measure.gathering import Gathered
+from filterscope.measure.selectivity import folder_classes
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
@@ -33,8 +35,6 @@ from filterscope.pictures.reading import load_batch
 from filterscope.sides import Size, sides_of
 from filterscope.target import Target
 
-BEST = 9
-BINS = 32
 MAX_ACTIVATION_BYTES = 256 * 2**20  # bytes of a batch's maps, of all layers that are measured together
 
 OnSkip = Callable[[Path, str], object]  # a file that could not be read, and why
@@ -45,14 +45,20 @@ class NaturalActivations:
     """Of one layer over a set of natural images, per unit.
 
     mean, p99, best: (units,) of the unit's activation (a channel's mean over space). peak: (units,), the
-    largest value at any place of any image. top: (units, 9) numbers of the images with the largest
-    activations, best first; top_values: their activations. images: the files' names within `folder`, by number.
+    largest value at any place of any image. top: (units, 40) numbers of the images with the largest
+    activations, best first (all of them where there are fewer); top_values: their activations. images: the files'
+    names within `folder`, by number.
 
-    None where an older file lacks them: top_places (units, 9, 2), row and column of the largest value on the
-    map of each of the nine (0, 0 of a dense layer); least (units,), the smallest activation; histogram
+    None where an older file lacks them: top_places (units, 40, 2), row and column of the largest value on the
+    map of each of the best (0, 0 of a dense layer); least (units,), the smallest activation; histogram
     (units, 32), how many images have an activation in each of 32 equal steps from least to best; tested_best,
     tested_median (units, K), numbers of images of each unit's best 2 % and from around its median (see
-    alternatives.py), None of fewer than 50 images too.
+    alternatives.py), None of fewer than 50 images too; sparsity (units,), see selectivity.py.
+
+    Where the images have classes, those of their folders or else those that the network itself names first:
+    class_names; image_classes (images,), each one's; selectivity (units,); of each unit the classes that excite it most,
+    class_order (units, C) with class_means, and their best images, class_top (units, C, K), -1 for none, with
+    class_top_values. by_folder: whether the classes are folders.
     """
 
     layer: str
@@ -69,6 +75,15 @@ class NaturalActivations:
     histogram: np.ndarray | None = None
     tested_best: np.ndarray | None = None
     tested_median: np.ndarray | None = None
+    sparsity: np.ndarray | None = None
+    image_classes: np.ndarray | None = None
+    selectivity: np.ndarray | None = None
+    class_order: np.ndarray | None = None
+    class_means: np.ndarray | None = None
+    class_top: np.ndarray | None = None
+    class_top_values: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+    by_folder: bool = False
 
     @property
     def digest(self) -> str:
@@ -82,12 +97,31 @@ class NaturalActivations:
             return None
         return np.linspace(self.least, self.best, self.histogram.shape[1] + 1, axis=1)
 
+    def best_class(self, unit: int) -> str | None:
+        """The name of the class that excites the unit most; None where none does or the images have no classes."""
+        if self.class_order is None or self.selectivity is None or np.isnan(self.selectivity[unit]):
+            return None
+        return self.class_names[int(self.class_order[unit, 0])]
+
 
 ARRAYS = ("mean", "p99", "best", "peak", "top", "top_values")
-LATER_ARRAYS = ("top_places", "least", "histogram", "tested_best", "tested_median")  # that older files lack
+LATER_ARRAYS = (  # that older files lack
+    "top_places", "least", "histogram", "tested_best", "tested_median", "sparsity", "image_classes", "selectivity",
+    "class_order", "class_means", "class_top", "class_top_values",
+)  # fmt: skip
 
 
-@in_our_torch
+@dataclass(frozen=True)
+class Activations:
+    """What a network's layers gave for a set of images: `layers` by name, the images' `names` within `folder`; `named`, the
+    number of each one's first class, where that was asked for."""
+
+    layers: dict[str, Gathered]
+    names: tuple[str, ...]
+    folder: str
+    named: np.ndarray | None = None
+
+
 def natural_activations(
     network: Network,
     layers: Sequence[str],
@@ -105,90 +139,91 @@ def natural_activations(
     batch: images at a time; as many as keep the maps of the layers within 256 MiB where it is None.
     on_batch: called with how many images are done. on_skip: called with each file that is no picture, which is left out;
     without it such a file raises ImageError, as does a set that has no picture at all.
+
+    The images' classes are the folders that they lie in; without such folders those that the network names, where it has
+    classes whose weights are here.
     """
-    probe = network.probe(layers).eval()
     place = images[0].parent if folder is None else folder
-    gathered = {layer: _Gathered() for layer in layers}
+    by_folder = folder_classes([_name(path, place) for path in images]) is not None
+    classes = None if by_folder else _own_classes(network, size or network.input.size)
+    found = gather(
+        network,
+        layers,
+        images,
+        folder=place,
+        size=size,
+        batch=batch,
+        on_batch=on_batch,
+        on_skip=on_skip,
+        classes=classes,
+    )
+    of_folders = folder_classes(found.names)
+    names, numbers = of_folders or (tuple(_class_names(network, classes)), found.named)
+    return {
+        layer: NaturalActivations(
+            layer=layer, images=found.names, folder=found.folder, class_names=names, by_folder=of_folders is not None,
+            **rows.arrays(numbers),
+        )
+        for layer, rows in found.layers.items()
+    }  # fmt: skip
+
+
+@in_our_torch
+def gather(
+    network: Network,
+    layers: Sequence[str],
+    images: Sequence[Path],
+    *,
+    folder: Path,
+    size: Size | None = None,
+    batch: int | None = None,
+    on_batch: Callable[[int], object] | None = None,
+    on_skip: OnSkip | None = None,
+    classes: str | None = None,
+) -> Activations:
+    """Every unit's activation for every image; arguments as for `natural_activations`.
+
+    classes: a layer of classes, whose first one is noted for each image.
+    """
+    probed = [*layers, *([classes] if classes else [])]
+    probe = network.probe(probed).eval()
+    gathered = {layer: Gathered() for layer in layers}
     names: list[str] = []
-    batch = batch or _batch(network, layers, size or network.input.size)
+    named: list[torch.Tensor] = []
+    batch = batch or _batch(network, probed, size or network.input.size)
     for begin in range(0, len(images), batch):
         some = images[begin : begin + batch]
         read = _load(some, network, size, on_skip)
-        names += [_name(path, place) for path, _ in read]
+        names += [_name(path, folder) for path, _ in read]
         if read:
             pixels = torch.stack([values for _, values in read])
             with torch.no_grad():
                 maps = probe(network.input.preprocess(pixels).to(memory_format=torch.channels_last))
-            for layer, found in zip(layers, maps, strict=True):
+            for layer, found in zip(layers, maps[: len(layers)], strict=True):
                 gathered[layer].add(found)
+            named += [maps[-1].argmax(1)] if classes else []
         if on_batch is not None:
             on_batch(begin + len(some))
     if not names:
-        raise ImageError(f"none of the {len(images)} files in {str(place)!r} can be read as a picture")
-    return {layer: rows.summed(layer, tuple(names), str(place)) for layer, rows in gathered.items()}
+        raise ImageError(f"none of the {len(images)} files in {str(folder)!r} can be read as a picture")
+    numbers = torch.cat(named).numpy().astype(np.int32) if classes else None
+    return Activations(gathered, tuple(names), str(folder), numbers)
 
 
-class _Gathered:
-    """One layer's activations while the network runs: all values, and the nine best images with their places."""
-
-    def __init__(self) -> None:
-        self.values: list[torch.Tensor] = []  # of each batch, (B, units)
-        self.count = 0
-        self.peak = self.top = self.top_values = self.top_places = torch.empty(0)
-
-    def add(self, maps: torch.Tensor) -> None:
-        """Take the next batch of maps, (B, units, H, W) or (B, units)."""
-        flat = maps.flatten(2) if maps.ndim == 4 else maps[..., None]  # (B, units, places)
-        largest, at = flat.max(2)
-        width = maps.shape[3] if maps.ndim == 4 else 1
-        places = torch.stack([at // width, at % width], 2)  # (B, units, 2)
-        values = flat.mean(2)
-        numbers = torch.arange(self.count, self.count + len(values))[:, None].expand(-1, values.shape[1])
-        peak = largest.amax(0)
-        if self.values:
-            peak = torch.maximum(self.peak, peak)
-            numbers = torch.cat([self.top, numbers])
-            places = torch.cat([self.top_places, places])
-        values_so_far = torch.cat([self.top_values, values]) if self.values else values
-        self.top_values, order = values_so_far.sort(
-            dim=0, descending=True, stable=True
-        )  # of equals the first image
-        self.top_values, order = self.top_values[:BEST], order[:BEST]
-        self.top = numbers.gather(0, order)
-        self.top_places = places.gather(0, order[..., None].expand(-1, -1, 2))
-        self.peak = peak
-        self.values.append(values)
-        self.count += len(values)
-
-    def summed(self, layer: str, names: tuple[str, ...], folder: str) -> NaturalActivations:
-        """What is kept of it."""
-        values = torch.cat(self.values).numpy()  # (images, units)
-        least, best = values.min(0), self.top_values[0].numpy()
-        tested = choose_photographs(values)
-        return NaturalActivations(
-            layer=layer,
-            mean=values.mean(0),
-            p99=np.quantile(values, 0.99, axis=0).astype(np.float32),
-            best=best,
-            peak=self.peak.numpy(),
-            top=self.top.T.numpy().astype(np.int32),
-            top_values=self.top_values.T.contiguous().numpy(),
-            images=names,
-            folder=folder,
-            top_places=self.top_places.transpose(0, 1).numpy().astype(np.int32),
-            least=least,
-            histogram=_histogram(values, least, best),
-            tested_best=None if tested is None else tested[0],
-            tested_median=None if tested is None else tested[1],
-        )
+def _own_classes(network: Network, size: Size) -> str | None:
+    """The network's layer of classes, where it has one whose weights are here."""
+    try:
+        layer = class_layer(network)
+        return layer if network.is_here(layer) and network.runs(layer, size) else None
+    except ArgumentError:
+        return None
 
 
-def _histogram(values: np.ndarray, least: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """How many of the values (images, units) lie in each step from least to best: (units, 32) int32."""
-    span = np.where(best > least, best - least, 1)
-    step = np.clip((values - least) / span * BINS, 0, BINS - 1).astype(np.int64)
-    counts = np.bincount((step + BINS * np.arange(values.shape[1])).ravel(), minlength=BINS * values.shape[1])
-    return counts.reshape(-1, BINS).astype(np.int32)
+def _class_names(network: Network, layer: str | None) -> list[str]:
+    if layer is None:
+        return []
+    names = network.class_names(layer)
+    return [name[0] for name in names] if names else [str(i) for i in range(network.layer(layer).units)]
 
 
 def _batch(network: Network, layers: Sequence[str], size: Size) -> int:
@@ -253,6 +288,8 @@ def remember(network: Network, found: NaturalActivations, *, images: str, size: 
         "layer": found.layer,
         "folder": found.folder,
         "names": list(found.images),
+        "class_names": list(found.class_names),
+        "by_folder": found.by_folder,
     }
     arrays = {n: getattr(found, n) for n in (*ARRAYS, *LATER_ARRAYS)}
     with (
@@ -294,7 +331,10 @@ def looked_up(
         asked = (images, list(size) if isinstance(size, tuple) else size)
         if images is not None and (meta["images"], meta["size"]) != asked:
             return None
-        return NaturalActivations(layer=layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"])
+        return NaturalActivations(
+            layer=layer, **arrays, images=tuple(meta["names"]), folder=meta["folder"],
+            class_names=tuple(meta["class_names"]), by_folder=bool(meta["by_folder"]),
+        )  # fmt: skip
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, ArgumentError,
         zipfile.BadZipFile, zlib.error,

@@ -371,6 +371,12 @@ class Network:
             f"; near it do {works}" if works else ""
         )
 
+    def is_here(self, layer: str) -> bool:
+        """Whether all weights that the layer needs are trained and on this machine, so that nothing is downloaded."""
+        here = getattr(self.weights, "is_here", None)
+        needed = (*self.layer(layer).depends_on, layer)
+        return all(n in self.loaded or (self.layer(n).trained and (here is None or here(n))) for n in needed)
+
     def runs(self, layer: str, size: Size) -> bool:
         """Whether the layer runs at a size."""
         return self._shape(self.layer(layer), size) is not None

@@ -90,6 +90,10 @@ class DownloadedWeights:
     def covers(self, layer: str) -> bool:
         return True
 
+    def is_here(self, layer: str) -> bool:
+        """Whether the file that covers the layer has been read already."""
+        return layer not in self.slots or True in self.parts or (layer in self.hidden and bool(self.parts))
+
     def tensors(self, layer: str) -> list[np.ndarray] | None:
         """What the layer's weights are expected to be, for EfficientNet's Normalization; None for all others."""
         if not APPLICATIONS[self.name].corrected or layer != "normalization":

@@ -32,20 +32,7 @@ def open_factory(source: str, weights: Weights, options: InputOptions) -> Networ
     handed back as it is.
     """
     path, _, attribute = source.rpartition(":")
-    with random_numbers():
-        own = _run_file(Path(path))
-    if not hasattr(own, attribute):
-        near = did_you_mean(attribute, [n for n in vars(own) if not n.startswith("_")])
-        raise NetworkError(f"{path} has no {attribute!r}{near}")
-    with random_numbers(), _own_errors(path):
-        made = getattr(own, attribute)
-        if not isinstance(made, nn.Module) and callable(made):
-            needs = _required(made)
-            if needs:
-                raise NetworkError(
-                    f"{attribute} in {path} needs arguments ({', '.join(needs)}): give a function that needs none"
-                )
-            made = made()
+    own, made = _make(source, lambda one: isinstance(one, nn.Module))
     if not isinstance(made, nn.Module):
         raise NetworkError(f"{attribute} in {path} gives a {type(made).__name__}, no nn.Module")
     shown = f"{Path(path).name}:{attribute}"  # a picture never tells the file's folder
@@ -62,6 +49,32 @@ def open_factory(source: str, weights: Weights, options: InputOptions) -> Networ
     return opened(
         made, shown, shown, weights, options, spec, classes, live=weights is None, vouched=weights is not None
     )
+
+
+def load_factory(source: str, is_made: Callable[[Any], bool]) -> Any:
+    """What `path/to/file.py:factory` makes where it is no network: the person's own code, run as they ask. The object itself
+    where `is_made` says that it is what is wanted, else what it gives when it is called without arguments."""
+    return _make(source, is_made)[1]
+
+
+def _make(source: str, is_made: Callable[[Any], bool]) -> tuple[ModuleType, Any]:
+    """The file as a module, and what its factory makes; NetworkError where it cannot."""
+    path, _, attribute = source.rpartition(":")
+    with random_numbers():
+        own = _run_file(Path(path))
+    if not hasattr(own, attribute):
+        near = did_you_mean(attribute, [n for n in vars(own) if not n.startswith("_")])
+        raise NetworkError(f"{path} has no {attribute!r}{near}")
+    with random_numbers(), _own_errors(path):
+        made = getattr(own, attribute)
+        if not is_made(made) and callable(made):
+            needs = _required(made)
+            if needs:
+                raise NetworkError(
+                    f"{attribute} in {path} needs arguments ({', '.join(needs)}): give a function that needs none"
+                )
+            made = made()
+    return own, made
 
 
 def is_factory(name: str) -> bool:

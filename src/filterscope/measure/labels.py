@@ -1,0 +1,252 @@
+"""Words for units: CLIP-Dissect's soft-WPMI, and the CSV files in which labels are kept.
+
+    layer,unit,description,similarity
+    layer4,0,zebra,0.42
+
+is what CLIP-Dissect writes (`descriptions.csv`); files of any origin with these columns are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from filterscope.errors import ArgumentError, TargetError, first_line
+from filterscope.files import write_text
+from filterscope.measure.encoders import (
+    TOGETHER,
+    Encoder,
+    encode_images,
+    encode_words,
+    require_same_size,
+)
+from filterscope.measure.natural import OnSkip, gather
+from filterscope.networks.network import Network
+from filterscope.pictures.png import read_image
+from filterscope.pictures.reading import list_images, mode_of, plain
+from filterscope.sides import Size
+
+TOP = 100  # best images of a unit that its words are found by, as published...
+SHARE = 0.1  # ...but no more than this share of all, where there are few
+LEAST_TOP = 5
+SHARPNESS = 10.0  # published as a: what cosines are multiplied by before the softmax over words
+FIRST, LAST = (
+    0.998,
+    0.97,
+)  # published: how surely the best and the last of these images belong to the unit's concept
+TINY = 1e-7
+
+
+@dataclass(frozen=True)
+class Label:
+    """A unit's words, and how well they fit: a number that only labels of one origin can be compared by."""
+
+    layer: str
+    unit: int
+    description: str
+    similarity: float | None
+
+
+COLUMNS = tuple(one.name for one in fields(Label))
+
+
+def soft_wpmi(activations: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+    """The soft weighted pointwise mutual information of units and words: (units, words), larger for words that fit.
+
+    activations: (images, units). cosines: (images, words), of an encoder's features. Oikarinen and Weng 2023,
+    "CLIP-Dissect: Automatic Description of Neuron Representations in Deep Vision Networks", with their code's constants:
+
+        p(t | x)  = softmax over the words of 10 cos(x, t)
+        p(x in B) = 0.998 for the unit's best image x, falling linearly to 0.97 for the last of its 100 best, B
+        log p(t | B) = sum over x in B of log(1 + p(x in B) (p(t | x) - 1))
+        soft-WPMI = log p(t | B) - log p(t), where p(t) is the mean over the units of p(t | B)
+
+    Of fewer than 1,000 images B is a tenth, at least 5.
+    """
+    count = min(TOP, max(LEAST_TOP, round(SHARE * len(activations))), len(activations))
+    best = np.argsort(-activations, axis=0, kind="stable")[:count]  # (count, units)
+    scaled = SHARPNESS * cosines.astype(np.float64)
+    shares = np.exp(scaled - scaled.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    belongs = FIRST - np.arange(count) / count * (FIRST - LAST)
+    fits = np.stack(
+        [np.log(1 + belongs[:, None] * (shares[own] - 1) + TINY).sum(0) for own in best.T]
+    )  # (units, words)
+    largest = fits.max(0)
+    usual = largest + np.log(np.exp(fits - largest).mean(0))
+    return np.asarray(fits - usual)
+
+
+def label_layers(
+    network: Network,
+    layers: Sequence[str],
+    folder: Path,
+    vocabulary: Sequence[str],
+    encoder: Encoder,
+    *,
+    size: Size | None = None,
+    on_image: Callable[[int, int], object] = lambda done, of: None,
+    on_skip: OnSkip | None = None,
+) -> list[Label]:
+    """The word of the vocabulary that fits each unit of some layers best, by soft-WPMI over a folder of pictures.
+
+    on_image: called with how many of how many steps are done. on_skip: called with each file that is no picture, which is
+    left out; without it such a file raises ImageError. ArgumentError where the encoder's images and words have features
+    of different sizes.
+    """
+    mode_of(network.input.channels, network.name)  # before any picture is read
+    images = list_images(folder)
+    words = encode_words(encoder, vocabulary)
+    require_same_size(encode_images(encoder, [_first(images)]), words)
+    steps = 2 * len(images)
+    found = gather(
+        network,
+        layers,
+        images,
+        folder=folder,
+        size=size,
+        on_skip=on_skip,
+        on_batch=lambda done: on_image(done, steps),
+    )
+    cosines = []
+    for begin in range(0, len(found.names), TOGETHER):
+        some = [plain(read_image(folder / name)) for name in found.names[begin : begin + TOGETHER]]
+        cosines.append(encode_images(encoder, some) @ words.T)
+        on_image(len(images) + begin + len(some), steps)
+    labels = []
+    for layer in layers:
+        fits = soft_wpmi(found.layers[layer].values, np.concatenate(cosines))
+        best = fits.argmax(1)
+        labels += [
+            Label(layer, unit, vocabulary[word], float(fits[unit, word])) for unit, word in enumerate(best)
+        ]
+    return labels
+
+
+def _first(images: Sequence[Path]) -> Any:
+    """The first picture that can be read, which an encoder is tried with before the long work."""
+    from PIL import Image
+
+    for path in images:
+        try:
+            return plain(read_image(path))
+        except ArgumentError:
+            continue
+    return Image.new("RGB", (64, 64))
+
+
+def read_vocabulary(source: str | os.PathLike[str] | Iterable[str]) -> list[str]:
+    """Words, each once: of a text file one a line, or as they are given; ArgumentError where there are none.
+
+    >>> read_vocabulary(["dog", " cat ", "dog", ""])
+    ['dog', 'cat']
+    """
+    where, lines = "", source
+    if isinstance(source, str | os.PathLike):
+        where, lines = f" {os.fspath(source)!r}", _read_text(Path(source), "a vocabulary").splitlines()
+    words = []
+    for line in lines:
+        if not isinstance(line, str):
+            raise ArgumentError(f"a vocabulary is a file with a word on each line, or texts (got {line!r})")
+        words += [line.strip()] if line.strip() else []
+    if not words:
+        raise ArgumentError(f"the vocabulary{where} is empty: it needs a word or phrase on each line")
+    return list(dict.fromkeys(words))
+
+
+def read_labels(path: str | os.PathLike[str], network: Network) -> list[Label]:
+    """The labels in a CSV file, checked against a network; of several for a unit the one with the largest similarity.
+
+    ArgumentError for a file that cannot be read, lacks a column or has a value that is no number; TargetError with the
+    nearest name for a layer or unit that the network does not have.
+    """
+    name = os.fspath(path)
+    labels = parse_labels(_read_text(Path(path), "a file of labels"), name)
+    for line, label in labels:
+        try:
+            units = network.layer(label.layer).units
+        except TargetError as error:
+            raise TargetError(f"{name}, line {line}: {error}") from None
+        if label.unit >= units:
+            raise TargetError(
+                f"{name}, line {line}: {label.layer} of {network.name} has units 0 to {units - 1} (got {label.unit}; the "
+                f"nearest is {units - 1})"
+            )
+    best: dict[tuple[str, int], Label] = {}
+    for _, label in labels:
+        known = best.get((label.layer, label.unit))
+        if known is None or _rank(label) > _rank(known):
+            best[label.layer, label.unit] = label
+    return list(best.values())
+
+
+def parse_labels(text: str, name: str) -> list[tuple[int, Label]]:
+    """The labels in a CSV file's text, each with its line; ArgumentError where it lacks a column or a value is wrong."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        there = [column.strip() for column in reader.fieldnames or ()]
+        missing = [column for column in COLUMNS if column not in there]
+        if missing:
+            raise ArgumentError(
+                f"{name} has no column {', '.join(map(repr, missing))} (it has: {', '.join(there) or 'none'}); labels are a "
+                f"CSV file with the columns {', '.join(COLUMNS)}"
+            )
+        reader.fieldnames = there
+        labels = [(reader.line_num, _label(row, f"{name}, line {reader.line_num}")) for row in reader]
+    except csv.Error as error:
+        raise ArgumentError(f"{name} is no CSV file: {first_line(error)}") from None
+    if not labels:
+        raise ArgumentError(f"{name} holds no labels below the columns' names")
+    return labels
+
+
+def format_labels(labels: Iterable[Label]) -> str:
+    """Labels as the text of a CSV file."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for label in labels:
+        writer.writerow(
+            {**asdict(label), "similarity": "" if label.similarity is None else f"{label.similarity:.8g}"}
+        )
+    return buffer.getvalue()
+
+
+def write_labels(path: str | os.PathLike[str], labels: Iterable[Label]) -> None:
+    """Write labels as a CSV file, whole or not at all."""
+    write_text(path, format_labels(labels))
+
+
+def _label(row: dict[str, Any], where: str) -> Label:
+    layer, unit, description, similarity = ((row[column] or "").strip() for column in COLUMNS)
+    if not unit.isdecimal():
+        raise ArgumentError(f"{where}: unit is a whole number from 0 (got {unit!r})")
+    try:
+        number = float(similarity) if similarity else None
+    except ValueError:
+        raise ArgumentError(f"{where}: similarity is a number (got {similarity!r})") from None
+    if not layer or not description:
+        raise ArgumentError(f"{where}: {'description' if layer else 'layer'} is empty")
+    return Label(layer, int(unit), description, number if number is None or math.isfinite(number) else None)
+
+
+def _rank(label: Label) -> float:
+    return -math.inf if label.similarity is None else label.similarity
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ArgumentError(f"{str(path)!r} is no text in UTF-8, as {what} is") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"{str(path)!r} cannot be read as {what}: {reason}") from None
