@@ -131,8 +131,8 @@ def _check_names(model: str, pretrained: str, open_clip: Any) -> None:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if pretrained not in tags and not Path(pretrained).is_file():
         raise ArgumentError(
-            f"{model} has no weights {pretrained!r}{did_you_mean(pretrained, tags)} (there are: {', '.join(tags) or 'none'}, "
-            "or a checkpoint's path)"
+            f"{model} has no weights {pretrained!r}{did_you_mean(pretrained, tags)} (it has: {', '.join(tags) or 'none'}; "
+            "a checkpoint's path is taken too)"
         )
 
 

@@ -149,9 +149,11 @@ def read_vocabulary(source: str | os.PathLike[str] | Iterable[str]) -> list[str]
     >>> read_vocabulary(["dog", " cat ", "dog", ""])
     ['dog', 'cat']
     """
-    where, lines = "", source
     if isinstance(source, str | os.PathLike):
-        where, lines = f" {os.fspath(source)!r}", _read_text(Path(source), "a vocabulary").splitlines()
+        where = f" {os.fspath(source)!r}"
+        lines: Iterable[str] = _read_text(Path(source), "a vocabulary").splitlines()
+    else:
+        where, lines = "", source
     words = []
     for line in lines:
         if not isinstance(line, str):
