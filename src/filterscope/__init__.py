@@ -21,6 +21,7 @@ help(fs.visualize) explains one of them; the command line has the same: filtersc
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +142,18 @@ __all__ = [
 ]
 
 
+# names that go: the name to use instead, and the last version that has them. Each works and warns for a release.
+_DEPRECATED: dict[str, tuple[str, str]] = {}
+
+
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
+    if name in _DEPRECATED:
+        instead, last = _DEPRECATED[name]
+        message = f"filterscope.{name} goes after {last}; use {instead}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[__name__], instead)
     raise AttributeError(f"module 'filterscope' has no attribute {name!r}")
 
 
