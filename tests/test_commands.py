@@ -28,6 +28,7 @@ FUNCTIONS = {
     "wires": fs.find_wires,
     "classify": fs.classify,
     "examples": fs.find_examples,
+    "label": fs.label_units,
     "atlas": fs.make_atlas,
     "view": fs.view_atlas,
     "compare": fs.compare_networks,
@@ -53,6 +54,13 @@ OF_ANOTHER = {
     "fps": (fs.animate, "fps"),
     "zoom": (fs.animate, "zoom"),
     "zoom_factor": (fs.animate, "zoom"),
+    "count": (fs.draw_examples, "count"),  # of the sheet of `examples`
+    "recipe": (fs.draw_examples, "recipe"),
+    "settings": (fs.draw_examples, "settings"),
+    "steps": (fs.draw_examples, "steps"),
+    "seed": (fs.draw_examples, "seed"),
+    "precision": (fs.draw_examples, "precision"),
+    "device": (fs.draw_examples, "device"),
     "overwrite": (fs.make_atlas, "overwrite"),  # of a comparison: Comparison.save(overwrite=True)
 }
 OF_PYTHON = {"progress", "on_step", "on_message", "on_ready", "networks", "recipes"}

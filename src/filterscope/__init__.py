@@ -7,7 +7,8 @@
     fs.visualize(net, "block3_conv1")       # a Sheet of 16 units chosen by the seed
     fs.visualize(net, "predictions:goldfish", recipe="blog", steps=200, seed=1)
 
-networks       open_network, list_models, list_layers, classify, find_examples, draw_kernels, find_wires
+networks       open_network, list_models, list_layers, classify, find_examples, draw_examples, label_units, draw_kernels,
+               find_wires
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate
 many units     make_atlas, view_atlas, compare_networks, run_demo
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         animate,
         classify,
         compare_networks,
+        draw_examples,
         draw_kernels,
         draw_ladder,
         find_examples,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
         run_demo,
         view_atlas,
     )
+    from filterscope.measure.dissect import label_units
     from filterscope.networks import Network, open_network
     from filterscope.objective import Direction, Likeness, Objective, WholeLayer
     from filterscope.photographs import accentuate, caricature, dream, invert, locate
@@ -73,8 +76,9 @@ _LATER = {
     for module, names in {
         "filterscope.api": "draw visualize visualize_filter visualize_one visualize_sheet",
         "filterscope.catalog": "list_models",
-        "filterscope.commands": "animate classify compare_networks draw_kernels draw_ladder find_examples "
-        "list_layers make_atlas redraw run_demo view_atlas",
+        "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
+        "find_examples list_layers make_atlas redraw run_demo view_atlas",
+        "filterscope.measure.dissect": "label_units",
         "filterscope.networks": "Network open_network",
         "filterscope.objective": "Direction Likeness Objective WholeLayer",
         "filterscope.photographs": "accentuate caricature dream invert locate",
@@ -120,6 +124,7 @@ __all__ = [
     "classify",
     "compare_networks",
     "draw",
+    "draw_examples",
     "draw_kernels",
     "draw_ladder",
     "dream",
@@ -127,6 +132,7 @@ __all__ = [
     "find_wires",
     "get_recipe",
     "invert",
+    "label_units",
     "list_layers",
     "list_models",
     "locate",

@@ -10,8 +10,9 @@ from filterscope._version import __version__
 from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.failures import exit_status, print_whatever
-from filterscope.cli.looking import classify, examples, kernels, layers, models
+from filterscope.cli.looking import classify, kernels, layers, models
 from filterscope.cli.photographs import accentuate, caricature, dream, invert, locate
+from filterscope.cli.units import examples, label
 from filterscope.cli.viewing import compare, view
 from filterscope.cli.wires import wires
 from filterscope.cli.wording import log_in_flags
@@ -38,8 +39,8 @@ def cli() -> None:
 
 
 for command in (
-    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, wires, classify, examples, atlas,
-    view, compare, rerun, demo,
+    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, wires, classify, examples, label,
+    atlas, view, compare, rerun, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -258,15 +258,18 @@ class Drawing:
         )
 
 
-def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None) -> Callable[[F], F]:
-    """--recipe, --set, --steps, --size, --seed, --precision and --device, handed on as one `drawing`."""
+def drawing_options(
+    *, recipe: str | None = "sharp", recipes: str | None = None, sized: bool = True
+) -> Callable[[F], F]:
+    """--recipe, --set, --steps, --size (if `sized`), --seed, --precision and --device, handed on as one `drawing`."""
 
     def decorate(function: F) -> F:
         import functools
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kw: Any) -> Any:
-            fields = {name: kw.pop(name, None) for name in Drawing.__dataclass_fields__}
+            names = [name for name in Drawing.__dataclass_fields__ if sized or name != "size"]
+            fields = {"size": None, **{name: kw.pop(name, None) for name in names}}
             return function(*args, drawing=Drawing(**fields), **kw)
 
         side = (
@@ -282,7 +285,7 @@ def drawing_options(*, recipe: str | None = "sharp", recipes: str | None = None)
                 help="Change a recipe setting, for example optimizer.lr=0.1; may be repeated.",
             ),
             click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Steps of the ascent [the recipe's own]."),
-            click.option("--size", metavar="PX|HxW" if recipes is None else "PX", type=PixelSize(), help=side),
+            *([click.option("--size", metavar="PX|HxW" if recipes is None else "PX", type=PixelSize(), help=side)] * sized),
             click.option(
                 "--seed", type=click.IntRange(min=0), default=0, show_default=True,
                 metavar="N",

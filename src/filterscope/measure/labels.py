@@ -1,4 +1,4 @@
-"""Words for units: CLIP-Dissect's soft-WPMI, and the CSV files in which labels are kept.
+"""Words for units as they are kept: CSV files of labels, and vocabularies.
 
     layer,unit,description,similarity
     layer4,0,zebra,0.42
@@ -12,37 +12,14 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from filterscope.errors import ArgumentError, TargetError, first_line
 from filterscope.files import write_text
-from filterscope.measure.encoders import (
-    TOGETHER,
-    Encoder,
-    encode_images,
-    encode_words,
-    require_same_size,
-)
-from filterscope.measure.natural import OnSkip, gather
 from filterscope.networks.network import Network
-from filterscope.pictures.png import read_image
-from filterscope.pictures.reading import list_images, mode_of, plain
-from filterscope.sides import Size
-
-TOP = 100  # best images of a unit that its words are found by, as published...
-SHARE = 0.1  # ...but no more than this share of all, where there are few
-LEAST_TOP = 5
-SHARPNESS = 10.0  # published as a: what cosines are multiplied by before the softmax over words
-FIRST, LAST = (
-    0.998,
-    0.97,
-)  # published: how surely the best and the last of these images belong to the unit's concept
-TINY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -56,91 +33,6 @@ class Label:
 
 
 COLUMNS = tuple(one.name for one in fields(Label))
-
-
-def soft_wpmi(activations: np.ndarray, cosines: np.ndarray) -> np.ndarray:
-    """The soft weighted pointwise mutual information of units and words: (units, words), larger for words that fit.
-
-    activations: (images, units). cosines: (images, words), of an encoder's features. Oikarinen and Weng 2023,
-    "CLIP-Dissect: Automatic Description of Neuron Representations in Deep Vision Networks", with their code's constants:
-
-        p(t | x)  = softmax over the words of 10 cos(x, t)
-        p(x in B) = 0.998 for the unit's best image x, falling linearly to 0.97 for the last of its 100 best, B
-        log p(t | B) = sum over x in B of log(1 + p(x in B) (p(t | x) - 1))
-        soft-WPMI = log p(t | B) - log p(t), where p(t) is the mean over the units of p(t | B)
-
-    Of fewer than 1,000 images B is a tenth, at least 5.
-    """
-    count = min(TOP, max(LEAST_TOP, round(SHARE * len(activations))), len(activations))
-    best = np.argsort(-activations, axis=0, kind="stable")[:count]  # (count, units)
-    scaled = SHARPNESS * cosines.astype(np.float64)
-    shares = np.exp(scaled - scaled.max(1, keepdims=True))
-    shares /= shares.sum(1, keepdims=True)
-    belongs = FIRST - np.arange(count) / count * (FIRST - LAST)
-    fits = np.stack(
-        [np.log(1 + belongs[:, None] * (shares[own] - 1) + TINY).sum(0) for own in best.T]
-    )  # (units, words)
-    largest = fits.max(0)
-    usual = largest + np.log(np.exp(fits - largest).mean(0))
-    return np.asarray(fits - usual)
-
-
-def label_layers(
-    network: Network,
-    layers: Sequence[str],
-    folder: Path,
-    vocabulary: Sequence[str],
-    encoder: Encoder,
-    *,
-    size: Size | None = None,
-    on_image: Callable[[int, int], object] = lambda done, of: None,
-    on_skip: OnSkip | None = None,
-) -> list[Label]:
-    """The word of the vocabulary that fits each unit of some layers best, by soft-WPMI over a folder of pictures.
-
-    on_image: called with how many of how many steps are done. on_skip: called with each file that is no picture, which is
-    left out; without it such a file raises ImageError. ArgumentError where the encoder's images and words have features
-    of different sizes.
-    """
-    mode_of(network.input.channels, network.name)  # before any picture is read
-    images = list_images(folder)
-    words = encode_words(encoder, vocabulary)
-    require_same_size(encode_images(encoder, [_first(images)]), words)
-    steps = 2 * len(images)
-    found = gather(
-        network,
-        layers,
-        images,
-        folder=folder,
-        size=size,
-        on_skip=on_skip,
-        on_batch=lambda done: on_image(done, steps),
-    )
-    cosines = []
-    for begin in range(0, len(found.names), TOGETHER):
-        some = [plain(read_image(folder / name)) for name in found.names[begin : begin + TOGETHER]]
-        cosines.append(encode_images(encoder, some) @ words.T)
-        on_image(len(images) + begin + len(some), steps)
-    labels = []
-    for layer in layers:
-        fits = soft_wpmi(found.layers[layer].values, np.concatenate(cosines))
-        best = fits.argmax(1)
-        labels += [
-            Label(layer, unit, vocabulary[word], float(fits[unit, word])) for unit, word in enumerate(best)
-        ]
-    return labels
-
-
-def _first(images: Sequence[Path]) -> Any:
-    """The first picture that can be read, which an encoder is tried with before the long work."""
-    from PIL import Image
-
-    for path in images:
-        try:
-            return plain(read_image(path))
-        except ArgumentError:
-            continue
-    return Image.new("RGB", (64, 64))
 
 
 def read_vocabulary(source: str | os.PathLike[str] | Iterable[str]) -> list[str]:

@@ -388,6 +388,12 @@ def _cached(network: Network, layer: str) -> Path:
     return cache_folder() / "natural" / key / f"{name}.npz"
 
 
+def chosen_units(network: Network, texts: Sequence[str]) -> set[tuple[str, int]]:
+    """The layers and units that texts as "LAYER:3,7" name; empty where they name layers alone."""
+    some = [text for text in texts if text != "*" and network.selection(text).units]
+    return {(target.layer, target.unit) for text in some for target in network.targets(text)}
+
+
 def check_layers(network: Network, texts: Sequence[str]) -> list[str]:
     """Layer names, or "*" for all; ArgumentError where there is nothing to measure."""
     if "*" in texts:
