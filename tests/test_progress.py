@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 import tqdm.auto
 
@@ -17,7 +18,7 @@ def redrawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def steps(on_step) -> None:
     for done in (2, 4, 6):
-        on_step(Step(done, 6, Target("block3_conv1", 1), done / 3))
+        on_step(Step(done, 6, Target("block3_conv1", 1), activations=np.array([done / 3])))
 
 
 def test_shown(capsys):
@@ -43,7 +44,7 @@ def test_closed_when_the_work_fails(capsys):
 
     def fail():
         with progress_bar(True) as on_step:
-            on_step(Step(1, 2, Target("a", 1), 0.0))
+            on_step(Step(1, 2, Target("a", 1)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -95,7 +95,7 @@ def test_a_direction_asleep_at_its_place_is_woken_there():
         asleep, awake, beyond = (Direction("layer", vector, cosine, at) for at in ((0, 0), (0, 1), (4, 9)))
         score = objective(taps, [asleep])
         assert score.item() == pytest.approx(value)
-        (gradient,) = torch.autograd.grad(score.sum(), linear)
+        (gradient,) = torch.autograd.grad(score.sum(), linear, retain_graph=True)
         assert gradient[0, 0, 0, 0] > 0
         assert activation(taps, [asleep]).item() == 0
         assert objective(taps, [awake]).item() == activation(taps, [awake]).item() > 0

@@ -43,6 +43,7 @@ class Gradient:
     penalty_scale: Tensor | None
     transparency: Transparency = field(default_factory=Transparency)
     bounds: ActiveFrom = field(default_factory=dict)  # of each view (see activity.py)
+    scales_known: bool = False
 
     def of(
         self,
@@ -59,7 +60,7 @@ class Gradient:
         part of the picture.
         """
         sides = (pixels.shape[-2], pixels.shape[-1])
-        gradient, activations = torch.zeros_like(pixels), torch.zeros(len(pixels))
+        gradient, activations = torch.zeros_like(pixels), pixels.new_zeros(len(pixels))
         self.transparency.begin(pixels)
         for window in windows(sides, self.recipe.tile, shift):
             part = window.of(pixels).requires_grad_()
@@ -71,16 +72,15 @@ class Gradient:
             )
             require_gradient(score, self.prepared.network, goals[0].layers)
             mean = _per_picture(score, self.recipe)
-            cost = self._penalties(mean, part)
+            apart = self._apart_from_facets(mean, part)
             (inner,) = torch.autograd.grad(self._loss(mean, taps), part)
             self.transparency.add(window, inner)
+            cost = self._penalties(mean, part, inner if apart is None else apart)
             if cost is not None:
                 inner = torch.autograd.grad(cost, part)[0].add_(inner)
             window.kept(gradient).copy_(window.inner(inner)).mul_(window.share(sides))
             now = activation(taps, goals, self.prepared.units, references=known)
-            activations += _per_picture(now, self.recipe).detach().cpu() * (
-                window.area / (sides[0] * sides[1])
-            )
+            activations += _per_picture(now, self.recipe).detach() * (window.area / (sides[0] * sides[1]))
         return gradient, activations
 
     def _loss(self, score: Tensor, taps: dict[str, Taps]) -> Tensor:
@@ -89,13 +89,22 @@ class Gradient:
             return -score.sum()
         return _alike_cost(self.prepared, taps, score, self.recipe.facets) - score.sum()
 
-    def _penalties(self, score: Tensor, part: Tensor) -> Tensor | None:
-        """The sum of the penalties, which reach the pictures by no way through the network; None without any."""
+    def _apart_from_facets(self, score: Tensor, part: Tensor) -> Tensor | None:
+        """The gradient of the scores where it is to be measured and the loss has more than them; None elsewhere."""
+        if self.penalty_scale is None or self.scales_known:
+            return None
+        if not self.recipe.regularizers or self.recipe.facets is None:
+            return None
+        self.scales_known = bool(self.penalty_scale.all())
+        return None if self.scales_known else torch.autograd.grad(score.sum(), part, retain_graph=True)[0]
+
+    def _penalties(self, score: Tensor, part: Tensor, gradient: Tensor) -> Tensor | None:
+        """The sum of the penalties, which reach the pictures by no way through the network; None without any.
+        gradient: of the scores, either way up."""
         recipe = self.recipe
-        if self.penalty_scale is not None and recipe.regularizers and not self.penalty_scale.all():
-            self.penalty_scale = torch.where(
-                self.penalty_scale > 0, self.penalty_scale, _gradient_ratio(score, part)
-            )
+        if self.penalty_scale is not None and recipe.regularizers:
+            unknown = self.penalty_scale == 0
+            self.penalty_scale = torch.where(unknown, _gradient_ratio(gradient), self.penalty_scale)
         total: Tensor | None = None
         for regularizer in recipe.regularizers:
             cost = penalty(part, regularizer)
@@ -139,10 +148,9 @@ def _alike_cost(prepared: Prepared, taps: Mapping[str, Taps], score: Tensor, fac
     return (facets.weight * score.detach().abs() * alike).sum()
 
 
-def _gradient_ratio(score: Tensor, pixels: Tensor) -> Tensor:
+def _gradient_ratio(gradient: Tensor) -> Tensor:
     """How large each picture's gradient is beside VGG16's, for a picture of its size; 0 where there is none."""
-    (gradient,) = torch.autograd.grad(score.sum(), pixels, retain_graph=True)
-    return _rms(gradient) * pixels.shape[-1] * pixels.shape[-2] / 224**2 / VGG16_GRADIENT
+    return _rms(gradient) * gradient.shape[-1] * gradient.shape[-2] / 224**2 / VGG16_GRADIENT
 
 
 def _rms(gradient: Tensor) -> Tensor:

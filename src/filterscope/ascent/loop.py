@@ -31,9 +31,10 @@ from filterscope.sides import Sides, Size, largest_of, sides_of
 from filterscope.target import Sum, Target
 
 MAX_PRODUCT_VALUES = 2**24  # of a batch of pictures whose gradient is taken as that of a product
+UNREAD = 100  # steps on a GPU before their activations are read: reading waits for all that was asked of it
 OnStep = Callable[[int, Tensor, Callable[[], Tensor]], None]
-"""Called after each step: its number from 1, the activations (B,), and a function that gives the pictures so far,
-(B, C, H, W) in pixel values."""
+"""Called after each step: its number from 1, the activations (B,) on the device that draws, and a
+function that gives the pictures so far, (B, C, H, W) in pixel values."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ def ascend(
     start = canvas.pixels().detach().clone()
     gradient = _gradient(prepared, recipe, len(goals))
     bounds = active_from(prepared.network, goals, start, raw=gradient.raw)
-    gradient.bounds = {layer: bound.repeat_interleave(recipe.views) for layer, bound in bounds.items()}
+    gradient.bounds = {
+        layer: bound.repeat_interleave(recipe.views).to(prepared.device) for layer, bound in bounds.items()
+    }
     ascending = _Ascending(goals, gradient, sides_of(size), generators, seeds.seed, known, on_step)
     for stage in stages:
         canvas = ascending.climb(canvas, stage)
@@ -137,7 +140,8 @@ def _gradient(prepared: Prepared, recipe: Recipe, count: int) -> Gradient:
 
 @dataclass
 class _Ascending:
-    """An ascent between its stages. sides: of the finished pictures. trace: each step's activations, (B,)."""
+    """An ascent between its stages. sides: of the finished pictures. trace: each step's activations, (B,). sound: how
+    many of them are known to be finite."""
 
     goals: Sequence[Objective]
     gradient: Gradient
@@ -147,6 +151,7 @@ class _Ascending:
     photographs: Mapping[str, Tensor]
     on_step: OnStep | None
     trace: list[Tensor] = field(default_factory=list)
+    sound: int = 0
 
     def climb(self, canvas: Canvas, stage: StageDone) -> Canvas:
         """The pictures after a stage's steps, at its size."""
@@ -177,6 +182,7 @@ class _Ascending:
             optimizer.step()
             canvas.parameters.grad = None  # of a large picture the next step has better use for the memory
             self._note(canvas, activations)
+        self._require_finite()
         return canvas
 
     def _least(self) -> Sides:
@@ -188,9 +194,18 @@ class _Ascending:
 
     def _note(self, canvas: Canvas, activations: Tensor) -> None:
         self.trace.append(activations)
-        require_finite(activations, self.goals, f"at step {len(self.trace)}")
+        if activations.device.type == "cpu" or len(self.trace) - self.sound >= UNREAD:
+            self._require_finite()
         if self.on_step is not None:
             self.on_step(len(self.trace), activations, partial(_shown, canvas))
+
+    def _require_finite(self) -> None:
+        """Read what has not been read yet of the trace; a GPU is waited for."""
+        unread = self.trace[self.sound :]
+        if unread and not torch.stack(unread).isfinite().all():
+            for step, activations in enumerate(unread, self.sound + 1):
+                require_finite(activations, self.goals, f"at step {step}")
+        self.sound = len(self.trace)
 
 
 def _require_finite_pictures(pixels: Tensor, goals: Sequence[Objective]) -> None:

@@ -6,6 +6,7 @@ Picture i is for unit i of the batch, and its score depends on row i alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from filterscope.ascent.activity import ActiveFrom
 from filterscope.ascent.likeness import resemblance
 from filterscope.errors import TargetError
+from filterscope.networks.held import held
 from filterscope.networks.network import Taps
 from filterscope.objective import Direction, Likeness, Objective, WholeLayer
 from filterscope.target import Algebra, At, Sum, Target, row_and_column
@@ -25,8 +27,10 @@ References: TypeAlias = Mapping[str, Mapping[str, Taps]]
 LEAST_PROBABILITY = 1e-6  # below it the logarithm is ascended
 
 
-def own_unit(values: Tensor, units: Tensor) -> Tensor:
-    """Of (B, C, H, W) or (B, C), each picture's own unit: (B, H, W) or (B,)."""
+def own_unit(values: Tensor, units: Tensor | int) -> Tensor:
+    """Of (B, C, H, W) or (B, C), each picture's own unit: (B, H, W) or (B,). A number: the same unit of all."""
+    if isinstance(units, int):
+        return values[:, units]
     return values[torch.arange(len(values), device=values.device), units]
 
 
@@ -103,7 +107,11 @@ def objective(
 
 
 def _ascended(
-    taps: Taps, units: Tensor, places: Sequence[At | None], keep_softmax: bool, bound: Tensor | None = None
+    taps: Taps,
+    units: Tensor | int,
+    places: Sequence[At | None],
+    keep_softmax: bool,
+    bound: Tensor | None = None,
 ) -> Tensor:
     if keep_softmax and taps.softmax is not None:
         return _probability(taps, units, places)
@@ -112,12 +120,11 @@ def _ascended(
         return score
     inactive = mean_at(own_unit(taps.output, units).detach().abs(), places) == 0
     if bound is not None:
-        bound = bound.to(score.device)
         inactive = torch.where(bound > 0, score.detach() < bound, inactive)
     return torch.where(inactive, mean_at(own_unit(taps.linear, units), places), score)
 
 
-def _probability(taps: Taps, units: Tensor, places: Sequence[At | None]) -> Tensor:
+def _probability(taps: Taps, units: Tensor | int, places: Sequence[At | None]) -> Tensor:
     """What is ascended of a class's probability, or of a sigmoid's at a place or over a map."""
     values = taps.output.float()
     each = F.logsigmoid(own_unit(values, units)) if taps.sigmoid else own_unit(values.log_softmax(1), units)
@@ -145,35 +152,45 @@ def _value(
         return taps[goal.layer].output.float().square().mean()
     if isinstance(goal, Direction):
         own = taps[goal.layer]
-        bound = (bounds or {}).get(goal.layer)
-        inactive = ascend and own.linear is not own.output and not _is_active(own.output, goal, bound)
-        return _along((own.linear if inactive else own.output).float(), goal)
+        along = _along(own.output.float(), goal)
+        if not ascend or own.linear is own.output:
+            return along
+        active = _is_active(own.output.detach(), goal, (bounds or {}).get(goal.layer))
+        return torch.where(active, along, _along(own.linear.float(), goal))
     assert isinstance(goal, Target)
-    unit = torch.tensor([goal.unit], device=taps[goal.layer].output.device)
     if not ascend:
-        return mean_at(own_unit(taps[goal.layer].output, unit), [goal.at])[0]
-    return _ascended(taps[goal.layer], unit, [goal.at], keep, (bounds or {}).get(goal.layer))[0]
+        return mean_at(own_unit(taps[goal.layer].output, goal.unit), [goal.at])[0]
+    return _ascended(taps[goal.layer], goal.unit, [goal.at], keep, (bounds or {}).get(goal.layer))[0]
 
 
-def _is_active(values: Tensor, goal: Direction, bound: Tensor | None) -> bool:
-    """Whether a channel of the direction is active: other than 0 at the direction's place or anywhere or, with a bound,
-    one that is wanted more of above it; values (1, C, ...)."""
-    at = goal.at
-    if bound is not None and bound > 0:
-        wanted = [i for i, weight in goal.vector if weight > 0]
-        means = mean_at(values.detach()[0, wanted], [at] * len(wanted))
-        return not wanted or bool((means >= bound.to(means.device)).any())
-    values = values[:, [i for i, _ in goal.vector]]
-    if at is not None and values.ndim == 4:
-        row, column = row_and_column(at)
-        values = values[..., min(row, values.shape[2] - 1), min(column, values.shape[3] - 1)]
-    return bool(values.detach().any())
+def _is_active(values: Tensor, goal: Direction, bound: Tensor | None) -> Tensor:
+    """Whether a channel of the direction is active, (): other than 0 at the direction's place or anywhere or, with a
+    bound, one that is wanted more of above it; values (1, C, ...)."""
+    weights, own = held(_weights(goal, values.shape[1]), values.float()), values[0]
+    if goal.at is not None and own.ndim == 3:
+        row, column = row_and_column(goal.at)
+        own = own[:, min(row, own.shape[1] - 1), min(column, own.shape[2] - 1)]
+    own = own.reshape(len(own), -1)  # (C, places)
+    active = ((own != 0).any(1) & (weights != 0)).any()
+    if bound is None:
+        return active
+    wanted = weights > 0
+    above = ((own.float().mean(1) >= bound) & wanted).any() | ~wanted.any()
+    return torch.where(bound > 0, above, active)
+
+
+@lru_cache(maxsize=256)
+def _weights(goal: Direction, channels: int) -> tuple[float, ...]:
+    """The direction's weight of each channel."""
+    weights = [0.0] * channels
+    for channel, weight in goal.vector:
+        weights[channel] = weight
+    return tuple(weights)
 
 
 def _along(values: Tensor, goal: Direction) -> Tensor:
     """The mean over space of each place's product with the direction, or of its cosine; values (1, C, ...)."""
-    vector = values.new_zeros(values.shape[1])
-    vector[[i for i, _ in goal.vector]] = values.new_tensor([v for _, v in goal.vector])
+    vector = held(_weights(goal, values.shape[1]), values)
     dot = torch.einsum("bc...,c->b...", values, vector)
     if goal.cosine:
         lengths = values.square().sum(1).clamp(min=1e-12).sqrt() * vector.norm().clamp(min=1e-12)
@@ -220,7 +237,8 @@ def likeness(values: Tensor, groups: Sequence[int]) -> Tensor:
     alike = [x.new_zeros(())] * len(x)
     for group in dict.fromkeys(groups):  # each by itself: a batch's size must not change rounding
         rows = [i for i, own in enumerate(groups) if own == group]
-        cosines = (unit[rows] @ unit[rows].T).sum(1) - 1
+        own_rows = torch.stack([unit[i] for i in rows])
+        cosines = (own_rows @ own_rows.T).sum(1) - 1
         for i, value in zip(rows, cosines / max(1, len(rows) - 1), strict=True):
             alike[i] = value
     return torch.stack(alike)

@@ -39,7 +39,9 @@ class ReferenceTaps:
         self.raw = raw
         self.pictures, self.views = len(goals), recipe.views
         asked = {role for goal in goals for role in roles(goal)} & set(photographs)
-        self.image = resized(photographs["image"], sides)[None] if "image" in asked else None
+        self.image: Tensor | None = None
+        if "image" in asked:
+            self.image = resized(photographs["image"], sides)[None].to(prepared.device)
         self.guide = self._guide(photographs["guide"], sides, recipe.tile) if "guide" in asked else None
         self._known: dict[str, Taps] | None = None
 

@@ -8,6 +8,7 @@ likewise (a + b) ** (beta / 2) for beta < 2 wherever two neighbours are equal.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from filterscope.ascent.canvas.spectrum import frequencies, natural_log_rings
 from filterscope.errors import RecipeError
 from filterscope.recipe import LpNorm, NaturalSpectrum, Regularizer
+from filterscope.sides import Sides
 
 
 def lp_norm(x: Tensor, p: float) -> Tensor:
@@ -67,14 +69,23 @@ def natural_spectrum(x: Tensor) -> Tensor:
     """
     height, width = x.shape[-2:]
     amplitude = torch.fft.rfft2(x.mean(1), norm="forward").abs()  # (B, H, W // 2 + 1)
-    ring = frequencies((height, width)).round().long().flatten().to(x.device)
     count = min(height, width) // 2
     if count < 1:
         return x.new_zeros(len(x))
-    sums = x.new_zeros(len(x), int(ring.max()) + 1).index_add(1, ring, amplitude.flatten(1))
-    rings = (sums / torch.bincount(ring))[:, 1 : count + 1]
-    natural = natural_log_rings(count).to(x.device)
+    ring, counts, natural = _rings((height, width), x.device)
+    sums = x.new_zeros(len(x), len(counts)).index_add(1, ring, amplitude.flatten(1))
+    rings = (sums / counts)[:, 1 : count + 1]
     return ((rings + 1e-4).log() - natural).square().mean(1)
+
+
+@lru_cache(maxsize=8)
+def _rings(sides: Sides, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The ring of each frequency of rfft2, how many frequencies each ring has, and natural images' log amplitudes of
+    the rings from 1 on; once for all steps, as counting waits for a GPU."""
+    ring = frequencies(sides).round().long().flatten()
+    counts = torch.bincount(ring)
+    natural = natural_log_rings(min(sides) // 2)
+    return ring.to(device), counts.to(device), natural.to(device)
 
 
 def penalty(x: Tensor, regularizer: Regularizer) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from filterscope.ascent.engine.device import sent
 from filterscope.ascent.grids import sampling_grids, whole_shifts
 from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Transform, count_views
 from filterscope.sides import Sides, Size, sides_of
@@ -74,7 +75,9 @@ class Transforms:
         elif self.grids is not None:
             sides = self.early if self.early and step < self.late else self.out or x.shape[2:]
             shape = [*x.shape[:2], *sides]
-            grid = F.affine_grid(self.grids[step].to(x.device), shape, align_corners=False)
+            if self.grids.device != x.device:
+                self.grids = self.grids.to(x.device)  # of all steps at once
+            grid = F.affine_grid(self.grids[step], shape, align_corners=False)
             x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         if self.pad and self.out is None:
             x = F.pad(x, [-self.pad] * 4)
@@ -92,7 +95,7 @@ class Transforms:
                 if part.uniform:
                     noise += (torch.rand(shape, generator=g) - 0.5) * part.uniform
             rows.append(noise)
-        return torch.cat(rows).to(x.device)
+        return sent(torch.cat(rows), x.device)
 
 
 class _Shift(torch.autograd.Function):

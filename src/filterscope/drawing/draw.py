@@ -129,7 +129,6 @@ def _reported(batch: Batch, drawn: int, done: int, total: int, on_step: OnStep |
     def report(restart: int, step: int, activations: Tensor, image: Callable[[], Tensor]) -> None:
         if on_step is not None:
             so_far = done + (steps if restart else step) * count
-            now = float(activations.mean())
-            on_step(Step(so_far, total, first, now, step, activations, image, restart, drawn, batch.recipe))
+            on_step(Step(so_far, total, first, step, activations, image, restart, drawn, batch.recipe))
 
     return report

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from filterscope.errors import ArgumentError, did_you_mean
+from filterscope.networks.held import held
 from filterscope.sides import Size, checked_size, is_side, pixels_text, size_text
 
 
@@ -51,7 +52,7 @@ class InputSpec:
         if self.bgr:
             x = x.flip(1)
         shape = (1, -1, 1, 1)
-        return (x - x.new_tensor(self.mean).view(shape)) / x.new_tensor(self.std).view(shape)
+        return (x - held(self.mean, x).view(shape)) / held(self.std, x).view(shape)
 
     def __str__(self) -> str:
         order = {1: "grey", 3: "BGR" if self.bgr else "RGB"}.get(self.channels, f"{self.channels} channels")

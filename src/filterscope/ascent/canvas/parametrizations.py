@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from filterscope.ascent.canvas.spectrum import COLOUR, frequencies, natural_amplitudes
+from filterscope.networks.held import held
 from filterscope.recipe import Fourier, Image, Phase, Pixels
 from filterscope.sides import Sides
 
@@ -59,7 +60,7 @@ class PixelCanvas:
             return self.parameters
         x = self.parameters
         if self.recipe.decorrelate and x.shape[1] == 3:
-            x = _coloured(x, torch.tensor(COLOUR, device=x.device))
+            x = _coloured(x, held(COLOUR, x))
         return 255 * torch.sigmoid(x)
 
     def resized(self, size: Sides) -> PixelCanvas:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from filterscope.errors import ArgumentError, did_you_mean, first_line
 
@@ -63,6 +64,14 @@ def _has_bfloat16(device: torch.device) -> bool:
         return False
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the processor's on another device; a CUDA GPU gets it in its turn, and nobody waits for that."""
+    if device.type == "mps":  # which may read memory that is free again by then
+        return tensor.to(device)
+    source = tensor.pin_memory() if device.type == "cuda" else tensor
+    return source.to(device, non_blocking=True)
 
 
 @functools.cache
