@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filterscope.concept import HOWS, Concept, ConceptSelection
 from filterscope.errors import TargetError
 from filterscope.objective import Direction, Expression, WholeLayer, parse
 from filterscope.target import Sum, Target, terms_of
@@ -14,19 +15,30 @@ PLACES = st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99))
 VECTORS = st.dictionaries(st.integers(0, 2047), NUMBERS, min_size=1, max_size=4).map(
     lambda d: tuple(d.items())
 )
+FILES = st.sampled_from(["nmf.npy", "runs/a, b (2)/sae", "it's - here + there.pt", 'a "b" @ c'])
+CONCEPTS = st.builds(Concept, LAYERS, FILES, st.integers(0, 9999), st.sampled_from(HOWS), PLACES)
 TERMS = (
     st.builds(Target, LAYERS, st.integers(0, 999), PLACES)
     | st.builds(WholeLayer, LAYERS)
     | st.builds(Direction, LAYERS, VECTORS, st.booleans(), PLACES)
+    | CONCEPTS
 )
 SUMS = st.lists(st.tuples(NUMBERS, TERMS), min_size=1, max_size=4).map(lambda t: Sum(tuple(t)))
+
+
+def units_of(selection):
+    """The numbers that a text names, of a thousand."""
+    if isinstance(selection, ConceptSelection):
+        s = selection
+        return [Concept(s.layer, s.file, i, s.how, s.at) for i in s.resolve(10_000)]
+    return selection.resolve(1000)
 
 
 def read(text):
     """The objective of a text, units being their own numbers."""
     parsed = parse(text)
     if isinstance(parsed, Expression):
-        return parsed.resolve(lambda selection: selection.resolve(1000))
+        return parsed.resolve(units_of)
     (target,) = parsed.resolve(1000)
     return target
 

@@ -39,7 +39,7 @@ ALLOWED = {
         "networks/keras/live.py": "never leaves checked_graph, which runs such code as it is"
     },
     "_OtherNumbersError": {"networks/keras/checked.py": "likewise: it reads the model in another way"},
-    "RefusedError": {"networks/pytorch/standins.py": "of which pytorch_checkpoint makes a WeightsError"},
+    "RefusedError": {"networks/checkpoints/standins.py": "of which `reading` makes a WeightsError"},
     "UnknownError": {"networks/": "never leaves `state_of`, which says so: then nothing is remembered"},
     "_EnoughError": {"networks/pytorch/positions.py": "a signal: what was asked for is found"},
     "_HeardAllError": {"networks/pytorch/hooks.py": "a signal: all is heard, and the rest need not run"},

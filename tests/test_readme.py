@@ -7,6 +7,7 @@ import shlex
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from filterscope.cli import cli, main
@@ -33,6 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (64, 64), (20 * i, 100, 200)).save(place / "DIR" / f"{i}.png")
     for name in ("photo.jpg", "other.jpg"):
         Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(place / name)
+    np.save(place / "nmf.npy", np.eye(25, 256, dtype=np.float32))  # a row for each concept
     weights = resources.files("filterscope.networks") / "data" / "tiny-vgg16.safetensors"
     (place / "fine-tuned.safetensors").write_bytes(weights.read_bytes())
     return place

@@ -12,7 +12,7 @@ networks       open_network, list_models, list_layers, classify, find_examples, 
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate
 many units     make_atlas, view_atlas, compare_networks, run_demo
-targets        Target, WholeLayer, Direction, Likeness, Sum, or a text as above
+targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, or a text as above
 recipes        get_recipe, PRESETS, Recipe
 errors         FilterscopeError and what is derived from it
 
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         run_demo,
         view_atlas,
     )
+    from filterscope.concept import Concept
     from filterscope.measure.dissect import label_units
     from filterscope.networks import Network, open_network
     from filterscope.objective import Direction, Likeness, Objective, WholeLayer
@@ -79,6 +80,7 @@ _LATER = {
         "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
         "find_examples list_layers make_atlas redraw run_demo view_atlas",
         "filterscope.measure.dissect": "label_units",
+        "filterscope.concept": "Concept",
         "filterscope.networks": "Network open_network",
         "filterscope.objective": "Direction Likeness Objective WholeLayer",
         "filterscope.photographs": "accentuate caricature dream invert locate",
@@ -94,6 +96,7 @@ _LATER = {
 __all__ = [
     "PRESETS",
     "ArgumentError",
+    "Concept",
     "DamagedError",
     "Direction",
     "DownloadError",

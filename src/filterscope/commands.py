@@ -228,13 +228,15 @@ def redraw(
     weights: Place | None = None,
     image: Place | None = None,
     guide: Place | None = None,
+    concepts: Place | None = None,
     net: str | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Again:
     """Draw a picture again from the recipe in its PNG file; the result says how far the two differ.
 
-    weights, image, guide: the network's weights and the photographs it was drawn from, where they have moved.
+    weights, image, guide, concepts: the network's weights, the photographs and the file of concepts it was drawn from,
+        where they have moved.
     net: the network, where it is a file of your own: "path/to/file.py:factory".
 
     >>> import tempfile
@@ -246,7 +248,14 @@ def redraw(
     """
     with progress_bar(progress) as bar:
         return draw_again(
-            picture, weights=weights, image=image, guide=guide, net=net, device=device, on_step=bar
+            picture,
+            weights=weights,
+            image=image,
+            guide=guide,
+            concepts=concepts,
+            net=net,
+            device=device,
+            on_step=bar,
         )
 
 

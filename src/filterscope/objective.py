@@ -4,6 +4,7 @@
     layer(block4_conv2)                       a whole layer, as Deep Dream excites it
     direction(block4_conv2, 3:1 7:-0.5)       a direction among its channels, as channel:weight
     cosine(block4_conv2, 3:1 7:-0.5)          the angle to that direction alone
+    concept(block4_conv2, nmf.npy, 17)        a concept of a file (see concept.py)
     match(block4_conv2)                       to say there what the photograph says (see Likeness)
     caricature(block4_conv2)                  to say what the photograph says, and more of it
     guide(block4_conv2)                       to say at each place what the guide says somewhere
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from filterscope.concept import CALL, Concept, ConceptSelection, require_read
 from filterscope.errors import TargetError
 from filterscope.target import Algebra, At, Selection, Sum, Target, number, place_text, terms_of
 
@@ -118,8 +120,8 @@ class Likeness(Algebra):
         return "guide" if self.how == "guide" else "image"
 
 
-Term: TypeAlias = Target | WholeLayer | Direction | Likeness
-Objective: TypeAlias = Target | WholeLayer | Direction | Likeness | Sum
+Term: TypeAlias = Target | WholeLayer | Direction | Concept | Likeness
+Objective: TypeAlias = Target | WholeLayer | Direction | Concept | Likeness | Sum
 
 
 def roles(goal: Algebra) -> set[Role]:
@@ -137,7 +139,9 @@ def has_place(goal: Algebra) -> bool:
     >>> has_place(Target("conv1", 3) + Target("conv1", 4, at=(1, 2)))
     True
     """
-    return any(isinstance(term, Target | Direction) and term.at is not None for _, term in terms_of(goal))
+    return any(
+        isinstance(term, Target | Direction | Concept) and term.at is not None for _, term in terms_of(goal)
+    )
 
 
 def may_be_dead(goal: Algebra) -> bool:
@@ -149,24 +153,37 @@ def may_be_dead(goal: Algebra) -> bool:
     """
 
     def wanted(term: Algebra) -> bool:
-        if isinstance(term, Direction):
-            return all(value >= 0 for _, value in term.vector)
+        if isinstance(term, Direction | Concept):
+            return all(value >= 0 for _, value in term.vector) and not is_latent(term)
         return isinstance(term, Target | WholeLayer)
 
     return all(weight > 0 and wanted(term) for weight, term in terms_of(goal))
+
+
+def is_latent(term: Algebra) -> bool:
+    """Whether a term is a latent of a sparse autoencoder, whose value before its activation may be negative."""
+    return isinstance(term, Concept) and term.how == "latent"
 
 
 @dataclass(frozen=True)
 class Expression:
     """A parsed text of several terms, or of other than units; `resolve` asks a network what its names mean."""
 
-    terms: tuple[tuple[float, WholeLayer | Direction | Likeness | Selection], ...]
+    terms: tuple[tuple[float, WholeLayer | Direction | Likeness | Selection | ConceptSelection], ...]
 
-    def resolve(self, units_of: Callable[[Selection], list[Target]]) -> Objective:
+    @property
+    def concepts(self) -> ConceptSelection | None:
+        """What a text that is nothing but concept(...) selects, which may be several."""
+        ((weight, term), *more) = self.terms
+        return term if isinstance(term, ConceptSelection) and weight == 1 and not more else None
+
+    def resolve(
+        self, units_of: Callable[[Selection | ConceptSelection], Sequence[Target | Concept]]
+    ) -> Objective:
         """The objective meant; `units_of` gives a selection's targets, of which a sum takes one a term."""
         found: list[tuple[float, Term]] = []
         for weight, term in self.terms:
-            if isinstance(term, Selection):
+            if isinstance(term, Selection | ConceptSelection):
                 targets = units_of(term)
                 if len(targets) != 1:
                     raise TargetError(f"a sum takes one unit a term (got {term}, which is {len(targets)})")
@@ -182,15 +199,26 @@ def parse(text: str) -> Selection | Expression:
     >>> parse("layer(block4_conv2)").terms
     ((1.0, WholeLayer(layer='block4_conv2')),)
     """
-    pieces = _SPLIT.split(text)
-    if len(pieces) == 1 and not _FACTOR.fullmatch(text) and not _CALL.fullmatch(text):
+    concepts = CALL.findall(text)  # whose file names may hold what else means something: read by themselves
+    plain = text if not concepts else CALL.sub("concept()", text)
+    pieces = _SPLIT.split(plain)
+    if not concepts:
+        require_read(text)
+    if len(pieces) == 1 and not concepts and not _FACTOR.fullmatch(text) and not _CALL.fullmatch(text):
         return Selection.parse(text)
     signs = [1.0, *(-1.0 if sign == "-" else 1.0 for sign in pieces[1::2])]
-    terms = []
+    terms: list[tuple[float, WholeLayer | Direction | Likeness | Selection | ConceptSelection]] = []
     for sign, piece in zip(signs, pieces[::2], strict=True):
         found = _FACTOR.fullmatch(piece)
         weight, rest = (float(found[1]), found[2]) if found else (1.0, piece)
-        terms.append((sign * weight, _term(rest.strip(), text)))
+        rest = rest.strip()
+        if rest.startswith("concept()"):
+            selection = ConceptSelection.parse(concepts.pop(0) + rest[len("concept()") :])
+            terms.append((sign * weight, selection))
+        else:
+            terms.append((sign * weight, _term(rest, text)))
+    if concepts:
+        raise TargetError(f"{text!r}: a term is concept(...) alone, or a number * concept(...)")
     return Expression(tuple(terms))
 
 

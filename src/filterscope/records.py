@@ -79,6 +79,7 @@ class PictureRecord(_Read):
     judge: dict[str, str | float | None] | None = None
     curve: list[float] = []
     photographs: dict[Literal["image", "guide"], PhotographRecord] = {}
+    concepts: dict[_Name, Annotated[str, Field(max_length=1000)]] = {}
 
     @field_validator("recipe", mode="before")
     @classmethod

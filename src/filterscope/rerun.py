@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +13,25 @@ import numpy as np
 
 from filterscope.cache import Cache
 from filterscope.catalog import EMBEDDED, PACKAGED
+from filterscope.concept import Concept
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.errors import ImageError, WeightsError
+from filterscope.files import is_there
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
+from filterscope.networks.concepts.reading import sha256_concepts
 from filterscope.networks.pytorch.factory import is_factory
 from filterscope.networks.pytorch.packaged import packaged_weights
 from filterscope.networks.weights.table import RANDOM, part_of, sha256_weights
+from filterscope.objective import Objective
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep
 from filterscope.records import PhotographRecord, PictureRecord, read_record
 from filterscope.sides import pixels_text, size_text
+from filterscope.target import terms_of
 
 _REGISTER = Cache("weights.json", REGISTER, "files")
 LARGEST_BATCH = 128  # pictures that are drawn together for the sake of one's rounding
@@ -46,6 +53,11 @@ class Again:
         return all(theirs.get(role, {}).get("sha256") == mine[role]["sha256"] for role in mine)
 
     @property
+    def same_concepts(self) -> bool:
+        """Whether both were drawn from the very same files of concepts, if from any."""
+        return bool(self.original.get("concepts", {}) == self.picture.concepts)
+
+    @property
     def same_weights(self) -> bool:
         """Whether both were drawn from the very same weights."""
         return bool(self.original.get("weights_sha256") == self.picture.weights_sha256)
@@ -59,6 +71,7 @@ class Again:
             "largest_difference": self.largest_difference,
             "same_weights": self.same_weights,
             "same_photographs": self.same_photographs,
+            "same_concepts": self.same_concepts,
             "activation": self.picture.scores.activation,
         }
 
@@ -72,6 +85,7 @@ class Again:
                 f"{self.largest_difference} at most"
             )
         text += "" if self.same_photographs else " (drawn from another photograph than the file's)"
+        text += "" if self.same_concepts else " (drawn from another file of concepts than the picture's)"
         return text if self.same_weights else f"{text} (drawn from other weights than the file's)"
 
 
@@ -81,12 +95,14 @@ def draw_again(
     weights: str | os.PathLike[str] | None = None,
     image: str | os.PathLike[str] | None = None,
     guide: str | os.PathLike[str] | None = None,
+    concepts: str | os.PathLike[str] | None = None,
     net: str | None = None,
     device: str = "auto",
     on_step: OnStep | None = None,
 ) -> Again:
     """Draw the picture of a PNG again; ImageError where the file carries no recipe or the photograph that it was
-    drawn from (`image`, and of a guided dream `guide`) is not to be found, WeightsError where its weights are not.
+    drawn from (`image`, and of a guided dream `guide`) is not to be found, WeightsError where its weights or its file of
+    concepts (`concepts`) are not.
 
     `net` names the network where the picture's own record does not open it: it was drawn from a model object or
     from a person's own file, whose code no picture can have run.
@@ -102,7 +118,8 @@ def draw_again(
         )
     record = read_record(recorded, repr(os.fspath(path)))
     network = _opened(recorded, record.network, Path(path), net, weights)
-    targets = network.objectives(record.target, seed=record.seed)
+    files = _find_concepts(record, Path(path), concepts)
+    targets = network.objectives(record.target, seed=record.seed, files=files)
     photographs = _find_photographs(record, Path(path), {"image": image, "guide": guide})
     # as many at a time as then: on some processors a batch's size changes rounding
     facets, batch = record.recipe.facet_count, min(record.batch, LARGEST_BATCH)
@@ -162,6 +179,15 @@ def remember_photograph(photograph: Photograph) -> None:
         _remember(photograph.sha256, photograph.path)
 
 
+def remember_concepts(goals: Iterable[Objective]) -> None:
+    """Note where the files of concepts lie that goals were read from, so that `rerun` finds them again by their hashes;
+    kept on this machine only."""
+    places = {t.sha256: t.place for goal in goals for _, t in terms_of(goal) if isinstance(t, Concept)}
+    for sha256, place in places.items():
+        if place:
+            _remember(sha256, Path(place))
+
+
 def _remember(sha256: str, path: Path) -> None:
     _REGISTER.add(sha256, str(path.resolve()))
 
@@ -191,6 +217,31 @@ def _find_photograph(
     raise ImageError(
         f"the picture was drawn from the photograph {own or 'of an image object'!r} (sha256 {sha256}), which is not "
         f"here; say where it is with {role}=FILE"
+    )
+
+
+def _find_concepts(
+    record: PictureRecord, picture: Path, given: str | os.PathLike[str] | None
+) -> dict[str, str]:
+    """Where the files of concepts lie that a picture was drawn from, by their names in its record."""
+    if given is not None and len(record.concepts) != 1:
+        many = "several files" if record.concepts else "no file"
+        raise ImageError(f"{str(picture)!r} was drawn from {many} of concepts: leave out concepts=")
+    if given is not None:
+        return dict.fromkeys(record.concepts, os.fspath(given))
+    return {name: _find_concept_file(name, sha256, picture) for name, sha256 in record.concepts.items()}
+
+
+def _find_concept_file(name: str, sha256: str, picture: Path) -> str:
+    own = Path(name).name
+    known = [Path(_known()[sha256])] if sha256 in _known() else []
+    for place in (*known, *(folder / own for folder in (picture.parent, picture.parent.parent, Path()))):
+        with contextlib.suppress(OSError, ValueError, WeightsError):
+            if is_there(part_of(place)[0]) and sha256_concepts(place) == sha256:
+                return str(place)
+    raise ImageError(
+        f"the picture was drawn from the file of concepts {own!r} (sha256 {sha256}), which is not here; say where it is "
+        "with concepts=FILE"
     )
 
 

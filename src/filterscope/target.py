@@ -41,6 +41,10 @@ At: TypeAlias = tuple[int, int] | tuple[int]
 """A place of a layer: row and column, or the number of a step."""
 
 
+Units: TypeAlias = tuple[int | tuple[int, int] | str, ...] | str
+"""Which units of a layer a text names: indices, (first, last) ranges and names, or "*" for all."""
+
+
 def row_and_column(at: At) -> tuple[int, int]:
     """Where on a map (rows, columns) a place is: steps stand in one row.
 
@@ -147,7 +151,7 @@ class Target(Algebra):
     at: At | None = None
 
     def __str__(self) -> str:
-        layer, place = _apart(self.layer, self.at)
+        layer, place = apart(self.layer, self.at)
         return f"{_escaped(layer, '')}:{self.unit}{place}"
 
     @property
@@ -157,7 +161,7 @@ class Target(Algebra):
         >>> Target("features/0", 7, at=(1, 2)).stem
         'features.0-0007@1,2'
         """
-        layer, place = _apart(self.layer, self.at)
+        layer, place = apart(self.layer, self.at)
         return f"{safe_name(layer)}-{self.unit:04d}{place}"
 
     @property
@@ -177,7 +181,7 @@ class Selection:
     """
 
     layer: str
-    units: tuple[int | tuple[int, int] | str, ...] | str | None = None
+    units: Units | None = None
     at: At | None = None
 
     @classmethod
@@ -219,12 +223,12 @@ class Selection:
                 )
         if units.strip() == "*":
             return cls(layer, "*", at)
-        return cls(layer, tuple(_unit(part.strip(), text) for part in units.split(",")), at)
+        return cls(layer, tuple(read_unit(part.strip(), text) for part in units.split(",")), at)
 
     def __str__(self) -> str:
         if self.units is None:
             return _escaped(self.layer, ":")
-        layer, place = _apart(self.layer, self.at)
+        layer, place = apart(self.layer, self.at)
         return f"{_escaped(layer, '')}:{self._listed(':')}{place}"
 
     def _listed(self, escaped: str) -> str:
@@ -237,7 +241,7 @@ class Selection:
         """The same text read by one who knows the layers' names, which may hold colons."""
         if self.layer in layers and not any(":" in name for name in layers):
             return self
-        layer, place = _apart(self.layer, self.at)
+        layer, place = apart(self.layer, self.at)
         text = f"{layer}:{self._listed(':')}{place}" if self.units is not None else self.layer
         return Selection.parse(text, layers)
 
@@ -296,7 +300,7 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
-def _apart(layer: str, at: At | None) -> tuple[str, str]:
+def apart(layer: str, at: At | None) -> tuple[str, str]:
     """The layer, and what stands behind @: a place, or the token that is part of the layer's name."""
     if at is not None:
         return layer, f"@{place_text(at)}"
@@ -304,7 +308,13 @@ def _apart(layer: str, at: At | None) -> tuple[str, str]:
     return (found[1], f"@{found[2]}") if found else (layer, "")
 
 
-def _unit(part: str, text: str) -> int | tuple[int, int] | str:
+def read_unit(part: str, text: str) -> int | tuple[int, int] | str:
+    """A unit as a target's text names it: its number, the first and last of a range, or a name; TargetError where it is
+    none. text: the whole, for the message.
+
+    >>> read_unit("0-15", ""), read_unit("goldfish", "")
+    ((0, 15), 'goldfish')
+    """
     if not part:
         raise TargetError(f"{text!r} has an empty place between its commas")
     if _INDEX.fullmatch(part):

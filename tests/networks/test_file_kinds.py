@@ -21,9 +21,9 @@ from torch import nn
 
 from filterscope.errors import NetworkError, WeightsError
 from filterscope.networks import open_network
+from filterscope.networks.checkpoints.reading import read_tensors
 from filterscope.networks.files.advice import KINDS
 from filterscope.networks.files.kinds import kind_of
-from filterscope.networks.pytorch.checkpoint import read_tensors
 from filterscope.networks.weights.files import open_weights
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"

@@ -12,8 +12,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from filterscope.concept import Concept
 from filterscope.networks.network import Network, Taps
-from filterscope.objective import Direction, Objective
+from filterscope.objective import Direction, Objective, is_latent
 from filterscope.target import Target
 
 SHARE = 0.1  # of the layer's usual activation: from there on a unit's own gradient is followed
@@ -68,7 +69,9 @@ def bound_of(goal: Objective, bounds: ActiveFrom, i: int) -> float:
     directions away from a channel, whose value does not tell."""
     if isinstance(goal, Target) and goal.layer in bounds:
         return float(bounds[goal.layer][i])
-    if isinstance(goal, Direction) and not goal.cosine and goal.layer in bounds:
+    if is_latent(goal):
+        return 0.0
+    if isinstance(goal, Direction | Concept) and not goal.cosine and goal.layer in bounds:
         weights = [weight for _, weight in goal.vector]
         return float(bounds[goal.layer][i]) * max(weights) if min(weights) >= 0 else 0.0
     return 0.0

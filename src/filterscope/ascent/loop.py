@@ -23,6 +23,7 @@ from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.soundness import require_finite
 from filterscope.ascent.tiles import window_shape
 from filterscope.ascent.transforms import Transforms
+from filterscope.concept import Concept
 from filterscope.errors import WorkError
 from filterscope.objective import Direction, Objective
 from filterscope.recipe import RandomResizedCrop, Recipe
@@ -276,6 +277,6 @@ def _placed(goal: Objective, rows: float, columns: float) -> Objective:
     """The goal on the map of a stage that many times the final size: a neuron's place is the final picture's."""
     if isinstance(goal, Sum):
         return Sum(tuple((w, _placed(t, rows, columns)) for w, t in goal.terms))  # type: ignore[arg-type]
-    if isinstance(goal, Target | Direction) and goal.at is not None and len(goal.at) == 2:
+    if isinstance(goal, Target | Direction | Concept) and goal.at is not None and len(goal.at) == 2:
         return replace(goal, at=(int(goal.at[0] * rows), int(goal.at[1] * columns)))
     return goal

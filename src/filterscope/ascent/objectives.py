@@ -15,6 +15,7 @@ from torch import Tensor
 
 from filterscope.ascent.activity import ActiveFrom
 from filterscope.ascent.likeness import resemblance
+from filterscope.concept import Concept
 from filterscope.errors import TargetError
 from filterscope.networks.held import held
 from filterscope.networks.network import Taps
@@ -150,7 +151,7 @@ def _value(
         return resemblance(taps[goal.layer].output[0].float(), there[0].float(), goal.how)
     if isinstance(goal, WholeLayer):
         return taps[goal.layer].output.float().square().mean()
-    if isinstance(goal, Direction):
+    if isinstance(goal, Direction | Concept):
         own = taps[goal.layer]
         along = _along(own.output.float(), goal)
         if not ascend or own.linear is own.output:
@@ -163,7 +164,7 @@ def _value(
     return _ascended(taps[goal.layer], goal.unit, [goal.at], keep, (bounds or {}).get(goal.layer))[0]
 
 
-def _is_active(values: Tensor, goal: Direction, bound: Tensor | None) -> Tensor:
+def _is_active(values: Tensor, goal: Direction | Concept, bound: Tensor | None) -> Tensor:
     """Whether a channel of the direction is active, (): other than 0 at the direction's place or anywhere or, with a
     bound, one that is wanted more of above it; values (1, C, ...)."""
     weights, own = held(_weights(goal, values.shape[1]), values.float()), values[0]
@@ -180,22 +181,39 @@ def _is_active(values: Tensor, goal: Direction, bound: Tensor | None) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _weights(goal: Direction, channels: int) -> tuple[float, ...]:
-    """The direction's weight of each channel."""
+def _weights(goal: Direction | Concept, channels: int) -> tuple[float, ...]:
+    """The direction's weight of each channel; of a latent its encoder's."""
+    if isinstance(goal, Concept):
+        return goal.read_numbers.values
     weights = [0.0] * channels
     for channel, weight in goal.vector:
         weights[channel] = weight
     return tuple(weights)
 
 
-def _along(values: Tensor, goal: Direction) -> Tensor:
-    """The mean over space of each place's product with the direction, or of its cosine; values (1, C, ...)."""
-    vector = held(_weights(goal, values.shape[1]), values)
-    dot = torch.einsum("bc...,c->b...", values, vector)
+def _along(values: Tensor, goal: Direction | Concept) -> Tensor:
+    """The mean over space of each place's product with the direction, or of its cosine, or of a latent's value before its
+    activation; values (1, C, ...)."""
+    vector, bias = held(_weights(goal, values.shape[1]), values), 0.0
+    if isinstance(goal, Concept):
+        values, bias = rescaled(values, goal.read_numbers.rescale), goal.read_numbers.bias
+    dot = torch.einsum("bc...,c->b...", values, vector) + bias
     if goal.cosine:
         lengths = values.square().sum(1).clamp(min=1e-12).sqrt() * vector.norm().clamp(min=1e-12)
         dot = dot / lengths
     return mean_at(dot, [goal.at])[0]
+
+
+def rescaled(values: Tensor, how: str) -> Tensor:
+    """A layer's values (B, C, ...) as a sparse autoencoder's input is rescaled (see concept.Numbers): SAELens'
+    `layer_norm` and `constant_norm_rescale`."""
+    if how == "layer_norm":
+        centred = values - values.mean(1, keepdim=True)
+        return centred / (values.std(1, keepdim=True) + 1e-5)
+    if how == "norm":
+        lengths = values.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+        return values / lengths * float(values.shape[1] ** 0.5)
+    return values
 
 
 def _bounds(bounds: ActiveFrom | None, i: int) -> ActiveFrom:

@@ -22,6 +22,7 @@ from filterscope.cli.options import (
     weights_option,
 )
 from filterscope.cli.output import Output, ready
+from filterscope.errors import ArgumentError
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
@@ -64,6 +65,7 @@ def show(
     filterscope show tiny-vgg16 block5_conv3:0-15 predictions:goldfish --out out/deep
     filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
     filterscope show tiny-vgg16 block4_conv2:17 --frames 32
+    filterscope show tiny-vgg16 "concept(block4_conv3, nmf.npy, 17)"
     """
     from filterscope.objective import parse
 
@@ -95,9 +97,20 @@ def show(
 
 
 def _targets(network: Network, selections: list, seed: int) -> list[Objective]:  # type: ignore[type-arg]
-    return list(
+    goals = list(
         dict.fromkeys(t for selection in selections for t in network.objectives(selection, seed=seed))
     )
+    from filterscope.rerun import remember_concepts
+
+    remember_concepts(goals)
+    stems: dict[str, Objective] = {}
+    for goal in goals:
+        if stems.setdefault(goal.stem, goal) is not goal:
+            raise ArgumentError(
+                f"{goal} and {stems[goal.stem]} would have one file: draw them into two folders, or rename one of the files "
+                "of concepts"
+            )
+    return goals
 
 
 def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> None:
@@ -135,13 +148,17 @@ def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> Non
     "--image", type=click.Path(path_type=Path), metavar="FILE", help="The photograph it was drawn from."
 )
 @click.option("--guide", type=click.Path(path_type=Path), metavar="FILE", help="The guide of the dream.")
+@click.option(
+    "--concepts", type=click.Path(path_type=Path), metavar="FILE",
+    help="The file or folder of concepts it was drawn from.",
+)  # fmt: skip
 @click.option("--net", metavar="NET", help="The network, if it is your own file: path/to/file.py:factory.")
 @device_option
 @json_option
 @quiet_option
 def rerun(
-    picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None, net: str | None,
-    device: str, as_json: bool, quiet: bool,
+    picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None,
+    concepts: Path | None, net: str | None, device: str, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw a picture again from the recipe in its PNG.
 
@@ -160,7 +177,14 @@ def rerun(
 
     with progress_bar(False if quiet else None) as on_step:
         again = draw_again(
-            picture, weights=weights, image=image, guide=guide, net=net, device=device, on_step=on_step
+            picture,
+            weights=weights,
+            image=image,
+            guide=guide,
+            concepts=concepts,
+            net=net,
+            device=device,
+            on_step=on_step,
         )
     path = out / f"{picture.stem}.png" if out else None
     if path and path.resolve() == picture.resolve():

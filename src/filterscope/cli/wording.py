@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 # options that messages name: as Python spells them, and the command line
 FLAGS = {
+    "concepts": "--concepts",
     "guide": "--guide",
     "image": "--image",
     "images": "--images",
@@ -25,6 +26,7 @@ FLAGS = {
 }
 # of open_network, which each command has as options of its own
 INPUT_FLAGS = {
+    "concepts": "--concepts",
     "channels": "--channels",
     "mean": "--mean",
     "range": "--range",

@@ -23,7 +23,7 @@ from filterscope.drawing.sizes import smallest_stage
 from filterscope.errors import explain_out_of_memory
 from filterscope.measure.scores import Measurers, pixels_of, to_bytes, verdict
 from filterscope.networks.network import Network
-from filterscope.objective import Objective, may_be_dead
+from filterscope.objective import Objective, is_latent, may_be_dead
 from filterscope.pictures.picture import Picture, Scores, Status
 from filterscope.pictures.reading import Photograph
 from filterscope.recipe import Recipe
@@ -201,7 +201,8 @@ class Batch:
     ) -> Status:
         if self.photographs:  # no failure for exciting a unit less than the best natural image does
             scores, best = replace(scores, excitation=None), None
-        return verdict(scores, curve, best, may_be_dead=may_be_dead(goal), bound=bound)
+        above = 0.0 if is_latent(goal) else None
+        return verdict(scores, curve, best, may_be_dead=may_be_dead(goal), bound=bound, above=above)
 
     def _picture(self, goal: Objective, facet: int, found: Attempt, seconds: float) -> Picture:
         net = self.net

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from filterscope.ascent.tiles import window_shape
+from filterscope.concept import Concept
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.networks.network import Network
 from filterscope.notices import log_once
@@ -70,7 +71,7 @@ def _of_photograph(
     return recipe.model_copy(update={"size": max(sides)}), sides
 
 
-def _check_inside(term: Target | Direction, ends: tuple[int, ...], size: Size) -> None:
+def _check_inside(term: Target | Direction | Concept, ends: tuple[int, ...], size: Size) -> None:
     """A place is on its layer's map, which ends there, (H, W), or in its sequence, (steps,)."""
     assert term.at is not None
     if any(place >= end for place, end in zip(term.at, ends, strict=True)):
@@ -89,8 +90,8 @@ def _check_places(goal: Objective, recipe: Recipe, sides: Sides) -> None:
         )
 
 
-def _placed(goal: Objective) -> Iterator[Target | Direction]:
+def _placed(goal: Objective) -> Iterator[Target | Direction | Concept]:
     """The terms of a goal that are for one place of a layer's map."""
     for _, term in terms_of(goal):
-        if isinstance(term, Target | Direction) and term.at is not None:
+        if isinstance(term, Target | Direction | Concept) and term.at is not None:
             yield term

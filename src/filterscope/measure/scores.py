@@ -215,14 +215,18 @@ def verdict(
     *,
     may_be_dead: bool = True,
     bound: float = 0.0,
+    above: float | None = None,
 ) -> Status:
     """`dead`: nothing excites the unit, no natural image and no step of the ascent; `no-gain`: the picture
     excites it no more than the best natural image does or, where none is known, than the noise at the start.
 
     Only what `may_be_dead` (see objective.py) is called so: what was to be inactive has no gain where it was before.
     bound: the activation from which on the unit is active, where it is inactive at other values than 0 too (see
-    ascent/activity.py); below it no picture is `ok`, but one that excites the unit as natural images do.
+    ascent/activity.py); below it no picture is `ok`, but one that excites the unit as natural images do. above: what the
+    activation has to be above, as 0 of a latent before its activation.
     """
+    if above is not None and scores.activation <= above:
+        return "no-gain"
     if scores.excitation is not None and scores.excitation >= 1:
         return "ok"
     bound = bound if may_be_dead else 0.0

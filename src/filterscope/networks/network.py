@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, fx, nn
 
+from filterscope.concept import Concept, ConceptSelection
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.networks.concepts.binding import bind_concept, require_one_name, select_concepts
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.subgraph import Shapes, cut
 from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights.table import WeightSource
 from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
-from filterscope.target import Algebra, At, Selection, Target, place_text, sum_advice, terms_of
+from filterscope.target import Algebra, At, Selection, Sum, Target, place_text, sum_advice, terms_of
 
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
 SMALL = 64
@@ -211,27 +213,53 @@ class Network:
         return self.classes if is_last and row.units == len(self.classes) else ()
 
     def class_name(self, target: Objective) -> str | None:
-        """The name a person reads for a class, None for anything else."""
+        """The name a person reads for a class or for a concept whose file has one, None for anything else."""
+        if isinstance(target, Concept):
+            return target.name
         if not isinstance(target, Target):
             return None
         names = self.class_names(target.layer)
         return names[target.unit][0] if names else None
 
-    def objectives(self, text: str | Selection | Expression | Objective, *, seed: int = 0) -> list[Objective]:
-        """What pictures a text asks for (see objective.py), checked against this network; or an objective."""
+    def objectives(
+        self,
+        text: str | Selection | Expression | Objective,
+        *,
+        seed: int = 0,
+        files: Mapping[str, str] | None = None,
+    ) -> list[Objective]:
+        """What pictures a text asks for (see objective.py), checked against this network; or an objective. files: where
+        the files of concepts lie, by the names that the text has; as paths where there is none."""
         parsed = parse(text) if isinstance(text, str) else text
         if isinstance(parsed, Selection):
             return [*self.targets(parsed, seed=seed)]
         if not isinstance(parsed, Expression | Algebra):
             raise TargetError(f"a target is a text or an Objective (got {parsed!r}); {EXAMPLE}")
-        found: Objective
-        if isinstance(parsed, Expression):
-            found = parsed.resolve(lambda selection: self.targets(selection, seed=seed))
+        found: list[Objective]
+        if not isinstance(parsed, Expression):
+            found = [self._bound(parsed, files)]
+        elif parsed.concepts is not None:
+            found = [*select_concepts(self, parsed.concepts, files)]
         else:
-            found = parsed
-        for _, term in terms_of(found):
-            self._check_term(term)
-        return [found]
+            found = [parsed.resolve(lambda selection: self._selected(selection, seed, files))]
+        for goal in found:
+            for _, term in terms_of(goal):
+                self._check_term(term)
+            require_one_name(goal)
+        return found
+
+    def _selected(
+        self, selection: Selection | ConceptSelection, seed: int, files: Mapping[str, str] | None
+    ) -> Sequence[Target | Concept]:
+        if isinstance(selection, ConceptSelection):
+            return select_concepts(self, selection, files)
+        return self.targets(selection, seed=seed)
+
+    def _bound(self, goal: Objective, files: Mapping[str, str] | None) -> Objective:
+        """An objective whose concepts have been read."""
+        if isinstance(goal, Sum):
+            return Sum(tuple((weight, self._bound(term, files)) for weight, term in goal.terms))  # type: ignore[arg-type]
+        return bind_concept(self, goal, files) if isinstance(goal, Concept) else goal
 
     def _check_term(self, term: Algebra) -> None:
         for name in term.layers:
@@ -239,7 +267,7 @@ class Network:
             if row.kind == "InputLayer":
                 raise TargetError(f"{row.name} is the network's input: it has no units to excite")
             self._require_trained(row)
-        if isinstance(term, Target | Direction):
+        if isinstance(term, Target | Direction | Concept):
             row = self.layer(term.layer)
             asked = [term.unit] if isinstance(term, Target) else [i for i, weight in term.vector if weight]
             if not asked:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from filterscope._version import __version__
+from filterscope.concept import Concept
 from filterscope.errors import ArgumentError
 from filterscope.files import writing
 from filterscope.formats import PICTURE
@@ -21,7 +22,7 @@ from filterscope.pictures.shown import Shown
 from filterscope.recipe import Recipe
 from filterscope.records import CarriedOut
 from filterscope.sides import as_size
-from filterscope.target import Target, place_text
+from filterscope.target import Target, place_text, terms_of
 
 Status = Literal["ok", "no-gain", "dead"]
 
@@ -113,6 +114,9 @@ class Picture(Shown):
         if isinstance(self.target, Target):
             place = f" @{place_text(self.target.at)}" if self.target.at else ""
             name = (self.class_name or f"filter: {self.target.unit}") + place
+        if isinstance(self.target, Concept):
+            place = f" @{place_text(self.target.at)}" if self.target.at else ""
+            name = (self.class_name or f"concept: {self.target.number}") + place
         name += f" ~{self.facet}" if self.facet else ""
         return name if self.status == "ok" else f"{name} ({self.status.replace('-', ' ')})"
 
@@ -120,6 +124,12 @@ class Picture(Shown):
     def stem(self) -> str:
         """The file name without its ending: `block3_conv1-0034`, further facets `block3_conv1-0034~1`."""
         return self.target.stem + (f"~{self.facet}" if self.facet else "")
+
+    @property
+    def concepts(self) -> dict[str, str]:
+        """The files of concepts that it was drawn from: each one's name, without the folder, and its sha256."""
+        found = (term for _, term in terms_of(self.target) if isinstance(term, Concept))
+        return {term.file: term.sha256 for term in found}
 
     def metadata(self) -> dict[str, Any]:
         """What the PNG carries: enough to draw the picture again, and its scores; see `records.PictureRecord`."""
@@ -143,6 +153,7 @@ class Picture(Shown):
             **({"judge": asdict(self.judge)} if self.judge else {}),
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
+            **({"concepts": self.concepts} if self.concepts else {}),
         }
         return PICTURE.stamped(record)
 

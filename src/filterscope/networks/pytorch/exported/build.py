@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import NetworkError, first_line
+from filterscope.networks.checkpoints.reading import check_archive
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch.checkpoint import check_archive
 from filterscope.networks.pytorch.exported.program import (
     DTYPES,
     Program,

@@ -14,7 +14,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from filterscope.networks.pytorch.arrays import ArrayKind, ArrayNumbers, array, array_of_bytes, with_tensors
+from filterscope.networks.checkpoints.arrays import (
+    ArrayKind,
+    ArrayNumbers,
+    array,
+    array_of_bytes,
+    with_tensors,
+)
 
 # what no settings need, and what a file that would harm asks for: it is not read at all
 _HARMFUL = {

@@ -1,4 +1,4 @@
-"""pytorch_standins.py: checkpoints that hold more than tensors are read, and nothing of theirs is made or run."""
+"""standins.py: checkpoints that hold more than tensors are read, and nothing of theirs is made or run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from torch import nn
 from filterscope.cli import main
 from filterscope.errors import WeightsError
 from filterscope.networks import open_network
-from filterscope.networks.pytorch.arrays import ArrayKind, ArrayNumbers
+from filterscope.networks.checkpoints.arrays import ArrayKind, ArrayNumbers
+from filterscope.networks.checkpoints.standins import StandIn, Unpickler, read_with_standins
 from filterscope.networks.pytorch.checkpoint import load_checkpoint
-from filterscope.networks.pytorch.standins import StandIn, Unpickler, read_with_standins
 from filterscope.rerun import draw_again
 
 MADE = []

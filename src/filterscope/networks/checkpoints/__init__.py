@@ -1,0 +1,1 @@
+"""Checkpoints read as data: what torch.save and safetensors wrote, without code of theirs being run."""
