@@ -24,6 +24,7 @@ FUNCTIONS = {
     "caricature": fs.caricature,
     "accentuate": fs.accentuate,
     "locate": fs.locate,
+    "explain": fs.explain,
     "kernels": fs.draw_kernels,
     "wires": fs.find_wires,
     "classify": fs.classify,

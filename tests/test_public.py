@@ -50,6 +50,7 @@ NAMES = [
     "draw_kernels",
     "draw_ladder",
     "dream",
+    "explain",
     "find_examples",
     "find_wires",
     "get_recipe",

@@ -7,11 +7,10 @@
     fs.visualize(net, "block3_conv1")       # a Sheet of 16 units chosen by the seed
     fs.visualize(net, "predictions:goldfish", recipe="blog", steps=200, seed=1)
 
-networks       open_network, list_models, list_layers, classify, find_examples, draw_examples, label_units, draw_kernels,
-               find_wires
+networks       open_network, list_models, list_layers, classify, find_examples, draw_examples, draw_kernels, find_wires
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
-photographs    dream, invert, caricature, accentuate, locate
-many units     make_atlas, view_atlas, compare_networks, run_demo
+photographs    dream, invert, caricature, accentuate, locate, explain
+many units     make_atlas, view_atlas, compare_networks, label_units, run_demo
 targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, or a text as above
 recipes        get_recipe, PRESETS, Recipe
 errors         FilterscopeError and what is derived from it
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
         view_atlas,
     )
     from filterscope.concept import Concept
+    from filterscope.explanation import explain
     from filterscope.measure.dissect import label_units
     from filterscope.networks import Network, open_network
     from filterscope.objective import Direction, Likeness, Objective, WholeLayer
@@ -79,6 +79,7 @@ _LATER = {
         "filterscope.catalog": "list_models",
         "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
         "find_examples list_layers make_atlas redraw run_demo view_atlas",
+        "filterscope.explanation": "explain",
         "filterscope.measure.dissect": "label_units",
         "filterscope.concept": "Concept",
         "filterscope.networks": "Network open_network",
@@ -131,6 +132,7 @@ __all__ = [
     "draw_kernels",
     "draw_ladder",
     "dream",
+    "explain",
     "find_examples",
     "find_wires",
     "get_recipe",

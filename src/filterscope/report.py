@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +24,7 @@ REPORT = "report.json"
 Row = dict[str, Any]
 
 
-def check_folder(folder: str | Path) -> Path:
+def check_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder, made if need be; OutputError where it cannot be written, ArgumentError where it holds a report.json
     that a command could not add to."""
     place = check_writable(folder)

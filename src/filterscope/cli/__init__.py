@@ -9,6 +9,7 @@ import click
 from filterscope._version import __version__
 from filterscope.cli.atlas import atlas
 from filterscope.cli.drawing import demo, ladder, rerun, show
+from filterscope.cli.explaining import explain
 from filterscope.cli.failures import exit_status, print_whatever
 from filterscope.cli.looking import classify, kernels, layers, models
 from filterscope.cli.photographs import accentuate, caricature, dream, invert, locate
@@ -39,8 +40,8 @@ def cli() -> None:
 
 
 for command in (
-    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, kernels, wires, classify, examples, label,
-    atlas, view, compare, rerun, demo,
+    models, layers, show, ladder, dream, invert, caricature, accentuate, locate, explain, kernels, wires, classify, examples,
+    label, atlas, view, compare, rerun, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

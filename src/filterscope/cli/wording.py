@@ -10,7 +10,11 @@ from collections.abc import Iterator
 
 # options that messages name: as Python spells them, and the command line
 FLAGS = {
+    "against": "--against",
+    "atlas": "--atlas",
     "concepts": "--concepts",
+    "count": "--count",
+    "groups": "--groups",
     "guide": "--guide",
     "image": "--image",
     "images": "--images",
@@ -26,7 +30,6 @@ FLAGS = {
 }
 # of open_network, which each command has as options of its own
 INPUT_FLAGS = {
-    "concepts": "--concepts",
     "channels": "--channels",
     "mean": "--mean",
     "range": "--range",

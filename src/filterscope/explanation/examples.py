@@ -1,0 +1,30 @@
+"""The natural images that excite a unit most, where `filterscope examples` has looked them up, each cropped to the unit's
+effective receptive field in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from filterscope.measure.fields import example_crops
+from filterscope.measure.natural import looked_up
+from filterscope.networks import Network
+
+
+def natural_examples(
+    network: Network, layer: str, units: Sequence[int], count: int
+) -> dict[int, list[Image.Image]]:
+    """At most `count` for each unit, best first; none where they are not known or their files are gone."""
+    found = looked_up(network, layer)
+    if found is None or not found.folder:
+        return {}
+    folder = Path(found.folder)
+    paths = [(unit, folder / found.images[i]) for unit in units for i in found.top[unit][:count]]
+    there = [(unit, path) for unit, path in paths if path.is_file()]
+    images: dict[int, list[Image.Image]] = {}
+    for (unit, _), crop in zip(there, example_crops(network, layer, there), strict=True):
+        if crop is not None:
+            images.setdefault(unit, []).append(crop)
+    return images

@@ -1,0 +1,172 @@
+"""An explanation as one page, with its pictures in a folder beside it; it opens from the file system."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from filterscope.atlas.gallery.pages import SHARED, read_asset, render
+from filterscope.explanation.evidence import Channel
+from filterscope.explanation.found import Found, Key, LayerFound
+from filterscope.explanation.masks import enlarged, light
+from filterscope.explanation.removal import Removal
+from filterscope.explanation.words import amount, share_text, signed, unit_of, unit_text
+from filterscope.files import safe_name, writing
+
+ASSETS = ("gallery.css", "theme.js")
+QUALITY = 90  # of masks and photographs, JPEG
+WIDTH, HEIGHT, EDGE = 560, 150, 22  # of a curve
+
+
+@dataclass
+class Files:
+    """The pictures of an explanation by their paths, relative to its page's folder, and where each is on the page."""
+
+    data: dict[str, bytes] = field(default_factory=dict, repr=False)
+    shapes: dict[Key, str] = field(default_factory=dict)
+    masks: dict[Key, str] = field(default_factory=dict)
+    examples: dict[Key, list[str]] = field(default_factory=dict)
+    photograph: str = ""
+
+
+def make_files(found: Found) -> Files:
+    """Everything that the page shows, encoded."""
+    files, folder = Files(), found.stem
+    files.photograph = f"{folder}/photograph.jpg"
+    files.data[files.photograph] = _jpeg(enlarged(found.seen.image))
+
+    def add(key: Key, mask: Image.Image | None) -> None:
+        stem = (
+            f"{folder}/{safe_name(key[0])}-{key[1]:04d}"
+            if isinstance(key[1], int)
+            else f"{folder}/{safe_name(key[0])}-{key[1]}"
+        )
+        if (shape := found.shapes.get(key)) is not None:
+            files.shapes[key] = f"{stem}.png"
+            files.data[files.shapes[key]] = shape.png
+        if mask is not None:
+            files.masks[key] = f"{stem}-where.jpg"
+            files.data[files.masks[key]] = _jpeg(mask)
+        images = found.examples.get(key, [])
+        files.examples[key] = [f"{stem}-example-{i}.jpg" for i in range(1, len(images) + 1)]
+        files.data |= dict(zip(files.examples[key], map(_jpeg, images), strict=True))
+
+    for layer in found.layers:
+        spatial = layer.attribution.spatial
+        for against, channels in ((False, layer.raising), (True, layer.lowering)):
+            for one in channels:
+                mask = light(found.seen.image, one.relevance, against=against) if spatial else None
+                add((one.layer, one.unit), mask)
+        for group in layer.groups:
+            add((group.layer, f"group-{group.number}"), light(found.seen.image, group.strength))
+    return files
+
+
+def write_page(found: Found, files: Files, folder: Path) -> Path:
+    """Write the pictures and the style sheet, then the page, which is complete as soon as it is there."""
+    for name in ASSETS:
+        _write(folder / SHARED / name, read_asset(name))
+    for path, data in files.data.items():
+        _write(folder / path, data)
+    page = folder / f"{found.stem}.html"
+    _write(page, render("explain.html", root="", **page_data(found, files)))
+    return page
+
+
+def page_data(found: Found, files: Files) -> dict[str, Any]:
+    """What the template shows."""
+    return {
+        "found": found,
+        "amount": amount(found),
+        "unit": unit_of(found),
+        "photograph": files.photograph,
+        "classes": [
+            {"name": g.name, "percent": f"{100 * g.probability:.1f}", "asked": g.name in found.names}
+            for g in found.seen.classes
+        ],
+        "layers": [_layer(found, files, layer) for layer in found.layers],
+        "drawn": bool(found.shapes),
+    }
+
+
+def _layer(found: Found, files: Files, layer: LayerFound) -> dict[str, Any]:
+    count, *places = layer.attribution.activations.shape
+    sums = layer.attribution.contributions
+    return {
+        "name": layer.layer,
+        "channels": count,
+        "map": " \N{MULTIPLICATION SIGN} ".join(map(str, places)) if layer.attribution.spatial else "",
+        "field": layer.receptive_field,
+        "raising": [_channel(files, one) for one in layer.raising],
+        "lowering": [_channel(files, one) for one in layer.lowering],
+        "sum_for": signed(float(sums[sums > 0].sum()), 2),
+        "sum_against": signed(float(sums[sums < 0].sum()), 2),
+        "groups": [
+            {
+                "title": f"Group {group.number}", "share": share_text(group.share), "percent": _percent(group.share),
+                "picture": files.shapes.get(key := (group.layer, f"group-{group.number}")), "mask": files.masks.get(key),
+                "channels": ", ".join(map(str, group.channels)), "against": group.share < 0, "votes": [], "examples": [],
+            }
+            for group in layer.groups
+        ],
+        "check": layer.check,
+        "curve": curve(layer.check),
+        "alone": layer.alone,
+    }  # fmt: skip
+
+
+def _channel(files: Files, channel: Channel) -> dict[str, Any]:
+    key = (channel.layer, channel.unit)
+    votes = sorted(channel.votes.items(), key=lambda vote: -vote[1])[:2]
+    return {
+        "title": unit_text(channel),
+        "share": share_text(channel.share),
+        "percent": _percent(channel.share),
+        "contribution": signed(channel.contribution, 2),
+        "picture": files.shapes.get(key),
+        "mask": files.masks.get(key),
+        "examples": files.examples.get(key, []),
+        "channels": "",
+        "votes": [f"{name} {signed(value, 2)}" for name, value in votes if value > 0],
+    }
+
+
+def curve(check: Removal) -> dict[str, Any]:
+    """The check as the points of two lines in a drawing of WIDTH x HEIGHT, and its labels."""
+    values = [*check.top, *check.random]
+    low, high = min(values), max(*values, min(values) + 1e-9)
+    last = check.counts[-1]
+
+    def points(line: tuple[float, ...]) -> str:
+        return " ".join(
+            f"{4 + count / last * (WIDTH - 8):.1f},{HEIGHT - EDGE - (v - low) / (high - low) * (HEIGHT - 2 * EDGE):.1f}"
+            for count, v in zip(check.counts, line, strict=True)
+        )
+
+    return {
+        "top": points(check.top),
+        "random": points(check.random),
+        "low": f"{low:.1f}",
+        "high": f"{high:.1f}",
+        "last": last,
+    }
+
+
+def _percent(share: float) -> str:
+    """The width of a bar: shares of single channels are small, so that ten percent fill it."""
+    return f"{min(100.0, 1000 * abs(share)):.1f}"
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with writing(path) as spare:
+        spare.write_bytes(data)
