@@ -48,7 +48,7 @@ class Elsewhere(Tensor):
         return f"Elsewhere({self.on_cpu!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def, override]
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override]
         return _computed(func, args, kwargs or {}, [])
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.engine.onednn import LAYOUT, Bounds, Kernel, Pads, clamped, has_onednn, masked
+from filterscope.ascent.engine.patches import Patches
 from filterscope.ascent.engine.places import Pair, output_size, pair, sides
 
 log = logging.getLogger("filterscope")
@@ -46,7 +47,7 @@ class Convolution(nn.Module):
         self.stride, self.dilation = pair(conv.stride), pair(conv.dilation)
         self.kernel, self.padding, self.groups = pair(conv.kernel_size), padding, conv.groups
         self.bounds, self.masked, self.behind, self.by_onednn = bounds, masked, behind, True
-        self.kernels: dict[Pads, Kernel] = {}
+        self.kernels: dict[Pads, Kernel | Patches] = {}
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, pads: Sequence[int] | None = None) -> Tensor:
         """pads: zeros around the input besides the layer's own, as `F.pad` takes them (below 0: cut off)."""
@@ -76,10 +77,14 @@ class Convolution(nn.Module):
         rows, columns = self.padding
         return int(left) + columns, int(right) + columns, int(top) + rows, int(bottom) + rows
 
-    def _with(self, around: Pads) -> Kernel:
+    def _with(self, around: Pads) -> Kernel | Patches:
         if around not in self.kernels:
             how = (self.stride, self.dilation, self.groups)
-            self.kernels[around] = Kernel(self.weight, self.bias, around, *how)
+            self.kernels[around] = (
+                Patches(self.weight, self.bias)
+                if Patches.can(self.weight, around, *how)
+                else Kernel(self.weight, self.bias, around, *how)
+            )
         return self.kernels[around]
 
     def _fits(self, shortcut: Tensor | float, x: Tensor, around: Pads) -> bool:
@@ -103,7 +108,9 @@ class OpenClamp(nn.Module):
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, shortcut: Tensor | None, layer: Convolution, kernel: Kernel) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, shortcut: Tensor | None, layer: Convolution, kernel: Kernel | Patches
+    ) -> Tensor:
         x = x.contiguous(memory_format=LAYOUT)
         y = kernel.run(x, shortcut, layer.bounds)
         ctx.layer, ctx.kernel, ctx.shape = layer, kernel, x.shape

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from filterscope.ascent.engine.graphs import add, is_addition, module_of, plain_padding, settled
-from filterscope.ascent.engine.own import Own, OwnConvolution, OwnLinear
+from filterscope.ascent.engine.own import Own, OwnConvolution, OwnLinear, OwnTransposed
 from filterscope.ascent.engine.places import Pair
 
 # what leaves each channel to itself: modules that a narrowed layer may pass through
@@ -56,6 +56,8 @@ class _Narrowing:
         module = module_of(self.graph, node)
         if isinstance(module, nn.Conv2d):
             return plain_padding(module) is not None and module.groups == 1 and len(node.args) == 1
+        if type(module) is nn.ConvTranspose2d:
+            return module.groups == 1 and len(node.args) == 1 and not node.kwargs
         if isinstance(module, nn.Linear):
             return self.flat and type(module) is nn.Linear
         if is_addition(self.graph, node):
@@ -86,6 +88,8 @@ class _Narrowing:
         if isinstance(module, nn.Conv2d):
             padding = cast(Pair, plain_padding(module))
             return self._call(OwnConvolution(module, self._units(), padding=padding), node.args[0])
+        if isinstance(module, nn.ConvTranspose2d):
+            return self._call(OwnTransposed(module, self._units()), node.args[0])
         before = {cast(fx.Node, n): self.of(cast(fx.Node, n)) for n in node.args}
         with self.graph.graph.inserting_before(self.end):
             return self.graph.graph.node_copy(node, lambda n: before[n])

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.engine.graphs import (
     add,
     constant,
+    frozen,
     module_of,
     only_user,
     plain_padding,
@@ -23,7 +24,9 @@ from filterscope.ascent.engine.padded import NONE, Convolved, Padded, PadsOf, pa
 from filterscope.ascent.engine.places import Pair, pair
 
 CONVOLVES = (F.conv2d, torch.conv2d)
+TRANSPOSES = (F.conv_transpose2d, torch.conv_transpose2d)
 RANDOM = ("rand", "dropout", "bernoulli", "normal", "uniform", "multinomial", "poisson", "exponential")
+TRANSPOSED_NAMES = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 # beyond a kernel's own side: sizes at which a module's code must do the same, odd and even
 SIZES = ((1, 2), (8, 7), (30, 31), (221, 222), (223, 224))
@@ -36,6 +39,8 @@ def plain(graph: fx.GraphModule) -> fx.GraphModule:
     for node in list(graph.graph.nodes):
         if node.op == "call_function" and node.target in CONVOLVES:
             _of_function(graph, node)
+        elif node.op == "call_function" and node.target in TRANSPOSES:
+            _of_transposing(graph, node)
         elif isinstance(module_of(graph, node), nn.Conv2d):
             _of_subclass(graph, node)
     for node in list(graph.graph.nodes):
@@ -54,6 +59,25 @@ def _of_function(graph: fx.GraphModule, node: fx.Node) -> None:
         return
     if all(isinstance(n, int | str) for n in numbers):
         replace(graph, node, padded(weight, bias, how), (given["input"],))
+
+
+def _of_transposing(graph: fx.GraphModule, node: fx.Node) -> None:
+    """`F.conv_transpose2d` by constant weights."""
+    given: dict[str, Any] = {**dict(zip(TRANSPOSED_NAMES, node.args, strict=False)), **node.kwargs}
+    weight, bias = (constant(graph, given.get(name)) for name in ("weight", "bias"))
+    how = {name: given[name] for name in TRANSPOSED_NAMES[3:] if name in given}
+    numbers = [n for v in how.values() for n in (v if isinstance(v, list | tuple) else (v,))]
+    if weight is None or weight.ndim != 4 or (bias is None and given.get("bias") is not None):
+        return
+    if all(isinstance(n, int) for n in numbers):
+        inputs, each, height, width = weight.shape
+        conv = nn.ConvTranspose2d(
+            inputs, each * int(how.get("groups", 1)), (height, width), bias=bias is not None, device="meta",
+            **cast(Any, {name: v if isinstance(v, int) else tuple(v) for name, v in how.items()}),
+        )  # fmt: skip
+        conv.weight = frozen(weight)
+        conv.bias = None if bias is None else frozen(bias)
+        replace(graph, node, conv, (given["input"],))
 
 
 def _of_subclass(graph: fx.GraphModule, node: fx.Node) -> None:

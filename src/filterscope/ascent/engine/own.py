@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -52,6 +53,31 @@ class _OwnConvolve(torch.autograd.Function):
             maps[:, place, there[0], there[1]] = g[:, 0, here[0], here[1]]
         rows = torch.bmm(maps.flatten(2).transpose(1, 2), ctx.weight)
         return rows.view(batch, height, width, -1).permute(0, 3, 1, 2), None, None
+
+
+class OwnTransposed(nn.Module):
+    """Of a ConvTranspose2d in one group each picture's own channel: (B, C, H, W) to (B, 1, H', W') in float32, by one
+    product and a shifted sum for each place of the kernel."""
+
+    def __init__(self, conv: nn.ConvTranspose2d, units: Tensor):
+        super().__init__()
+        weight = conv.weight[:, units].permute(1, 2, 3, 0).flatten(1, 2)  # (B, kh * kw, C)
+        self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        self.bias = conv.bias if conv.bias is None else nn.Parameter(conv.bias[units], requires_grad=False)
+        self.kernel, self.padding = pair(conv.kernel_size), pair(conv.padding)
+        self.stride, self.dilation = pair(conv.stride), pair(conv.dilation)
+        self.more = pair(conv.output_padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = torch.bmm(self.weight, x.flatten(2)).float()  # (B, kh * kw, H * W)
+        height, width = (
+            (n - 1) * s + d * (k - 1) + 1
+            for n, s, d, k in zip(sides(x), self.stride, self.dilation, self.kernel, strict=True)
+        )
+        y = F.fold(maps, (height, width), self.kernel, self.dilation, stride=self.stride)
+        (top, left), (rows, columns) = self.padding, self.more
+        y = F.pad(y, (-left, columns - left, -top, rows - top))
+        return y if self.bias is None else y + self.bias.float().view(-1, 1, 1, 1)
 
 
 class OwnLinear(nn.Module):

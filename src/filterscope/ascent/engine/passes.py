@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -32,6 +32,10 @@ from filterscope.ascent.engine.layers import Convolution, MaxPool
 from filterscope.ascent.engine.onednn import Bounds
 from filterscope.ascent.engine.padded import Padded
 from filterscope.ascent.engine.places import Pair
+from filterscope.ascent.engine.transposed import TransposedConvolution
+
+_Convolving = TypeVar("_Convolving", bound="nn.Conv2d | nn.ConvTranspose2d")
+CONVOLUTIONS = (nn.Conv2d, Padded, nn.ConvTranspose2d)
 
 
 def expanded(graph: fx.GraphModule) -> fx.GraphModule:
@@ -74,7 +78,7 @@ def folded(graph: fx.GraphModule) -> fx.GraphModule:
         norm = _norm(graph, node)
         before = cast(Any, node.args[0] if norm else None)
         conv = module_of(graph, before)
-        if norm is None or type(conv) not in (nn.Conv2d, Padded) or set(before.users) != {node}:
+        if norm is None or type(conv) not in CONVOLUTIONS or set(before.users) != {node} or before.kwargs:
             continue
         replace(graph, node, _with_norm(conv, norm), before.args)
     return settled(graph)
@@ -106,10 +110,15 @@ def _norm(graph: fx.GraphModule, node: fx.Node) -> _Norm | None:
     return _Norm(tensors[0], tensors[1], tensors[2], tensors[3], float(given.get("eps", 1e-5)))
 
 
-def _with_norm(conv: nn.Conv2d, norm: _Norm) -> nn.Conv2d:
+def _with_norm(conv: _Convolving, norm: _Norm) -> _Convolving:
+    weight, turned = conv.weight, isinstance(conv, nn.ConvTranspose2d)
+    if turned:  # (C, C' / groups, kh, kw): as a convolution's, whose first axis counts the outputs
+        weight = weight.view(conv.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
     weight, bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.mean, norm.variance, norm.eps, norm.weight, norm.bias
+        weight, conv.bias, norm.mean, norm.variance, norm.eps, norm.weight, norm.bias
     )
+    if turned:
+        weight = weight.view(conv.groups, -1, *weight.shape[1:]).transpose(1, 2).reshape(conv.weight.shape)
     twin = copy.copy(conv)
     twin._parameters = {"weight": frozen(weight), "bias": frozen(bias)}
     return twin
@@ -121,7 +130,24 @@ def fused(graph: fx.GraphModule) -> fx.GraphModule:
         padding = plain_padding(module_of(graph, node))
         if padding is not None and not node.kwargs:
             _fuse(graph, node, padding)
+        elif is_transposed(graph, node):
+            _fuse_transposed(graph, node)
     return settled(graph)
+
+
+def is_transposed(graph: fx.GraphModule, node: Any) -> bool:
+    """Whether a node is a transposed convolution without arguments of its own."""
+    conv = module_of(graph, node)
+    return type(conv) is nn.ConvTranspose2d and len(node.args) == 1 and not node.kwargs
+
+
+def _fuse_transposed(graph: fx.GraphModule, node: fx.Node) -> None:
+    activation = only_user(node)
+    bounds = None if activation is None else bounds_of(graph, activation)
+    layer = TransposedConvolution(module_of(graph, node), bounds=bounds)
+    replace(graph, node if activation is None or bounds is None else activation, layer, node.args)
+    if not node._erased and not node.users:
+        graph.graph.erase_node(node)
 
 
 def _fuse(graph: fx.GraphModule, node: fx.Node, padding: Pair) -> None:

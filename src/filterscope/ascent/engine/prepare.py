@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.ascent.engine.attention import attended
 from filterscope.ascent.engine.cuda_graph import Captured
 from filterscope.ascent.engine.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from filterscope.ascent.engine.narrowing import narrowed
@@ -92,7 +93,7 @@ def prepare(
         flat = len(network.layer(layers[0]).output_shape) == 1
         alone = narrow and features is None and not parts.with_softmax and narrowed(graph, wanted, flat=flat)
         units = torch.tensor([0] * len(wanted) if alone else wanted, device=device)
-    graph = fused(graph if backward == EXACT else rerouted(graph, backward))
+    graph = fused(attended(graph if backward == EXACT else rerouted(graph, backward)))
     graph.delete_all_unused_submodules()
     _log_once(network, captured, graph, f"{str(dtype).removeprefix('torch.')} on {device.type}", untraced)
     # a graph and its module know one another: left so, the weights would outlive their use

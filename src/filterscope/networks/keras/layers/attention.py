@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterscope.errors import NetworkError
+from filterscope.networks.attending import attend
 from filterscope.networks.keras.layers.activations import activation_of
 from filterscope.networks.keras.layers.base import (
     Builder,
@@ -71,7 +71,7 @@ class MultiHeadAttention(nn.Module):
             scores = scores.softmax(-1)
             mixed = scores @ v
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+            mixed = attend(q, k, v, is_causal=self.causal)
         kernel: Tensor = getattr(self, "attention_output")  # noqa: B009
         out = torch.einsum("bhtd,hde->bte", mixed, kernel)
         bias: Tensor | None = getattr(self, "attention_output_bias")  # noqa: B009
