@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -274,6 +274,8 @@ def make_atlas(
     workers: int | None = None,
     alpha: bool = False,
     judge: Any = None,
+    encoder: Any = None,
+    labels: Place | Iterable[Mapping[str, Any]] | None = None,
     on_message: Callable[[str], object] = lambda _: None,
     **options: Unpack[DrawingOptions],
 ) -> dict[str, Any]:
@@ -283,13 +285,17 @@ def make_atlas(
     out: a folder, or an fsspec address ("s3://...", "gs://...", "memory://...").
     layers: names of layers; all that have units worth a picture where None.
     weights: as for `open_network`, of a network that is not opened yet.
-    images: folder of natural images, for excitations and each unit's best nine.
+    images: folder of natural images, for excitations, each unit's best forty, selectivity and sparsity.
     name: the network's folder in the atlas, its own name where None.
     retry: draw failed and dead units again, the dead from other noise.
     overwrite: draw anew what is there and was drawn otherwise, instead of refusing.
     on, address, workers: "local" or "ray"; the cluster's address; how many workers.
     alpha: write each picture with an alpha channel too, `Picture.transparency`.
-    judge: another network, as for `network`, by whose features each picture's legibility is measured on the `images`.
+    judge: another network, as for `network`, by whose features each picture's legibility is measured on the `images`, and
+        the clarity and polysemanticity of each unit's examples where there is no encoder.
+    encoder: as for `label_units`, by which the examples' clarity and polysemanticity are measured.
+    labels: a CSV file of units' labels, or the rows that `label_units` gives. With labels alone, for a network that is in
+        the atlas, nothing is drawn: they are added to what is there.
     on_message: called with what is done now, a line at a time. Options as for `visualize`, but for `on_step`.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
@@ -310,6 +316,7 @@ def make_atlas(
         layers, read_recipe(options), run, weights=None if weights is None else os.fspath(weights),
         images=None if images is None else Path(images), name=name, retry=retry, overwrite=overwrite, on=on,
         address=address, workers=workers, alpha=alpha, judge=None if judge is None else open_network(judge),
+        encoder=encoder, labels=labels,
     )  # fmt: skip
     return write_atlas(network, out, request, progress=options.get("progress", True), on_message=on_message)
 

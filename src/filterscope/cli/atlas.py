@@ -35,7 +35,7 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Folder of natural images, with its subfolders, for excitations and each unit's best nine.",
+    help="Folder of natural images, with its subfolders, for excitations and each unit's best forty.",
 )
 @click.option(
     "--name",
@@ -61,6 +61,17 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     help="Another network, by whose features each picture's legibility is measured on --images.",
 )
 @click.option("--judge-weights", metavar="FILE", help="Weights of the judge, as --weights for NET.")
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help="Encoder by which the clarity of each unit's examples is measured, as for `filterscope label` [the judge].",
+)
+@click.option(
+    "--labels",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="CSV file of units' labels (layer, unit, description, similarity), as `filterscope label` and CLIP-Dissect write.",
+)
 @alpha_option
 @drawing_options()
 @weights_option
@@ -69,16 +80,20 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
 def atlas(
     net: str, out: str, layers: str | None, images: Path | None, name: str | None, retry: bool, overwrite: bool,
     on: str, address: str | None, workers: int | None, alpha: bool, judge: str | None,
-    judge_weights: str | None, drawing: Drawing, weights: str | None, as_json: bool,
-    quiet: bool,
+    judge_weights: str | None, encoder: str | None, labels: Path | None, drawing: Drawing, weights: str | None,
+    as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw every unit of every layer, as pages for a browser.
 
     The same command resumes a run that was interrupted. If recipe, seed, precision, weights or images differ from those of
     the existing atlas, it lists the differences and changes nothing.
 
+    With --labels and no other option but --out, --name and --weights, labels are added to the pictures that are there, and
+    nothing is drawn.
+
     \b
     filterscope atlas tiny-vgg16 --out out/atlas --layers block1_conv1,block1_conv2
+    filterscope atlas tiny-vgg16 --out out/atlas --labels descriptions.csv
     filterscope atlas vgg16 --out s3://bucket/vgg16 --images photographs --on ray --address auto
     """
     if judge_weights is not None and judge is None:
@@ -106,7 +121,7 @@ def atlas(
     request = AtlasRequest(
         names, recipe, drawing.run, weights=weights, images=images, name=name,
         retry=retry, overwrite=overwrite, on=on, address=address, workers=workers, alpha=alpha,
-        judge=None if judge is None else open_network(judge, weights=judge_weights),
+        judge=None if judge is None else open_network(judge, weights=judge_weights), encoder=encoder, labels=labels,
     )  # fmt: skip
     summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)
     if as_json:

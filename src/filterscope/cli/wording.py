@@ -14,6 +14,7 @@ FLAGS = {
     "atlas": "--atlas",
     "concepts": "--concepts",
     "count": "--count",
+    "encoder": "--encoder",
     "groups": "--groups",
     "guide": "--guide",
     "image": "--image",

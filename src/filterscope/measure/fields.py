@@ -36,6 +36,7 @@ MARGIN = 0.15  # that a crop shows around the field, of its side on each side
 LEAST_SHARE = 0.125  # of the picture's shorter side: a crop is no smaller
 DIMMED = 0.35  # the brightness of what lies outside the field
 SIDE = 112  # a crop's longer side in pixels
+MOST_SIDE = round(SIDE / LEAST_SHARE)  # of a photograph that is kept in memory to be cropped
 MAX_PIXELS = 400_000  # of the pictures that go through the network together: their gradient needs all maps of all layers
 
 
@@ -63,10 +64,13 @@ def effective_fields(network: Network, layer: str, units: Sequence[int], pixels:
     return np.asarray(shares.numpy(), np.float32)
 
 
-def crop_to_field(image: Image.Image, field: np.ndarray, *, side: int = SIDE) -> Image.Image:
+def crop_to_field(
+    image: Image.Image, field: np.ndarray, *, side: int = SIDE, dimmed: float = DIMMED
+) -> Image.Image:
     """The part of a picture around a field, `side` pixels at its longer side, dark where the field does not reach.
 
     image: what the network is given (see `as_given`), at any resolution. field: (H, W) of the same proportions.
+    dimmed: the brightness of what lies outside of the field; 1 leaves it as it is.
     """
     left, top, right, bottom = field_box(field)
     high, wide = field.shape
@@ -79,7 +83,7 @@ def crop_to_field(image: Image.Image, field: np.ndarray, *, side: int = SIDE) ->
         size, Image.Resampling.BICUBIC, box=(left, top, right, bottom)
     )
     inside = np.clip(np.asarray(shares) / SHARE - 0.5, 0, 1)[..., None]  # half at the field's edge
-    lit = np.asarray(part, np.float32) * (DIMMED + (1 - DIMMED) * inside)
+    lit = np.asarray(part, np.float32) * (dimmed + (1 - dimmed) * inside)
     return Image.fromarray(lit.round().clip(0, 255).astype(np.uint8))
 
 
@@ -115,24 +119,56 @@ def example_crops(
     examples: units with the photographs' files. size: as the network was given them when they were found; its own where
     None. side: of a crop, in pixels.
     """
+    for found in example_fields(network, layer, examples, size=size):
+        yield None if found is None else crop_to_field(*found, side=side)
+
+
+def example_fields(
+    network: Network, layer: str, examples: Sequence[tuple[int, Path]], *, size: Size | None = None
+) -> Iterator[tuple[Image.Image, np.ndarray] | None]:
+    """As `example_crops`: each photograph as the network is given it, at its own resolution, with the unit's field in it."""
     given = size or network.input.size
     together = max(1, MAX_PIXELS // math.prod(sides_of(given)))
     for begin in range(0, len(examples), together):
         some = examples[begin : begin + together]
         images = [_read(path) for _, path in some]
         there = [(unit, image) for (unit, _), image in zip(some, images, strict=True) if image is not None]
-        found = iter(())
+        found: Iterator[np.ndarray] = iter(())
         if there:
             pixels = torch.stack([pixels_of(image, network.input, size=given) for _, image in there])
             found = iter(effective_fields(network, layer, [unit for unit, _ in there], pixels))
         for image in images:
-            yield None if image is None else crop_to_field(as_given(image, given), next(found), side=side)
+            yield None if image is None else (as_given(image, given), next(found))
+
+
+def usual_field(fields: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
+    """The mean of a unit's fields in several pictures, each moved so that the peak lies in the middle: (2 H, 2 W).
+
+    places: (N, 2), each peak's row and column as shares of the picture's height and width.
+    """
+    high, wide = fields[0].shape
+    moved = np.zeros((len(fields), 2 * high, 2 * wide), np.float32)
+    for canvas, field, place in zip(moved, fields, places, strict=True):
+        top, left = (round(n * (1 - at)) for n, at in zip((high, wide), place, strict=True))
+        canvas[top : top + high, left : left + wide] = field
+    mean = moved.mean(0)
+    return np.asarray(mean / max(float(mean.max()), np.finfo(np.float32).tiny))
+
+
+def usual_field_at(usual: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The field that `usual_field` leads one to expect in a picture whose peak lies at a place: (H, W)."""
+    high, wide = (n // 2 for n in usual.shape)
+    top, left = (round(n * (1 - at)) for n, at in zip((high, wide), place, strict=True))
+    return usual[top : top + high, left : left + wide]
 
 
 def as_given(image: Image.Image, size: Size) -> Image.Image:
-    """The part of a photograph that a network is given, at the photograph's own resolution: upright, RGB."""
+    """The part of a photograph that a network is given, upright, RGB, at the photograph's own resolution or the lower one
+    that the smallest crop needs."""
     image = plain(image).convert("RGB")
-    return image.crop(cropped((image.height, image.width), size))
+    part = image.crop(cropped((image.height, image.width), size))
+    part.thumbnail((MOST_SIDE, MOST_SIDE), Image.Resampling.BICUBIC)
+    return part
 
 
 def _read(path: Path) -> Image.Image | None:

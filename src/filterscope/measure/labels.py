@@ -12,7 +12,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,20 @@ def read_vocabulary(source: str | os.PathLike[str] | Iterable[str]) -> list[str]
     return list(dict.fromkeys(words))
 
 
-def read_labels(path: str | os.PathLike[str], network: Network) -> list[Label]:
-    """The labels in a CSV file, checked against a network; of several for a unit the one with the largest similarity.
+def read_labels(
+    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], network: Network
+) -> list[Label]:
+    """The labels in a CSV file, or rows of one, checked against a network; of several for a unit the one with the largest
+    similarity.
 
     ArgumentError for a file that cannot be read, lacks a column or has a value that is no number; TargetError with the
     nearest name for a layer or unit that the network does not have.
     """
-    name = os.fspath(path)
-    labels = parse_labels(_read_text(Path(path), "a file of labels"), name)
+    if isinstance(source, str | os.PathLike):
+        name, text = os.fspath(source), _read_text(Path(source), "a file of labels")
+    else:
+        name, text = "labels", _as_text(source)
+    labels = parse_labels(text, name)
     for line, label in labels:
         try:
             units = network.layer(label.layer).units
@@ -117,6 +123,18 @@ def format_labels(labels: Iterable[Label]) -> str:
 def write_labels(path: str | os.PathLike[str], labels: Iterable[Label]) -> None:
     """Write labels as a CSV file, whole or not at all."""
     write_text(path, format_labels(labels))
+
+
+def _as_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as the text of a CSV file, with the columns of the first."""
+    there = [dict(row) for row in rows]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(
+        buffer, list(there[0]) if there else COLUMNS, extrasaction="ignore", lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(there)
+    return buffer.getvalue()
 
 
 def _label(row: dict[str, Any], where: str) -> Label:

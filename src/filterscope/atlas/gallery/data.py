@@ -20,6 +20,9 @@ from filterscope.sides import Sides
 UNITS_PER_FILE = 64  # whose details share one: a panel opens at once, and a layer's first page stays small
 MAX_CURVE_POINTS = 160  # more than its width in pixels could show
 
+FIRST_EXAMPLES = 9  # natural images that a unit's panel shows at once; the others are in a file of their own
+CROPS_PER_ROW = 10  # on a sheet of crops, as atlas/run/examples.py makes them
+NUMBERS = ("selectivity", "sparsity", "clarity", "polysemanticity")
 SCORES = ("activation", "excitation", "probability", "start", "legibility", "legibility_ceiling")
 
 Data = dict[str, Any]  # as a page's script takes it: JSON
@@ -175,6 +178,8 @@ def make_catalog(layer: LayerPages, sheets: Data) -> Data:
     """What a grid of the layer's units needs: columns in one order, the sprites' too."""
     units = layer.units
     named = any(u.class_name is not None for u in units)
+    labels = [u.rows[0].label or "" for u in units]
+    numbers = {key: [round_number(getattr(u.rows[0], key), 3) for u in units] for key in NUMBERS}
     return {
         "name": layer.name,
         "folder": layer.folder,
@@ -183,7 +188,17 @@ def make_catalog(layer: LayerPages, sheets: Data) -> Data:
         "status": "".join(str(STATUSES.index(u.status)) for u in units),
         "excitation": [round_number(u.excitation, 4) for u in units],
         "sheets": sheets,
+        "labels": labels if any(labels) else None,
+        "best": _indexed([u.rows[0].best_class for u in units]),
+        "numbers": {key: values for key, values in numbers.items() if any(v is not None for v in values)},
     }
+
+
+def _indexed(names: Sequence[str | None]) -> Data | None:
+    """Names that many units share: each once, and each unit's number of one, -1 for none."""
+    known = list(dict.fromkeys(name for name in names if name))
+    place = {name: i for i, name in enumerate(known)}
+    return {"names": known, "of": [place.get(name or "", -1) for name in names]} if known else None
 
 
 def describe_unit(unit: Unit, layer: LayerPages, sides: Sides | None) -> Data:
@@ -196,11 +211,49 @@ def describe_unit(unit: Unit, layer: LayerPages, sides: Sides | None) -> Data:
         "pictures": [_picture(row) for row in unit.rows],
         "natural": natural if any(v is not None for v in natural.values()) else None,
         "histogram": _histogram(first),
-        "examples": [_example(e, layer.info, sides) for e in first.examples or () if is_inside(e.file)],
+        "examples": _examples(first, layer.info, sides)[:FIRST_EXAMPLES],
+        "found": len(_examples(first, layer.info, sides)),
+        "crops": _crops(first),
+        "classes": len(first.classes or ()),
+        "best": first.best_class,
+        "numbers": {k: round_number(getattr(first, k), 4) for k in NUMBERS},
+        "label": [first.label, round_number(first.label_similarity, 4)] if first.label else None,
         "rank": first.rank,
         "top": first.top_unit,
         "alike": [[a.unit, round_number(a.likeness, 3)] for a in first.alike or ()],
     }
+
+
+def describe_more(unit: Unit, layer: LayerPages, sides: Sides | None) -> Data:
+    """What the panel of one unit shows when more is asked for: the natural images behind the first, and those of the
+    classes that excite the unit most."""
+    first = unit.rows[0]
+    classes = [
+        {
+            "name": one.name,
+            "mean": round_number(one.mean),
+            "examples": [_example(e, layer.info, sides) for e in one.examples or () if is_inside(e.file)],
+        }
+        for one in first.classes or ()
+    ]
+    return {"examples": _examples(first, layer.info, sides)[FIRST_EXAMPLES:], "classes": classes}
+
+
+def _examples(row: Row, info: LayerEntry, sides: Sides | None) -> list[Data]:
+    """The natural images of a unit, each with its place on the sheet of crops."""
+    found = enumerate(row.examples or ())
+    return [
+        {**_example(e, info, sides), **({"at": i} if row.crops else {})}
+        for i, e in found
+        if is_inside(e.file)
+    ]
+
+
+def _crops(row: Row) -> Data | None:
+    """The sheet of a unit's crops, with its rows; None where there is none or it leads out."""
+    if not row.crops or not is_inside(row.crops) or not row.examples:
+        return None
+    return {"file": row.crops, "rows": math.ceil(len(row.examples) / CROPS_PER_ROW)}
 
 
 def picture_file(row: Row) -> str | None:

@@ -5,10 +5,10 @@
     DIR/NETWORK/LAYER/index.html     its units, each with a panel of its own (index.html#34)
     DIR/_gallery/                    the style sheet and the scripts that all pages share
 
-Browsers let no page read a file beside it, so the data are scripts that call a function: `catalog.js` of a
-network (every unit's name, status and excitation), `layer.js` of a layer, `units-N.js` with what the panels of
-64 units show, loaded when one is opened. Pages are made with Jinja2, which escapes every name; scripts set
-names as text only, never as markup.
+Browsers let no page read a file beside it, so the data are scripts that call a function: `catalog.js` of a network
+(every unit's name, status, excitation, label and numbers), `layer.js` of a layer, `units-N.js` with what the panels
+of 64 units show, loaded when one is opened, `more-N.js` with their further photographs, loaded when asked for. Pages
+are made with Jinja2, which escapes every name; scripts set names as text only, never as markup.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from filterscope.atlas.gallery.data import (
     Index,
     LayerPages,
     NetworkPages,
+    describe_more,
     describe_unit,
     layer_folder,
     make_catalog,
@@ -155,14 +156,13 @@ def write_layer(store: Store, network: NetworkPages, layer: LayerPages) -> Data:
     )
     store.write(f"{place}/layer.js", make_script("catalog", [found]))
     for begin in range(0, len(layer.units), UNITS_PER_FILE):
-        chunk = [
-            describe_unit(u, layer, network.record.input_sides)
-            for u in layer.units[begin : begin + UNITS_PER_FILE]
-        ]
-        store.write(
-            f"{place}/units-{begin // UNITS_PER_FILE}.js",
-            make_script("details", chunk, begin // UNITS_PER_FILE),
-        )
+        number, units = begin // UNITS_PER_FILE, layer.units[begin : begin + UNITS_PER_FILE]
+        sides = network.record.input_sides
+        chunk = [describe_unit(u, layer, sides) for u in units]
+        store.write(f"{place}/units-{number}.js", make_script("details", chunk, number))
+        more = [describe_more(u, layer, sides) for u in units]
+        if any(one["examples"] or one["classes"] for one in more):
+            store.write(f"{place}/more-{number}.js", make_script("more", more, number))
     page = render(
         "layer.html",
         root="../../",

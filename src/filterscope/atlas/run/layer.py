@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from filterscope.atlas.run.examples import ExampleMeasure
 from filterscope.atlas.storage.index import LAYER_TABLE, make_table, read_rows, write_table
 from filterscope.atlas.storage.journal import is_lost, read_journals
 from filterscope.atlas.storage.manifest import LayerEntry
@@ -46,12 +47,15 @@ class LegibilityMeasure:
 
 
 def finish_layer(
-    store: Store, network: str, layer: LayerEntry, legibility: LegibilityMeasure | None = None
+    store: Store,
+    network: str,
+    layer: LayerEntry,
+    measures: Sequence[LegibilityMeasure | ExampleMeasure] = (),
 ) -> None:
-    """Write a complete layer's rows to its `layer.parquet`, with their legibility where that is to be measured."""
+    """Write a complete layer's rows to its `layer.parquet`, with what is measured by photographs."""
     rows = read_layer_rows(store, network, layer, complete=True)
-    if legibility is not None:
-        legibility.add_to(rows, store, layer)
+    for measure in measures:
+        measure.add_to(rows, store, layer)
     write_table(store, f"{network}/{layer.folder}/{LAYER_TABLE}", iter([make_table(rows)]))
 
 

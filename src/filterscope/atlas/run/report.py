@@ -14,6 +14,7 @@ from filterscope.atlas.storage.index import (
     read_table,
     write_table,
 )
+from filterscope.atlas.storage.labels import read_kept_labels, with_labels
 from filterscope.atlas.storage.manifest import REPORT, read_manifest
 from filterscope.atlas.storage.rows import FAILED, STATUSES
 from filterscope.atlas.storage.store import Store
@@ -35,13 +36,14 @@ def write_index(store: Store) -> Report:
 def _read_tables(store: Store) -> Iterator[pa.Table]:
     """The rows of all layers of all networks, a table a layer."""
     for folder in list_network_folders(store):
-        manifest = read_manifest(store, folder)
+        manifest, labels = read_manifest(store, folder), read_kept_labels(store, folder)
         for layer in manifest.layers if manifest else ():
             place = f"{folder}/{layer.folder}/{LAYER_TABLE}"
             if store.exists(place):
-                yield read_table(store, place)
+                table = read_table(store, place)
             else:
-                yield make_table(read_layer_rows(store, folder, layer, complete=False))
+                table = make_table(read_layer_rows(store, folder, layer, complete=False))
+            yield with_labels(table, labels)
 
 
 def _count(tables: Iterator[pa.Table], report: Report) -> Iterator[pa.Table]:

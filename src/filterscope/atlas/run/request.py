@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,11 @@ class AtlasRequest:
     overwrite: draw anew where what is there was drawn otherwise, instead of refusing.
     on, address, workers: "local" or "ray"; the cluster's address; how many workers.
     alpha: write each picture with an alpha channel too, `Picture.transparency`.
-    judge: another network, opened, by whose features each picture's legibility is measured on the `images`.
+    judge: another network, opened, by whose features each picture's legibility is measured on the `images`, and the clarity
+    and polysemanticity of each unit's examples where there is no encoder.
+    encoder: see `open_encoder`, for the same of the examples.
+    labels: a CSV file of units' labels, or rows of one. With labels alone (and `name`, `weights`) nothing is drawn: they are
+    added to what is there.
     """
 
     layers: Sequence[str] | None = None
@@ -67,10 +71,20 @@ class AtlasRequest:
     workers: int | None = None
     alpha: bool = False
     judge: Network | None = None
+    encoder: Any = None
+    labels: Any = None
 
     def __post_init__(self) -> None:
         if self.images is not None:  # a text will do too
             object.__setattr__(self, "images", Path(self.images))
+
+    @property
+    def labels_alone(self) -> bool:
+        """Whether labels are all that is asked for."""
+        asked = replace(
+            self, labels=None, name=None, weights=None, run=replace(self.run, device=USUAL.device)
+        )
+        return self.labels is not None and asked == AtlasRequest()
 
     def check(self, source: Any) -> None:
         """ArgumentError for what cannot be done with any network."""
@@ -82,6 +96,10 @@ class AtlasRequest:
             )
         if self.judge is not None and self.images is None:
             raise ArgumentError("a judge measures legibility by photographs: give their folder with images=")
+        if self.encoder is not None and self.images is None:
+            raise ArgumentError(
+                "an encoder measures the clarity of photographs: give their folder with images="
+            )
         if self.name is not None:
             check_name(self.name)
 
@@ -142,6 +160,7 @@ class Beginning:
             images_digest=None if images is None else images_digest(list_images(images)),
             alpha=request.alpha,
             judge=None if request.judge is None else request.judge.name,
+            encoder=None if request.encoder is None else encoder_name(request.encoder),
         )
         if before is not None and images is None:
             asked.images, asked.images_digest = before.images, before.images_digest
@@ -201,6 +220,11 @@ class Beginning:
                     images=images,
                 )  # fmt: skip
                 entry.natural = True
+
+
+def encoder_name(encoder: Any) -> str:
+    """An encoder as network.json names it: as it was given, or an object's class."""
+    return encoder if isinstance(encoder, str) else type(encoder).__name__
 
 
 def choose_layers(network: Network, layers: Sequence[str] | None) -> list[str]:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from filterscope.atlas.gallery.pages import build_gallery
 from filterscope.atlas.plan import Chunk, Plan, choose_folder_names
 from filterscope.atlas.run.drawer import ChunkDrawer, fail_chunk
 from filterscope.atlas.run.estimate import Estimate, format_duration, measure
+from filterscope.atlas.run.examples import ExampleMeasure
 from filterscope.atlas.run.executor import ChunkLost, Executor, LocalExecutor
 from filterscope.atlas.run.layer import LegibilityMeasure
 from filterscope.atlas.run.progress import Progress
@@ -27,11 +30,14 @@ from filterscope.atlas.run.request import AtlasRequest, Beginning, OnMessage, ch
 from filterscope.atlas.run.retry import find_pending_round, remaining_chunks, start_round
 from filterscope.atlas.run.writer import AtlasWriter
 from filterscope.atlas.storage.index import import_pyarrow
+from filterscope.atlas.storage.labels import keep_labels
 from filterscope.atlas.storage.lock import hold_lock
-from filterscope.atlas.storage.manifest import NetworkManifest
+from filterscope.atlas.storage.manifest import NetworkManifest, read_manifest
 from filterscope.atlas.storage.natural import read_natural
 from filterscope.atlas.storage.store import Store, open_store
-from filterscope.errors import OutputError
+from filterscope.errors import ArgumentError, OutputError
+from filterscope.measure.encoders import Encoder, encode_images, open_encoder
+from filterscope.measure.labels import Label, read_labels
 from filterscope.measure.legibility import Features
 from filterscope.networks import Network, open_network
 
@@ -58,9 +64,35 @@ def make_atlas(
     store = out if isinstance(out, Store) else open_store(out)
     network = open_network(source, weights=request.weights)
     folder = request.name or next(iter(choose_folder_names([network.name]).values()))
+    labels = [] if request.labels is None else read_labels(request.labels, network)
+    encoder = None if request.encoder is None else open_encoder(request.encoder)
+    if request.labels_alone and store.exists(f"{folder}/network.json"):
+        on_message(f"labels of {len(labels)} units are added to what is there; nothing is drawn")
+        return add_labels(store, folder, network, labels)
     with hold_lock(store, folder), _open_cluster(request) as ray:
         manifest = Beginning(store, folder, network, source, request, on_message, ray).write()
-        return _Run(store, folder, network, manifest, request, on_message, ray).run(progress)
+        if labels:
+            keep_labels(store, folder, labels)
+        return _Run(store, folder, network, manifest, request, on_message, ray, encoder).run(progress)
+
+
+def add_labels(store: Store, folder: str, network: Network, labels: Sequence[Label]) -> dict[str, Any]:
+    """Add labels to the network in an atlas, and write its index and pages anew; nothing is drawn. Returns its summary.
+
+    ArgumentError where the pictures that are there are of other weights.
+    """
+    begun = time.monotonic()
+    with hold_lock(store, folder):
+        manifest = read_manifest(store, folder)
+        if manifest is not None and manifest.weights_sha256 != network.weights.sha256:
+            raise ArgumentError(
+                f"{store.address}/{folder} holds pictures of {manifest.name} with other weights "
+                f"({str(manifest.weights_sha256)[:12]}, here {network.weights.sha256[:12]}); nothing was changed"
+            )
+        keep_labels(store, folder, labels)
+        summary = write_index(store)[folder]
+        build_gallery(store)
+    return {**summary, "out": store.address, "drawn": 0, "seconds": time.monotonic() - begun}
 
 
 @contextlib.contextmanager
@@ -86,11 +118,12 @@ class _Run:
     request: AtlasRequest
     on_message: OnMessage
     ray: Any = None
+    encoder: Encoder | None = None
 
     def run(self, shown: bool | None) -> dict[str, Any]:
         names = choose_layers(self.network, self.request.layers)
         entries = [entry for entry in self.manifest.layers if entry.name in names]
-        writer = AtlasWriter(self.store, self.folder, entries, self._legibility())
+        writer = AtlasWriter(self.store, self.folder, entries, self._measures())
         begun = time.monotonic()
         try:
             with self._start_executor(writer) as executor, Progress(shown) as progress:
@@ -109,11 +142,18 @@ class _Run:
         seconds = time.monotonic() - begun
         return {**summary, "out": self.store.address, "drawn": writer.drawn, "seconds": seconds}
 
-    def _legibility(self) -> LegibilityMeasure | None:
-        judge, images = self.request.judge, self.request.images
-        if judge is None or images is None:
-            return None
-        return LegibilityMeasure(Features(judge), images.absolute(), self.folder)
+    def _measures(self) -> list[LegibilityMeasure | ExampleMeasure]:
+        """What is measured by photographs when a layer is complete; nothing where their folder is gone."""
+        judge, given = self.request.judge, self.request.images or self.manifest.images
+        images = None if given is None else Path(given).absolute()
+        if images is None or not images.is_dir():
+            return []
+        seen = None if judge is None else Features(judge)
+        encode = None if seen is None else seen.of
+        if self.encoder is not None:
+            encode = partial(encode_images, self.encoder)
+        legibility = [] if seen is None else [LegibilityMeasure(seen, images, self.folder)]
+        return [*legibility, ExampleMeasure(self.network, images, self.folder, encode)]
 
     def _draw(self, writer: AtlasWriter, executor: Executor, progress: Progress) -> None:
         plan = Plan(tuple(writer.layers.values()), self.manifest.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from filterscope.atlas.plan import FIRST, Chunk, ChunkResult, PlannedLayer
+from filterscope.atlas.run.examples import ExampleMeasure
 from filterscope.atlas.run.layer import LegibilityMeasure, finish_layer, is_finished
 from filterscope.atlas.storage.index import LAYER_TABLE
 from filterscope.atlas.storage.journal import LayerJournal, chunk_number
@@ -24,11 +25,11 @@ class AtlasWriter:
         store: Store,
         folder: str,
         entries: Sequence[LayerEntry],
-        legibility: LegibilityMeasure | None = None,
+        measures: Sequence[LegibilityMeasure | ExampleMeasure] = (),
     ):
         self.store = store
         self.folder = folder
-        self._legibility = legibility
+        self._measures = measures
         self.entries = {entry.name: entry for entry in entries}
         self.layers = {entry.name: entry.plan() for entry in entries}
         self.units = sum(layer.units for layer in self.layers.values())
@@ -100,6 +101,6 @@ class AtlasWriter:
         self._changed.clear()
 
     def _finish(self, layer: str) -> None:
-        finish_layer(self.store, self.folder, self.entries[layer], self._legibility)
+        finish_layer(self.store, self.folder, self.entries[layer], self._measures)
         self._journals.pop(layer, None)
         self._left.pop(layer, None)

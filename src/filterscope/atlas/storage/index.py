@@ -41,6 +41,7 @@ def make_schema() -> pa.Schema:
     pa = import_pyarrow()
     text, whole, number, half = pa.string(), pa.int32(), pa.float64(), pa.float32()
     example = {"image": text, "file": text, "activation": half, "row": half, "column": half}
+    examples = pa.list_(pa.struct(list(example.items())))
     columns = {
         "network": text, "layer": text, "unit": whole, "facet": whole, "class_name": text, "status": text, "reason": text,
         "activation": number, "excitation": number, "probability": number, "start": number,
@@ -48,7 +49,10 @@ def make_schema() -> pa.Schema:
         "seconds": number, "seed": pa.int64(), "recipe": text, "file": text, "bytes": pa.int64(),
         "alpha": text, "curve": pa.list_(half), "natural_mean": half, "natural_p99": half, "natural_best": half,
         "histogram": pa.list_(whole), "histogram_low": half, "histogram_high": half,
-        "examples": pa.list_(pa.struct(list(example.items()))),
+        "examples": examples, "crops": text,
+        "classes": pa.list_(pa.struct([("name", text), ("mean", half), ("examples", examples)])),
+        "best_class": text, "selectivity": half, "sparsity": half, "clarity": half, "polysemanticity": half,
+        "label": text, "label_similarity": number,
         "alike": pa.list_(pa.struct([("unit", whole), ("likeness", half)])), "rank": whole, "top_unit": whole,
     }  # fmt: skip
     return pa.schema(list(columns.items()))
@@ -123,10 +127,10 @@ def write_table(store: Store, name: str, tables: Iterator[pa.Table]) -> None:
     ):
         for table in tables:
             if len(table):
-                writer.write_table(_with_all_columns(table))
+                writer.write_table(with_all_columns(table))
 
 
-def _with_all_columns(table: pa.Table) -> pa.Table:
+def with_all_columns(table: pa.Table) -> pa.Table:
     """A table of the index's columns, those null that an older filterscope did not write."""
     columns, nulls = make_schema(), import_pyarrow().nulls
     for column in columns:

@@ -66,6 +66,7 @@ class NetworkManifest(BaseModel):
     images_digest: str | None = None
     alpha: bool = False
     judge: str | None = None
+    encoder: str | None = None
     layers: list[LayerEntry] = Field(default_factory=list)
 
     def layer(self, name: str) -> LayerEntry | None:
@@ -113,7 +114,7 @@ def refuse_changes(before: NetworkManifest, asked: NetworkManifest, where: str) 
 
 def _kept(manifest: NetworkManifest) -> dict[str, Any]:
     """What pictures rest on. Fixes do not change pictures; a new minor version may."""
-    kept = {key: getattr(manifest, key) for key in (*KEPT, "alpha", "judge")}
+    kept = {key: getattr(manifest, key) for key in (*KEPT, "alpha", "judge", "encoder")}
     return {**kept, "version": ".".join(manifest.version.split(".")[:2])}
 
 

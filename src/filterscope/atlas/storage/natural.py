@@ -10,13 +10,13 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from filterscope.atlas.storage.rows import Example, Row
+from filterscope.atlas.storage.rows import ClassExamples, Example, Row
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
@@ -32,9 +32,12 @@ EXAMPLES_FOLDER = "examples"
 class NaturalRows:
     """One layer's natural activations as the index holds them; the arrays are (units, ...).
 
-    names, values: of the best images. files: their thumbnails, relative to the network's folder, "" for none.
-    places: (units, best, 2), row and column as fractions of the thumbnail, NaN where not known. tested_best, tested_median:
-    (units, K), numbers of the `images` of the two-alternative test.
+    names, values: of the best images. files: their thumbnails, relative to the network's folder, "" for none. places:
+    (units, best, 2), row and column as fractions of the thumbnail, NaN where not known. tested_best, tested_median:
+    (units, K), numbers of the `images` of the two-alternative test; top: (units, best), of the best. selectivity,
+    sparsity: (units,), NaN where there is none. best_class: (units,), "" for none. class_names, class_means: (units,
+    C), and class_top, class_values: (units, C, K), numbers of the `images` and activations, of the classes that
+    excite each unit most, where the images' folders are classes.
     """
 
     mean: np.ndarray
@@ -50,6 +53,14 @@ class NaturalRows:
     tested_best: np.ndarray | None = None
     tested_median: np.ndarray | None = None
     images: np.ndarray | None = None
+    top: np.ndarray | None = None
+    selectivity: np.ndarray | None = None
+    sparsity: np.ndarray | None = None
+    best_class: np.ndarray | None = None
+    class_names: np.ndarray | None = None
+    class_means: np.ndarray | None = None
+    class_top: np.ndarray | None = None
+    class_values: np.ndarray | None = None
     network: str = ""
 
     def add_to(self, row: Row) -> None:
@@ -71,6 +82,34 @@ class NaturalRows:
         if self.histogram is not None and self.low is not None and self.high is not None:
             row.histogram = self.histogram[unit].tolist()
             row.histogram_low, row.histogram_high = float(self.low[unit]), float(self.high[unit])
+        row.selectivity, row.sparsity = _known(self.selectivity, unit), _known(self.sparsity, unit)
+        row.best_class = str(self.best_class[unit]) or None if self.best_class is not None else None
+        row.classes = self._classes(unit)
+
+    def _classes(self, unit: int) -> list[ClassExamples] | None:
+        """The classes that excite a unit most, with their best images."""
+        kept = (self.class_names, self.class_means, self.class_top, self.class_values)
+        if self.images is None or any(one is None for one in kept):
+            return None
+        found = []
+        for name, mean, top, values in zip(*(one[unit] for one in kept if one is not None), strict=True):
+            examples = [
+                Example(
+                    image=_readable(str(self.images[i])),
+                    file=f"{self.network}/{thumbnail_name(i)}",
+                    activation=float(value),
+                )
+                for i, value in zip(top.tolist(), values, strict=True)
+                if i >= 0
+            ]
+            found.append(ClassExamples(name=str(name), mean=float(mean), examples=examples))
+        return found
+
+    def example_files(self, unit: int, folder: Path) -> list[Path]:
+        """The unit's best images in a folder, best first."""
+        if self.images is None or self.top is None:
+            return []
+        return [folder / str(self.images[i]) for i in self.top[unit]]
 
     def pair_files(self, unit: int, folder: Path) -> tuple[list[Path], list[Path]] | None:
         """As `measure.legibility.pair_files`, of the images in a folder."""
@@ -98,17 +137,23 @@ def save_natural(
     proportions the thumbnails have.
     """
     # tables and pages are UTF-8, which names of files need not be
-    readable = [name.encode("utf-8", "backslashreplace").decode() for name in found.images]
-    names = np.array(readable)[found.top]
+    names = np.array([_readable(name) for name in found.images])[found.top]
+    classes = _classes(found) if images is not None else None
     files = np.full(found.top.shape, "", dtype="U32")
     if images is not None:
         read = [images / name for name in found.images]  # those of the folder that could be read, by number
-        _write_thumbnails(store, network, read, found.top, times(size, THUMBNAIL_SIDE / max(sides_of(size))))
+        shown = found.top if classes is None else np.append(found.top, classes["class_top"])
+        _write_thumbnails(
+            store, network, read, shown[shown >= 0], times(size, THUMBNAIL_SIDE / max(sides_of(size)))
+        )
         files = np.vectorize(thumbnail_name, otypes=["U32"])(found.top)
     arrays = {
         "mean": found.mean, "p99": found.p99, "best": found.best, "names": names, "values": found.top_values,
         "files": files, "places": _places(found, shape), **_histogram(found), **_tested(found, images),
+        **_numbers(found), **(classes or {}),
     }  # fmt: skip
+    if images is not None:
+        arrays |= {"images": np.array(found.images), "top": found.top}
     with store.writing(f"{network}/{folder}/{FILE}") as spare, spare.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -118,7 +163,8 @@ def read_natural(store: Store, network: str, folder: str) -> NaturalRows:
     place = f"{network}/{folder}/{FILE}"
     try:
         with np.load(io.BytesIO(store.read(place)), allow_pickle=False) as file:
-            return NaturalRows(**{name: file[name] for name in file.files}, network=network)
+            known = {one.name for one in fields(NaturalRows)}  # a later filterscope may keep more
+            return NaturalRows(**{name: file[name] for name in file.files if name in known}, network=network)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedError(
             f"{store.address}/{place} is damaged or gone ({error}); its pictures rest on it: remove "
@@ -157,8 +203,38 @@ def _places(found: NaturalActivations, shape: Sequence[int]) -> np.ndarray:
 def _tested(found: NaturalActivations, images: Path | None) -> dict[str, np.ndarray]:
     if found.tested_best is None or found.tested_median is None or images is None:
         return {}
-    names = np.array(found.images)
-    return {"tested_best": found.tested_best, "tested_median": found.tested_median, "images": names}
+    return {"tested_best": found.tested_best, "tested_median": found.tested_median}
+
+
+def _numbers(found: NaturalActivations) -> dict[str, np.ndarray]:
+    """Selectivity, sparsity and the best class of each unit, where they are known."""
+    known = {"selectivity": found.selectivity, "sparsity": found.sparsity}
+    arrays = {name: values for name, values in known.items() if values is not None}
+    if found.selectivity is not None:
+        arrays["best_class"] = np.array([found.best_class(unit) or "" for unit in range(len(found.best))])
+    return arrays
+
+
+def _classes(found: NaturalActivations) -> dict[str, np.ndarray] | None:
+    """The classes that excite each unit most, where the images' folders are classes."""
+    kept = (found.class_order, found.class_means, found.class_top, found.class_top_values)
+    if not found.by_folder or any(one is None for one in kept):
+        return None
+    order, means, top, values = kept
+    return {
+        "class_names": np.array(found.class_names)[order],
+        "class_means": means,
+        "class_top": top,
+        "class_values": values,
+    }  # type: ignore[dict-item]
+
+
+def _readable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _known(values: np.ndarray | None, unit: int) -> float | None:
+    return None if values is None or np.isnan(values[unit]) else float(values[unit])
 
 
 def _histogram(found: NaturalActivations) -> dict[str, np.ndarray]:

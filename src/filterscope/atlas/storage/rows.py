@@ -22,6 +22,14 @@ class Example(BaseModel):
     column: float | None = None
 
 
+class ClassExamples(BaseModel):
+    """A class of the natural images, the unit's mean activation on it (of its positive part), and its best images."""
+
+    name: str
+    mean: float | None = None
+    examples: list[Example] | None = None
+
+
 class Alike(BaseModel):
     """Another unit of the layer and its likeness, -1 to 1."""
 
@@ -62,6 +70,15 @@ class Row(BaseModel):
     histogram_low: float | None = None
     histogram_high: float | None = None
     examples: list[Example] | None = None
+    crops: str | None = None
+    classes: list[ClassExamples] | None = None
+    best_class: str | None = None
+    selectivity: float | None = None
+    sparsity: float | None = None
+    clarity: float | None = None
+    polysemanticity: float | None = None
+    label: str | None = None
+    label_similarity: float | None = None
     alike: list[Alike] | None = None
     rank: int | None = None
     top_unit: int | None = None

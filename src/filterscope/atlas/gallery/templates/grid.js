@@ -4,6 +4,10 @@ window.filterscope = window.filterscope || {};
 (function (fs) {
   const STATUSES = ["ok", "no-gain", "dead", "failed"];
   const SAID = { ok: "ok", "no-gain": "no gain", dead: "dead", failed: "failed" };
+  const NUMBERS = { // what units can be sorted by where it is known: the option's text, whether the largest comes first
+    selectivity: "Most selective first", sparsity: "Sparsest first", clarity: "Clearest first",
+    polysemanticity: "Most polysemantic first",
+  };
   const FIRST = 240; // results of a search over a whole network that are shown at once
   const page = document.body.dataset.page;
   const $ = (id) => document.getElementById(id);
@@ -21,6 +25,8 @@ window.filterscope = window.filterscope || {};
       name: layer.classes ? layer.classes[i] : "",
       status: STATUSES[+layer.status[i]],
       excitation: layer.excitation[i],
+      label: layer.labels ? layer.labels[i] : "",
+      best: layer.best && layer.best.of[i] >= 0 ? layer.best.names[layer.best.of[i]] : "",
     })));
     start();
   };
@@ -46,6 +52,9 @@ window.filterscope = window.filterscope || {};
     return node;
   };
 
+  // A number of a unit, null where it is not known.
+  fs.numberOf = (item, key) => (item.layer.numbers && item.layer.numbers[key] ? item.layer.numbers[key][item.i] : null);
+
   fs.title = (item) => item.name || `unit ${item.unit}`;
 
   function tile(item) {
@@ -54,7 +63,8 @@ window.filterscope = window.filterscope || {};
     const prefix = here ? "" : `${encodeURIComponent(item.layer.folder)}/`;
     const link = document.createElement("a");
     link.className = item.name ? "tile named" : "tile";
-    if (item.name) link.title = item.name;
+    const told = [item.name, item.label, item.best && `most by ${item.best}`].filter(Boolean).join(" · ");
+    if (told) link.title = told;
     link.href = `${here ? "" : prefix + "index.html"}#${item.unit}`;
     const thumb = document.createElement("span");
     thumb.className = "thumb";
@@ -66,10 +76,11 @@ window.filterscope = window.filterscope || {};
     const excited = item.excitation === null ? "" : fs.times(item.excitation);
     score.textContent = item.status === "ok" ? excited : SAID[item.status];
     if (item.status !== "ok") score.classList.add(item.status);
-    const said = [here ? "" : item.layer.name, `unit ${item.unit}`, item.name, SAID[item.status], excited && `excitation ${item.excitation}`];
+    const said = [here ? "" : item.layer.name, `unit ${item.unit}`, item.name, item.label, SAID[item.status], excited && `excitation ${item.excitation}`];
     link.setAttribute("aria-label", said.filter(Boolean).join(", "));
     link.tabIndex = -1;
     link.append(fs.thumb(thumb, item.layer, item.i, prefix), name, score);
+    if (item.label) link.append(Object.assign(document.createElement("span"), { className: "tile-label", textContent: item.label }));
     if (!here) link.append(Object.assign(document.createElement("span"), { className: "tile-layer", textContent: item.layer.name }));
     const node = document.createElement("li");
     node.append(link);
@@ -78,12 +89,22 @@ window.filterscope = window.filterscope || {};
     return node;
   }
 
-  // "34", "goldfish", "block3 34", "block3_conv1:34": every word must be found.
+  // A tile with the number that units are sorted by, else with its excitation.
+  function scored(node, item, sort) {
+    const value = sort in NUMBERS ? fs.numberOf(item, sort) : null;
+    const excited = item.excitation === null ? "" : fs.times(item.excitation);
+    const score = node.querySelector(".tile-score");
+    score.textContent = value !== null ? value.toFixed(2) : item.status === "ok" ? excited : SAID[item.status];
+    return node;
+  }
+
+  // "34", "goldfish", "block3 34", "block3_conv1:34": every word must be found, in the unit's class, its label, the class
+  // that excites it most, or the layer.
   function matcher(text) {
     const words = simple(text).split(/[\s:]+/).filter(Boolean);
     return function (item) {
       const layer = page === "layer" ? "" : simple(item.layer.name);
-      const name = simple(item.name);
+      const name = simple([item.name, item.label, item.best].filter(Boolean).join(" "));
       return words.every((word) => (/^\d+$/.test(word) ? String(item.unit) === word || name.split(" ").includes(word)
         : name.includes(word)) || layer.includes(word));
     };
@@ -94,8 +115,12 @@ window.filterscope = window.filterscope || {};
     number: null, // the catalogue's own order
     strong: (a, b) => last(b.excitation) - last(a.excitation) || a.unit - b.unit,
     weak: (a, b) => (a.excitation ?? Infinity) - (b.excitation ?? Infinity) || a.unit - b.unit,
-    name: (a, b) => (a.name ? 0 : 1) - (b.name ? 0 : 1) || a.name.localeCompare(b.name) || a.unit - b.unit,
+    name: (a, b) => {
+      const [one, other] = [a, b].map((item) => item.name || item.label);
+      return (one ? 0 : 1) - (other ? 0 : 1) || one.localeCompare(other) || a.unit - b.unit;
+    },
   };
+  for (const key of Object.keys(NUMBERS)) orders[key] = (a, b) => last(fs.numberOf(b, key)) - last(fs.numberOf(a, key)) || a.unit - b.unit;
 
   function wanted() {
     const status = document.querySelector("#status input:checked").value;
@@ -122,7 +147,7 @@ window.filterscope = window.filterscope || {};
     if (orders[sort]) fs.shown = fs.shown.slice().sort(orders[sort]);
     const visible = page === "layer" ? fs.shown : fs.shown.slice(0, most);
     const fragment = document.createDocumentFragment();
-    for (const item of visible) fragment.append(tile(item));
+    for (const item of visible) fragment.append(scored(tile(item), item, sort));
     $("grid").replaceChildren(fragment);
     focusable(visible[0]);
     const total = fs.items.length.toLocaleString("en"), found = fs.shown.length.toLocaleString("en");
@@ -185,6 +210,9 @@ window.filterscope = window.filterscope || {};
       if (input.value) input.parentElement.hidden = !counts[input.value];
       const count = input.value ? counts[input.value] || 0 : fs.items.length;
       input.nextElementSibling.append(Object.assign(document.createElement("small"), { textContent: count.toLocaleString("en") }));
+    }
+    for (const [key, text] of Object.entries(NUMBERS)) {
+      if (fs.layers.some((layer) => layer.numbers && layer.numbers[key])) $("sort").append(new Option(text, key));
     }
     document.querySelector(".toolbar").addEventListener("submit", (event) => {
       event.preventDefault();

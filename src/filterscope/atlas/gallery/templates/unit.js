@@ -4,8 +4,9 @@
   const h = fs.h, root = document.body.dataset.root;
   const panel = document.getElementById("panel"), body = document.getElementById("panel-body");
   const chunk = +document.body.dataset.chunk;
-  const chunks = new Map(); // number of a chunk -> promise of its units
+  const chunks = new Map(); // file of a chunk -> promise of its units
   const waiting = new Map();
+  const COLUMNS = 10; // of a sheet of crops
   const WHY = {
     "no-gain": "The picture excites the unit no more than the best photograph does, or than the noise it started from.",
     dead: "Nothing was found that excites this unit: no photograph and no step of the ascent.",
@@ -14,12 +15,14 @@
   const SAID = { ok: "ok", "no-gain": "no gain", dead: "dead", failed: "failed" };
   let kept = [];
   let looked = false; // whether pictures are shown with where the network looked
+  let cropped = true; // whether photographs are shown as crops to where the unit responds
   let open = null; // the item whose panel is open
 
   fs.panels = []; // what other scripts add: functions of (item, details, node)
   fs.kept = (rows) => { kept = rows.filter((row) => row.layer === document.body.dataset.layer); };
   fs.addKept = (row) => { kept.push(row); };
-  fs.details = (units, number) => waiting.get(number)(units);
+  fs.details = (units, number) => waiting.get(`units-${number}.js`)(units);
+  fs.more = (units, number) => waiting.get(`more-${number}.js`)(units);
   // A switch between a picture and the same with an alpha channel; `show` is called with the one to show.
   fs.alphaSwitch = (show) => {
     const button = h("button", { type: "button", class: "alpha", "aria-pressed": String(looked),
@@ -33,15 +36,15 @@
   fs.looked = () => looked;
   fs.path = (file) => root + file.split("/").map(encodeURIComponent).join("/");
 
-  function load(number) {
-    if (!chunks.has(number)) chunks.set(number, new Promise((resolve, reject) => {
-      waiting.set(number, resolve);
+  function load(file) {
+    if (!chunks.has(file)) chunks.set(file, new Promise((resolve, reject) => {
+      waiting.set(file, resolve);
       const script = document.createElement("script");
-      script.src = `units-${number}.js`;
-      script.onerror = () => { chunks.delete(number); reject(new Error(`units-${number}.js cannot be read`)); };
+      script.src = file;
+      script.onerror = () => { chunks.delete(file); reject(new Error(`${file} cannot be read`)); };
       document.head.append(script);
     }));
-    return chunks.get(number);
+    return chunks.get(file);
   }
 
   fs.openUnit = async function (item) {
@@ -54,7 +57,7 @@
     if (!panel.open) panel.showModal();
     try { history.replaceState(null, "", `#${item.unit}`); } catch { location.hash = item.unit; }
     try {
-      const units = await load(Math.floor(item.i / chunk));
+      const units = await load(`units-${Math.floor(item.i / chunk)}.js`);
       if (open === item) fill(item, units[item.i % chunk]);
     } catch (error) {
       body.replaceChildren(h("p", { class: "note" }, error.message));
@@ -67,6 +70,8 @@
     const side = h("div", { class: "side" });
     showPicture(big, item, unit, 0);
     side.append(scores(first, item, unit));
+    if (unit.label) side.append(h("p", { class: "label" }, unit.label[0],
+      unit.label[1] === null ? null : h("small", {}, `label, similarity ${fs.number(unit.label[1], 3)}`)));
     if (item.status !== "ok") side.append(h("p", { class: `why ${item.status}` },
       h("strong", {}, SAID[item.status]), " ", unit.reason || WHY[item.status]));
     const best = unit.natural ? unit.natural.best : null;
@@ -75,7 +80,7 @@
       h("p", { class: "muted small" }, "How many natural images reach each activation, on a logarithmic scale.")));
     else if (unit.natural) side.append(section("Natural images", numbers(unit.natural)));
     const below = h("div", { class: "below" });
-    if (unit.examples.length) below.append(section("Photographs that excite it most", examples(unit)));
+    if (unit.examples.length) below.append(photographs(item, unit));
     if (unit.alike.length) below.append(section("Units most alike", alike(unit)));
     const own = kept.filter((row) => row.unit === item.unit);
     if (own.length) below.append(section("Kept drawings", keptList(own, item)));
@@ -123,6 +128,12 @@
     if (unit.rank) list.append(row("Rank", `${unit.rank} of ${item.layer.units.length}`,
       unit.rank === 1 ? "the unit it excites most" : h("span", {}, "excites most: ", h("a", { href: `#${unit.top}` }, called(unit.top)))));
     if (picture.excitation === null) list.append(row("Status", SAID[item.status]));
+    const known = unit.numbers || {};
+    if (typeof known.selectivity === "number") list.append(row("Selectivity", known.selectivity.toFixed(2), unit.best ? `of ${unit.best}` : ""));
+    for (const [key, name, note] of [["sparsity", "Sparsity", "over photographs"], ["clarity", "Clarity", "of its photographs"],
+      ["polysemanticity", "Polysemanticity", "of its photographs"]]) {
+      if (typeof known[key] === "number") list.append(row(name, known[key].toFixed(2), note));
+    }
     return list;
   }
 
@@ -140,10 +151,65 @@
       h("div", {}, h("dt", {}, name), h("dd", {}, fs.number(natural[key])))));
   }
 
-  function examples(unit) {
-    return h("ol", { class: "examples" }, ...unit.examples.map((example, i) => {
-      const image = h("img", { src: fs.path(example.file), loading: "lazy",
-        alt: `Photograph ${i + 1}: ${example.image}, activation ${fs.number(example.activation, 3)}` });
+  // The photographs that excite a unit most: nine at first, crops where there are any; the others when they are asked for.
+  function photographs(item, unit) {
+    let all = unit.examples, classes = [];
+    const place = h("div", {}), buttons = h("div", { class: "photo-buttons" });
+    const button = (text, title, onclick) => h("button", { type: "button", title, onclick }, text);
+    const show = () => place.replaceChildren(...[
+      classes.length ? h("div", { class: "by-class" }, ...classes.map((one) => h("section", {},
+        h("h4", {}, one.name, h("small", { class: "muted" }, ` mean ${fs.number(one.mean, 3)}`)), examples(one.examples, null)))) : null,
+      examples(all, cropped ? unit.crops : null),
+    ].filter(Boolean));
+    const more = async () => (await load(`more-${Math.floor(item.i / chunk)}.js`))[item.i % chunk];
+    if (unit.crops) {
+      const crop = button("Whole photographs", "The whole of each, with the place of the largest activation", () => {
+        cropped = !cropped;
+        crop.setAttribute("aria-pressed", String(!cropped));
+        show();
+      });
+      crop.setAttribute("aria-pressed", String(!cropped));
+      buttons.append(crop);
+    }
+    if (unit.found > all.length) {
+      const rest = button(`All ${unit.found}`, "More photographs that excite the unit", async () => {
+        all = [...unit.examples, ...(await more()).examples];
+        rest.remove();
+        show();
+      });
+      rest.classList.add("more-photos");
+      buttons.append(rest);
+    }
+    if (unit.classes) {
+      const kinds = button("By class", "The best photographs of the classes that excite the unit most", async () => {
+        classes = classes.length ? [] : (await more()).classes;
+        kinds.setAttribute("aria-pressed", String(classes.length > 0));
+        show();
+      });
+      kinds.setAttribute("aria-pressed", "false");
+      buttons.append(kinds);
+    }
+    show();
+    return h("section", {}, h("h3", {}, "Photographs that excite it most"), buttons, place);
+  }
+
+  // A crop of a photograph on its unit's sheet.
+  function cropOf(example, crops, alt) {
+    const node = h("span", { class: "crop", role: "img", "aria-label": alt });
+    node.style.backgroundImage = `url("${fs.path(crops.file)}")`;
+    node.style.setProperty("--c", example.at % COLUMNS);
+    node.style.setProperty("--r", Math.floor(example.at / COLUMNS));
+    node.style.setProperty("--rows", crops.rows);
+    return h("div", { class: "photo", title: example.image }, node);
+  }
+
+  function examples(found, crops) {
+    return h("ol", { class: "examples" }, ...found.map((example, i) => {
+      const alt = `Photograph ${i + 1}: ${example.image}, activation ${fs.number(example.activation, 3)}`;
+      if (crops && example.at !== undefined) {
+        return h("li", {}, cropOf(example, crops, alt), h("span", { class: "muted small" }, fs.number(example.activation, 3)));
+      }
+      const image = h("img", { src: fs.path(example.file), loading: "lazy", alt });
       const frame = h("div", { class: "photo", title: example.image }, image);
       if (example.x !== undefined) {
         const tall = example.tall ?? example.share;

@@ -1,0 +1,123 @@
+"""A complete layer's natural images as crops to each unit's effective receptive field, and how alike these are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, features
+
+from filterscope.atlas.storage.manifest import LayerEntry
+from filterscope.atlas.storage.natural import NaturalRows, read_natural
+from filterscope.atlas.storage.rows import Row
+from filterscope.atlas.storage.store import Store
+from filterscope.errors import ImageError
+from filterscope.measure.clarity import LEAST_EXAMPLES, clarity, polysemanticity
+from filterscope.measure.fields import (
+    as_given,
+    crop_to_field,
+    example_fields,
+    usual_field,
+    usual_field_at,
+)
+from filterscope.networks.network import Network
+from filterscope.pictures.png import read_image
+
+EXACT = (
+    9  # images whose own field is measured; the others are cropped to the mean of these, around their peaks
+)
+SIDE = 96  # of a crop in pixels
+COLUMNS = 10  # of a sheet of crops
+QUALITY = 78
+ENCODED = 20  # images of a unit by whose features its clarity is measured...
+ENCODED_SIDE = 224  # ...as crops of this side
+
+Encode = Callable[[Sequence[Image.Image]], np.ndarray]
+Example = tuple[
+    Image.Image, np.ndarray
+]  # a photograph as the network is given it, and the unit's field in it
+
+
+@dataclass(frozen=True)
+class ExampleMeasure:
+    """Crops the natural images of a layer's units, of photographs in a folder. encode: features of images, (B, D), by which
+    clarity and polysemanticity are measured; None where they are not. folder: the network's in the atlas."""
+
+    network: Network
+    images: Path
+    folder: str
+    encode: Encode | None = None
+
+    def add_to(self, rows: Sequence[Row], store: Store, layer: LayerEntry) -> None:
+        """Write a sheet of crops for each unit, and fill in the rows of a layer whose natural activations are of these
+        photographs."""
+        if not layer.natural:
+            return
+        natural = read_natural(store, self.folder, str(layer.folder))
+        there = store.sizes(f"{self.folder}/{layer.folder}")
+        for unit in dict.fromkeys(row.unit for row in rows):
+            name = crops_name(unit)
+            own = [row for row in rows if row.unit == unit]
+            if name not in there or self.encode is not None:
+                examples = list(self._examples(natural, layer, unit))
+                if not any(examples):
+                    continue
+                if name not in there:
+                    store.write(f"{self.folder}/{layer.folder}/{name}", compose_crops(examples))
+                self._measure(examples, own)
+            for row in own:
+                row.crops = f"{self.folder}/{layer.folder}/{name}"
+
+    def _examples(self, natural: NaturalRows, layer: LayerEntry, unit: int) -> list[Example | None]:
+        """The unit's best photographs with its field in each, best first; None for one that cannot be read."""
+        files = natural.example_files(unit, self.images)
+        exact = list(example_fields(self.network, layer.name, [(unit, file) for file in files[:EXACT]]))
+        places = np.nan_to_num(natural.places[unit], nan=0.5)
+        known = [(one[1], place) for one, place in zip(exact, places, strict=False) if one is not None]
+        if not known:
+            return []
+        usual = usual_field([field for field, _ in known], np.array([place for _, place in known]))
+        for file, place in islice(zip(files, places, strict=True), EXACT, None):
+            try:
+                image = as_given(read_image(file), self.network.input.size)
+            except ImageError:
+                exact.append(None)
+                continue
+            exact.append((image, usual_field_at(usual, place)))
+        return exact
+
+    def _measure(self, examples: Sequence[Example | None], rows: Sequence[Row]) -> None:
+        """Fill in clarity and polysemanticity where there is an encoder and there are examples enough."""
+        some = [one for one in examples[:ENCODED] if one is not None]
+        if self.encode is None or len(some) < LEAST_EXAMPLES:
+            return
+        found = self.encode([crop_to_field(*one, side=ENCODED_SIDE, dimmed=1) for one in some])
+        for row in rows:
+            row.clarity, row.polysemanticity = clarity(found), polysemanticity(found)
+
+
+def crops_name(unit: int) -> str:
+    """The name of a unit's sheet of crops in its layer's folder."""
+    return f"examples-{unit:04d}.{'webp' if features.check('webp') else 'jpg'}"
+
+
+def compose_crops(examples: Sequence[Example | None]) -> bytes:
+    """Crops in rows of `COLUMNS`, each in the middle of a square of `SIDE` pixels; one that is missing is grey."""
+    rows = -(-len(examples) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * SIDE, rows * SIDE), (128, 128, 128))
+    for i, one in enumerate(examples):
+        if one is None:
+            continue
+        crop = crop_to_field(*one, side=SIDE)
+        left, top = i % COLUMNS * SIDE, i // COLUMNS * SIDE
+        sheet.paste(crop, (left + (SIDE - crop.width) // 2, top + (SIDE - crop.height) // 2))
+    buffer = io.BytesIO()
+    if features.check("webp"):
+        sheet.save(buffer, "WEBP", quality=QUALITY, method=3)
+    else:
+        sheet.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
