@@ -126,7 +126,7 @@ def test_natural_images(tiny, memory, tmp_path):
         Image.fromarray(rng.integers(0, 256, (70, 64, 3), dtype=np.uint8)).save(tmp_path / f"{i:02d}.png")
     draw_atlas(tiny, memory, layers=["block1_conv1"], images=tmp_path, **QUICK)
     for row in rows(memory):
-        assert len(row["examples"]) == 9
+        assert len(row["examples"]) == 12
         assert row["examples"][0]["activation"] == pytest.approx(row["natural_best"])
         best = [e["activation"] for e in row["examples"]]
         assert best == sorted(best, reverse=True)

@@ -217,16 +217,15 @@ def _numbers(found: NaturalActivations) -> dict[str, np.ndarray]:
 
 def _classes(found: NaturalActivations) -> dict[str, np.ndarray] | None:
     """The classes that excite each unit most, where the images' folders are classes."""
-    kept = (found.class_order, found.class_means, found.class_top, found.class_top_values)
-    if not found.by_folder or any(one is None for one in kept):
+    if not found.by_folder or found.class_order is None:
         return None
-    order, means, top, values = kept
-    return {
-        "class_names": np.array(found.class_names)[order],
-        "class_means": means,
-        "class_top": top,
-        "class_values": values,
-    }  # type: ignore[dict-item]
+    kept = {
+        "class_names": np.array(found.class_names)[found.class_order],
+        "class_means": found.class_means,
+        "class_top": found.class_top,
+        "class_values": found.class_top_values,
+    }
+    return {name: values for name, values in kept.items() if values is not None}
 
 
 def _readable(name: str) -> str:
