@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from filterscope.concept import HOWS, Concept, ConceptSelection
 from filterscope.errors import TargetError
-from filterscope.objective import Direction, Expression, WholeLayer, parse
+from filterscope.objective import (
+    Between,
+    Direction,
+    Expression,
+    Interpolation,
+    WholeLayer,
+    parse,
+    read_objective,
+)
 from filterscope.target import Sum, Target, terms_of
 
 LAYERS = st.sampled_from(["block3_conv1", "features/0", "layer4.1.conv2", "a+b"])
@@ -37,9 +45,10 @@ def units_of(selection):
 def read(text):
     """The objective of a text, units being their own numbers."""
     parsed = parse(text)
-    if isinstance(parsed, Expression):
-        return parsed.resolve(units_of)
-    (target,) = parsed.resolve(1000)
+    if isinstance(parsed, Expression | Interpolation):
+        (target,) = parsed.resolve(units_of)
+    else:
+        (target,) = parsed.resolve(1000)
     return target
 
 
@@ -49,6 +58,39 @@ def test_text_reads_back(objective):
     found = read(str(objective))
     assert terms_of(found) == terms_of(objective)
     assert str(found) == str(objective)
+
+
+FRAMES = (
+    st.tuples(TERMS | SUMS, TERMS | SUMS, st.integers(2, 96), st.integers(0, 95))
+    .filter(lambda drawn: str(drawn[0]) != str(drawn[1]))
+    .map(lambda drawn: Between.at_frame(drawn[0], drawn[1], 1 + drawn[3] % drawn[2], drawn[2]))
+)
+
+
+@given(FRAMES)
+def test_frames_read_back(frame):
+    """Of a frame too; its weights are those of its ends, each by how near it is, and its seed is that of all frames."""
+    assert str(read(str(frame))) == str(frame)
+    if not any(isinstance(term, Concept) for end in (frame.first, frame.second) for _, term in terms_of(end)):
+        assert str(read_objective(str(frame))) == str(frame)
+    assert sum(w for w, _ in terms_of(frame)) == pytest.approx(
+        (1 - frame.share) * sum(w for w, _ in terms_of(frame.first))
+        + frame.share * sum(w for w, _ in terms_of(frame.second)),
+        abs=1e-3,
+    )
+    assert len({one.seed(3) for one in frame.group}) == 1
+    assert len({one.stem for one in frame.group}) == frame.frames
+    assert len(frame.stem) <= 96
+
+
+def test_pairs():
+    """Several targets on a side give each pair; several units in a sum a grid; a text's own number of frames holds."""
+    numbers = lambda selection: selection.resolve(99)  # noqa: E731
+    found = parse("a:1,2 -> b:3,4 [3]").with_frames(24).resolve(numbers)
+    assert [str(one) for one in found[::3]] == [f"a:{i} -> b:{j} [1/3]" for i in (1, 2) for j in (3, 4)]
+    assert len(parse("a:1 -> b:3").with_frames(24).resolve(numbers)) == 24
+    grid = parse("a:1,2 + b:3,4").resolve(numbers)
+    assert [str(one) for one in grid] == ["a:1 + b:3", "a:1 + b:4", "a:2 + b:3", "a:2 + b:4"]
 
 
 @given(TERMS | SUMS, TERMS | SUMS, NUMBERS)
@@ -78,8 +120,11 @@ def test_names_for_files_and_seeds(objective):
         ("direction(conv)", "CHANNEL:WEIGHT"),
         ("direction(conv, 3)", "CHANNEL:WEIGHT"),
         ("cosine(conv, 3:1 3:2)", "names a channel twice"),
-        ("a:1 + b", "one unit a term"),
-        ("a:1 + b:2,3", "one unit a term"),
+        ("a:1 + b", "a sum names its units"),
+        ("a:1 -> b:2 -> c:3", "has one ->"),
+        ("a:1 -> a:1", "nothing lies between a:1 and itself"),
+        ("a:1 -> a:2 [1]", r"has 2 to 96 frames \(got 1\)"),
+        ("a:1 -> a:2 [9/8]", r"frames are numbered from 1 to 8 \(got 9\)"),
         ("direction(conv, 3:1)@1,2,3", "after @ comes ROW,COLUMN"),
     ],
 )

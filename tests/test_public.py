@@ -15,6 +15,7 @@ from filterscope import errors
 NAMES = [
     "PRESETS",
     "ArgumentError",
+    "Between",
     "Concept",
     "DamagedError",
     "Direction",

@@ -11,7 +11,7 @@ networks       open_network, list_models, list_layers, classify, find_examples, 
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate, explain
 many units     make_atlas, view_atlas, compare_networks, label_units, run_demo
-targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, or a text as above
+targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, Between, or a text as above
 recipes        get_recipe, PRESETS, Recipe
 errors         FilterscopeError and what is derived from it
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from filterscope.explanation import explain
     from filterscope.measure.dissect import label_units
     from filterscope.networks import Network, open_network
-    from filterscope.objective import Direction, Likeness, Objective, WholeLayer
+    from filterscope.objective import Between, Direction, Likeness, Objective, WholeLayer
     from filterscope.photographs import accentuate, caricature, dream, invert, locate
     from filterscope.pictures import Picture, Sheet
     from filterscope.recipe import PRESETS, Recipe, get_recipe
@@ -83,7 +83,7 @@ _LATER = {
         "filterscope.measure.dissect": "label_units",
         "filterscope.concept": "Concept",
         "filterscope.networks": "Network open_network",
-        "filterscope.objective": "Direction Likeness Objective WholeLayer",
+        "filterscope.objective": "Between Direction Likeness Objective WholeLayer",
         "filterscope.photographs": "accentuate caricature dream invert locate",
         "filterscope.pictures": "Picture Sheet",
         "filterscope.recipe": "PRESETS Recipe get_recipe",
@@ -97,6 +97,7 @@ _LATER = {
 __all__ = [
     "PRESETS",
     "ArgumentError",
+    "Between",
     "Concept",
     "DamagedError",
     "Direction",

@@ -12,7 +12,7 @@ from filterscope.drawing.draw import draw as draw_goals
 from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
 from filterscope.networks import Network, open_network
-from filterscope.objective import EXAMPLE, Expression, Objective
+from filterscope.objective import EXAMPLE, Expression, Interpolation, Objective
 from filterscope.pictures import Picture, Sheet
 from filterscope.progress import OnStep, progress_bar
 from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe, get_recipe
@@ -134,9 +134,9 @@ def visualize(
 
     network: a name, file or Keras model (see `open_network`), or an opened Network.
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
-        "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum (see objective.py), an Objective,
-        or several of these. What has a place, @ROW,COLUMN, is drawn without the recipe's transforms that move
-        the picture: a neuron has one place of it.
+        "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum, "A -> B [24]" for 24 frames of what lies
+        between two of these (see objective.py), an Objective, or several of these. What has a place, @ROW,COLUMN, is
+        drawn without the recipe's transforms that move the picture: a neuron has one place of it.
     recipe: "auto", the preset that suits each target ("sharp" for units that respond to a small part of the picture,
         "robust" for classes and others, see `drawing.choice`), a preset ("sharp", "robust", "natural", "distill", which
         is the defaults of lucid, the library of Olah et al. 2017, "maco", or the blog's "naive", "linear", "lp", "tv")
@@ -207,7 +207,7 @@ def _only(asked: Asked, message: str) -> Picture:
 
 def _each(target: Any) -> list[Any]:
     """The targets that were passed, alone or in any collection; TargetError for what is none."""
-    kinds = str | Algebra | Selection | Expression
+    kinds = str | Algebra | Selection | Expression | Interpolation
     asked = [target] if isinstance(target, kinds) else target
     if isinstance(asked, Iterable) and not isinstance(asked, bytes | Mapping):
         asked = list(asked)

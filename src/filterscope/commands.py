@@ -25,12 +25,13 @@ from filterscope.measure.examples import find_examples as find_activations
 from filterscope.measure.gathering import BEST
 from filterscope.measure.natural import chosen_units
 from filterscope.networks import Network, open_network
-from filterscope.objective import Objective
+from filterscope.objective import Between, Interpolation, Objective, parse
 from filterscope.photographs.presets import photograph_recipe
 from filterscope.photographs.sources import Source, photograph_of
 from filterscope.photographs.zoom import zoom as draw_zoom
-from filterscope.pictures.animation import FPS, check_format, save_animation
+from filterscope.pictures.animation import FPS, check_format, save_animation, save_between
 from filterscope.pictures.kernels import kernel_sheet, kernel_units
+from filterscope.pictures.reading import Photograph
 from filterscope.progress import OnStep, Step, progress_bar
 from filterscope.recipe import LADDER, Recipe
 from filterscope.rerun import Again, draw_again
@@ -231,6 +232,7 @@ def redraw(
     concepts: Place | None = None,
     net: str | None = None,
     device: str = "auto",
+    size: Size | None = None,
     progress: bool = True,
 ) -> Again:
     """Draw a picture again from the recipe in its PNG file; the result says how far the two differ.
@@ -238,6 +240,7 @@ def redraw(
     weights, image, guide, concepts: the network's weights, the photographs and the file of concepts it was drawn from,
         where they have moved.
     net: the network, where it is a file of your own: "path/to/file.py:factory".
+    size: of a picture with image "cppn", the size to draw it at, from the weights in its file, without an ascent.
 
     >>> import tempfile
     >>> from filterscope import visualize_one
@@ -255,6 +258,7 @@ def redraw(
             concepts=concepts,
             net=net,
             device=device,
+            size=size,
             on_step=bar,
         )
 
@@ -381,7 +385,8 @@ def animate(
     zoom: float | None = None,
     **options: Unpack[DrawingOptions],
 ) -> Path:
-    """Write an animation of one target's ascent, with the activation's curve beneath; returns its file.
+    """Write an animation of one target's ascent, with the activation's curve beneath, or of what lies between two targets,
+    "A -> B"; returns its file.
 
     path: ends in .webp, .gif or .mp4 (extra: video). frames: how many, the last one the finished picture.
     image: a photograph to start from; the recipe is then "dream" where none is given, as for
@@ -402,6 +407,11 @@ def animate(
     photographs = {} if image is None else {"image": photograph_of(image)}
     if photographs:
         options["recipe"] = photograph_recipe(options.get("recipe", "dream"))
+    parsed = parse(target) if isinstance(target, str) else target
+    if isinstance(parsed, Interpolation):
+        return _animate_between(
+            Asked.read(network, parsed.with_frames(frames), options), place, fps, photographs
+        )
     asked = Asked.read(network, target, options)
     if asked.count != 1:
         raise TargetError(f"an animation is of one picture (got {target}, which is {asked.count})")
@@ -417,6 +427,14 @@ def animate(
     if picture.attempt:
         recorder = record_again(asked.network, picture, asked.run, frames)
     return recorder.save(0, place, finished=picture.to_pil(), curve=image is None, fps=fps)
+
+
+def _animate_between(asked: Asked, place: Path, fps: float, photographs: Mapping[str, Photograph]) -> Path:
+    """The animation of what lies between two targets."""
+    paths = {goal.path for goal in asked.goals if isinstance(goal, Between)}
+    if len(paths) != 1 or len(asked.goals) == 1:
+        raise TargetError(f"an animation is of what lies between two targets (got {len(paths)} pairs)")
+    return save_between(list(asked.pictures(photographs)), place, fps=fps)
 
 
 def _both(first: OnStep, second: OnStep | None) -> OnStep:

@@ -9,6 +9,9 @@
     caricature(block4_conv2)                  to say what the photograph says, and more of it
     guide(block4_conv2)                       to say at each place what the guide says somewhere
     block3_conv1:30 + 0.5 * layer(block4_conv2) - predictions:lion      a weighted sum
+    block3_conv1:3,4 + block4_conv2:7,9       a grid of pairs: the sum of each with each
+    block4_conv2:7 -> block4_conv2:30 [24]    what lies between two targets, in 24 frames (8 where no number stands)
+    block4_conv2:7 -> block4_conv2:30 [6/24]  the sixth of them
 
 Free of torch. In Python objectives add and scale: `Target("conv1", 3) + 0.5 * WholeLayer("conv2")`.
 """
@@ -17,17 +20,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import product
 from typing import Literal, TypeAlias
 
 from filterscope.concept import CALL, Concept, ConceptSelection, require_read
 from filterscope.errors import TargetError
 from filterscope.target import Algebra, At, Selection, Sum, Target, number, place_text, terms_of
 
+MOST_PAIRS = 400  # sums of a grid
+FRAMES = 8  # of what lies between two targets, where nothing is said
+MOST_FRAMES = 96  # which are drawn together
 EXAMPLE = "write LAYER:UNIT, as in block3_conv1:30"
 _CALL = re.compile(
     r"\s*(layer|direction|cosine|match|caricature|guide)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?"
 )
+_BETWEEN = re.compile(r"(.+?)\s+->\s+(.+?)\s*(?:\[\s*(?:(\d{1,6})\s*/\s*)?(\d{1,6})\s*\])?\s*", re.DOTALL)
 _SPLIT = re.compile(r"\s+([+-])\s+(?![^()]*\))")
 _FACTOR = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*(?=\S)(.+)", re.IGNORECASE)
 _WEIGHT = re.compile(r"(\d{1,9}):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
@@ -124,6 +133,81 @@ Term: TypeAlias = Target | WholeLayer | Direction | Concept | Likeness
 Objective: TypeAlias = Target | WholeLayer | Direction | Concept | Likeness | Sum
 
 
+@dataclass(frozen=True)
+class Between(Sum):
+    """One frame of an interpolation between two objectives: (1 - t) * first + t * second, t from 0 to 1 over the frames,
+    which are counted from 1. All frames of one are drawn together, with a part of the canvas in common, so that they align
+    (lucid's aligned interpolation; Mordvintsev et al. 2018, "Differentiable Image Parameterizations").
+
+    >>> frames = Between.frames_of(Target("conv2", 7), Target("conv2", 30), 3)
+    >>> str(frames[1]), frames[1].share, frames[0].terms
+    ('conv2:7 -> conv2:30 [2/3]', 0.5, ((1.0, Target(layer='conv2', unit=7, at=None)),))
+    """
+
+    first: Algebra
+    second: Algebra
+    frame: int
+    frames: int
+
+    @classmethod
+    def at_frame(cls, first: Algebra, second: Algebra, frame: int, frames: int) -> Between:
+        """The frame of that number, from 1; TargetError for one that there is not."""
+        if not 2 <= frames <= MOST_FRAMES:
+            raise TargetError(f"what lies between two targets has 2 to {MOST_FRAMES} frames (got {frames})")
+        if not 1 <= frame <= frames:
+            raise TargetError(f"frames are numbered from 1 to {frames} (got {frame})")
+        if isinstance(first, Between) or isinstance(second, Between):
+            raise TargetError("what lies between two targets has one -> (got several)")
+        share = (frame - 1) / (frames - 1)
+        weighted = ((1 - share, first), (share, second))
+        terms = tuple((by * weight, term) for by, goal in weighted if by for weight, term in terms_of(goal))
+        return cls(terms, first, second, frame, frames)
+
+    @classmethod
+    def frames_of(cls, first: Algebra, second: Algebra, frames: int = FRAMES) -> list[Between]:
+        """All frames, in order."""
+        return [cls.at_frame(first, second, number, frames) for number in range(1, max(frames, 1) + 1)]
+
+    @property
+    def share(self) -> float:
+        """How far it is from the first (0) to the second (1)."""
+        return (self.frame - 1) / (self.frames - 1)
+
+    @property
+    def path(self) -> str:
+        """What all frames have in common, as text."""
+        return f"{self.first} -> {self.second} [{self.frames}]"
+
+    @property
+    def group(self) -> list[Between]:
+        """All frames, this one among them."""
+        return self.frames_of(self.first, self.second, self.frames)
+
+    def __str__(self) -> str:
+        return f"{self.first} -> {self.second} [{self.frame}/{self.frames}]"
+
+    @property
+    def path_stem(self) -> str:
+        """The file name, without its ending, of what is of all frames."""
+        stem = f"{self.first.stem}-to-{self.second.stem}"
+        return stem if len(stem) <= 72 else f"{stem[:56]}.{sha256(self.path.encode()).hexdigest()[:12]}"
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending: `conv2-0007-to-conv2-0030.02of24`."""
+        return f"{self.path_stem}.{self.frame:0{len(str(self.frames))}d}of{self.frames}"
+
+    @property
+    def layers(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The layers of both ends, each once, whatever the frame."""
+        return tuple(dict.fromkeys((*self.first.layers, *self.second.layers)))
+
+    def seed(self, seed: int, attempt: int = 0, facet: int = 0) -> int:
+        """The same for all frames: they begin alike, and what moves the picture moves all of them alike."""
+        words = f"{seed}|{self.path}" + (f"|{attempt}" if attempt else "") + (f"~{facet}" if facet else "")
+        return int.from_bytes(sha256(words.encode()).digest()[:8], "big") >> 1
+
+
 def roles(goal: Algebra) -> set[Role]:
     """The photographs that an objective compares with; empty for one that can be drawn from nothing.
 
@@ -139,6 +223,8 @@ def has_place(goal: Algebra) -> bool:
     >>> has_place(Target("conv1", 3) + Target("conv1", 4, at=(1, 2)))
     True
     """
+    if isinstance(goal, Between):  # whichever frame it is
+        return has_place(goal.first) or has_place(goal.second)
     return any(
         isinstance(term, Target | Direction | Concept) and term.at is not None for _, term in terms_of(goal)
     )
@@ -165,40 +251,109 @@ def is_latent(term: Algebra) -> bool:
     return isinstance(term, Concept) and term.how == "latent"
 
 
+UnitsOf: TypeAlias = Callable[[Selection | ConceptSelection], Sequence[Target | Concept]]
+"""Gives the targets or concepts that a selection means."""
+
+
 @dataclass(frozen=True)
 class Expression:
     """A parsed text of several terms, or of other than units; `resolve` asks a network what its names mean."""
 
     terms: tuple[tuple[float, WholeLayer | Direction | Likeness | Selection | ConceptSelection], ...]
 
-    @property
-    def concepts(self) -> ConceptSelection | None:
-        """What a text that is nothing but concept(...) selects, which may be several."""
-        ((weight, term), *more) = self.terms
-        return term if isinstance(term, ConceptSelection) and weight == 1 and not more else None
-
-    def resolve(
-        self, units_of: Callable[[Selection | ConceptSelection], Sequence[Target | Concept]]
-    ) -> Objective:
-        """The objective meant; `units_of` gives a selection's targets, of which a sum takes one a term."""
-        found: list[tuple[float, Term]] = []
+    def resolve(self, units_of: UnitsOf) -> list[Objective]:
+        """The objectives meant; `units_of` gives a selection's targets. Of terms with several units there is one for each
+        choice of one unit a term, those of the last term side by side."""
+        choices: list[list[tuple[float, Term]]] = []
         for weight, term in self.terms:
-            if isinstance(term, Selection | ConceptSelection):
-                targets = units_of(term)
-                if len(targets) != 1:
-                    raise TargetError(f"a sum takes one unit a term (got {term}, which is {len(targets)})")
-                found.append((weight, targets[0]))
+            if isinstance(term, Selection) and term.units is None:
+                raise TargetError(f"a sum names its units (got {term}, of which no unit is named)")
+            several = isinstance(term, Selection | ConceptSelection)
+            meant: Sequence[Term] = units_of(term) if several else [term]  # type: ignore[arg-type, list-item]
+            choices.append([(weight, one) for one in meant])
+        if len(choices) > 1 and len(list(product(*choices))) > MOST_PAIRS:
+            raise TargetError(
+                f"a grid of sums has at most {MOST_PAIRS} (got {' x '.join(str(len(c)) for c in choices)})"
+            )
+        return [
+            found[0][1] if len(found) == 1 and found[0][0] == 1 else Sum(found) for found in product(*choices)
+        ]
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """A parsed text of what lies between targets; `resolve` asks a network what its names mean.
+
+    frames: how many, None where the text does not say. frame: the only one that is meant, None of all.
+    """
+
+    first: Selection | Expression
+    second: Selection | Expression
+    frames: int | None = None
+    frame: int | None = None
+
+    def with_frames(self, frames: int) -> Interpolation:
+        """The same in so many frames, unless its text has a number."""
+        return self if self.frames is not None else replace(self, frames=frames)
+
+    def resolve(self, units_of: UnitsOf) -> list[Objective]:
+        """The frames, in order; of several targets on one side or both, those of each first to each second, one after the
+        other."""
+        ends = [
+            units_of(end) if isinstance(end, Selection) else end.resolve(units_of)
+            for end in (self.first, self.second)
+        ]
+        frames = FRAMES if self.frames is None else self.frames
+        found: list[Objective] = []
+        pairs = [(first, second) for first, second in product(*ends) if first != second]
+        if not pairs:
+            raise TargetError(f"nothing lies between {ends[0][0]} and itself")
+        for first, second in pairs:
+            if self.frame is None:
+                found += Between.frames_of(first, second, frames)
             else:
-                found.append((weight, term))
-        return found[0][1] if len(found) == 1 and found[0][0] == 1 else Sum(tuple(found))
+                found.append(Between.at_frame(first, second, self.frame, frames))
+        return found
 
 
-def parse(text: str) -> Selection | Expression:
+def read_objective(text: str) -> Objective:
+    """The objective that a text is of, as `str` wrote it: units by number, whatever the network has; TargetError for
+    anything else.
+
+    >>> read_objective("conv1:3 + 0.5 * conv1:4 -> conv1:7 [2/3]").share
+    0.5
+    """
+    parsed = parse(text)
+    found: Sequence[Objective]
+    if isinstance(parsed, Selection):
+        found = _numbered(parsed)
+    else:
+        found = parsed.resolve(_numbered)
+    if len(found) != 1:
+        raise TargetError(f"{text!r} is no one objective")
+    return found[0]
+
+
+def _numbered(selection: Selection | ConceptSelection) -> list[Target]:
+    if isinstance(selection, ConceptSelection):
+        raise TargetError(f"{selection} is of a file, which has to be read first")
+    units = selection.units
+    if not isinstance(units, tuple) or not all(isinstance(unit, int) for unit in units):
+        raise TargetError(f"{selection} is no units by number")
+    return [Target(selection.layer, unit, selection.at) for unit in units if isinstance(unit, int)]
+
+
+def parse(text: str) -> Selection | Expression | Interpolation:
     """Read what a picture is for; TargetError where it cannot be read.
 
     >>> parse("layer(block4_conv2)").terms
     ((1.0, WholeLayer(layer='block4_conv2')),)
     """
+    if found := _BETWEEN.fullmatch(text):
+        first, second = parse(found[1]), parse(found[2])
+        if isinstance(first, Interpolation) or isinstance(second, Interpolation):
+            raise TargetError(f"{text!r}: what lies between two targets has one -> (got several)")
+        return Interpolation(first, second, *(None if n is None else int(n) for n in (found[4], found[3])))
     concepts = CALL.findall(text)  # whose file names may hold what else means something: read by themselves
     plain = text if not concepts else CALL.sub("concept()", text)
     pieces = _SPLIT.split(plain)

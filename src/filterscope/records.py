@@ -58,6 +58,7 @@ class PhotographRecord(_Read):
 class PictureRecord(_Read):
     """A picture's record in today's form. recipe: as it was carried out, so that drawing by it again, with the noise of
     `attempt` and `facet`, gives the picture; `carried_out` (None where an older form lacks it) says what no setting does.
+    parameters: the weights of a picture that is a network of coordinates, in base64.
     """
 
     version: str
@@ -80,6 +81,7 @@ class PictureRecord(_Read):
     curve: list[float] = []
     photographs: dict[Literal["image", "guide"], PhotographRecord] = {}
     concepts: dict[_Name, Annotated[str, Field(max_length=1000)]] = {}
+    parameters: str | None = Field(None, max_length=20_000_000)
 
     @field_validator("recipe", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from filterscope.catalog import EMBEDDED, PACKAGED
 from filterscope.concept import Concept
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
-from filterscope.errors import ImageError, WeightsError
+from filterscope.errors import ImageError, RecipeError, WeightsError
 from filterscope.files import is_there
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
@@ -24,13 +24,15 @@ from filterscope.networks.concepts.reading import sha256_concepts
 from filterscope.networks.pytorch.factory import is_factory
 from filterscope.networks.pytorch.packaged import packaged_weights
 from filterscope.networks.weights.table import RANDOM, part_of, sha256_weights
-from filterscope.objective import Objective
-from filterscope.pictures.picture import Picture
+from filterscope.objective import Objective, read_objective
+from filterscope.pictures.networks import decode_parameters
+from filterscope.pictures.picture import Picture, Scores
 from filterscope.pictures.png import read_image, read_metadata
 from filterscope.pictures.reading import Photograph, read_photograph
 from filterscope.progress import OnStep
+from filterscope.recipe import Cppn
 from filterscope.records import PhotographRecord, PictureRecord, read_record
-from filterscope.sides import pixels_text, size_text
+from filterscope.sides import Size, as_size, pixels_text, size_text
 from filterscope.target import terms_of
 
 _REGISTER = Cache("weights.json", REGISTER, "files")
@@ -39,12 +41,14 @@ LARGEST_BATCH = 128  # pictures that are drawn together for the sake of one's ro
 
 @dataclass(frozen=True)
 class Again:
-    """A picture drawn again, and how far it is from the file: levels are of 255."""
+    """A picture drawn again, and how far it is from the file: levels are of 255. rendered: at another size from the
+    weights in the file, so that there is nothing to compare."""
 
     picture: Picture
     original: dict[str, Any]
     mean_difference: float
     largest_difference: int
+    rendered: bool = False
 
     @property
     def same_photographs(self) -> bool:
@@ -64,6 +68,8 @@ class Again:
 
     def summary(self) -> dict[str, Any]:
         """For machines."""
+        if self.rendered:
+            return {"target": str(self.picture.target), "size": as_size(*self.picture.image.shape[:2])}
         return {
             "target": str(self.picture.target),
             "identical": self.largest_difference == 0,
@@ -77,6 +83,8 @@ class Again:
 
     def describe(self) -> str:
         """For a person."""
+        if self.rendered:
+            return f"{self.picture.target}: drawn at {pixels_text(as_size(*self.picture.image.shape[:2]))} from its weights"
         if self.largest_difference == 0:
             text = f"{self.picture.target}: identical"
         else:
@@ -98,6 +106,7 @@ def draw_again(
     concepts: str | os.PathLike[str] | None = None,
     net: str | None = None,
     device: str = "auto",
+    size: Size | None = None,
     on_step: OnStep | None = None,
 ) -> Again:
     """Draw the picture of a PNG again; ImageError where the file carries no recipe or the photograph that it was
@@ -105,7 +114,8 @@ def draw_again(
     concepts (`concepts`) are not.
 
     `net` names the network where the picture's own record does not open it: it was drawn from a model object or
-    from a person's own file, whose code no picture can have run.
+    from a person's own file, whose code no picture can have run. `size`: of a picture that is a network of coordinates, the
+    size to draw it at from the weights in its record, without an ascent; RecipeError for any other picture.
     """
     recorded = read_metadata(path)
     if recorded is None:
@@ -117,6 +127,8 @@ def draw_again(
             f"filterscope locate {recorded.get('network')} IMAGE {recorded.get('target')}"
         )
     record = read_record(recorded, repr(os.fspath(path)))
+    if size is not None:
+        return Again(_recorded_picture(path, record).render(size), recorded, 0.0, 0, rendered=True)
     network = _opened(recorded, record.network, Path(path), net, weights)
     files = _find_concepts(record, Path(path), concepts)
     targets = network.objectives(record.target, seed=record.seed, files=files)
@@ -155,9 +167,44 @@ def _opened(
     return open_network(name, weights=found)
 
 
+def _recorded_picture(path: str | os.PathLike[str], record: PictureRecord) -> Picture:
+    """The picture of a file as its record has it, for what needs no network."""
+    image = record.recipe.image
+    if record.parameters is None or not isinstance(image, Cppn):
+        raise RecipeError(
+            f"{os.fspath(path)!r} cannot be drawn at another size again: only a picture whose image is of kind 'cppn' can, "
+            f"and its image is of kind {image.kind!r}; draw one with show and the setting image=cppn, or without size= draw "
+            "this one again as it is"
+        )
+    pixels = np.asarray(read_image(path))
+    return Picture(
+        image=pixels if pixels.ndim == 3 else pixels[..., None],
+        target=read_objective(record.target),
+        network=record.network,
+        recipe=record.recipe,
+        seed=record.seed,
+        scores=Scores(**{k: v for k, v in record.scores.items() if k in Scores.__dataclass_fields__}),  # type: ignore[arg-type]
+        status=record.status,
+        curve=record.curve,
+        facet=record.facet,
+        class_name=record.class_name,
+        weights_sha256=record.weights_sha256 or "",
+        weights_file=record.weights_file,
+        precision=record.precision,
+        device=record.device,
+        batch=record.batch,
+        attempt=record.attempt,
+        carried_out=record.carried_out,
+        parameters=decode_parameters(record.parameters, repr(os.fspath(path))),
+    )
+
+
 def _compared(path: str | os.PathLike[str], picture: Picture, recorded: dict[str, Any]) -> Again:
+    file = read_image(path)
+    if picture.parameters is not None and file.size[::-1] != picture.image.shape[:2]:
+        picture = picture.render(file.size[::-1])
     again = picture.to_pil()
-    before = np.asarray(read_image(path).convert(again.mode), dtype=np.int16)
+    before = np.asarray(file.convert(again.mode), dtype=np.int16)
     if before.shape[:2] != picture.image.shape[:2]:
         raise ImageError(
             f"{os.fspath(path)!r} is {pixels_text(before.shape[:2])}, its recipe says {size_text(picture.recipe.size or 0)}"

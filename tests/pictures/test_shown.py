@@ -27,6 +27,7 @@ def shown(tiny) -> dict[str, Shown]:
         "Location": fs.locate(tiny, photo, "block1_conv1:1"),
         "Ladder": draw_ladder(tiny, targets, [recipe]),
         "Comparison": compare(tiny, tiny, ["block1_conv1:1"], recipe=recipe),
+        "Wires": fs.find_wires(tiny, "block1_conv2:1", count=1, **HOW),
         "Photograph": read_photograph(photo),
     }
 

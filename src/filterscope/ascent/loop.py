@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from filterscope.ascent.activity import active_from, bound_of
-from filterscope.ascent.canvas.parametrizations import Canvas, start_canvas
+from filterscope.ascent.canvas.canvas import Canvas
+from filterscope.ascent.canvas.parametrizations import start_canvas
 from filterscope.ascent.canvas.photograph import photograph_canvas
+from filterscope.ascent.canvas.shared import PARTS, SharedCanvas, are_frames
 from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.gradient import Gradient, normalized, repeated
 from filterscope.ascent.optimizers import make_optimizer, rate_at
@@ -58,7 +60,7 @@ class Seeds:
 class Ascent:
     """What the loop found: pictures (B, C, H, W) in pixel values, each one's curve of activations, what of the recipe
     it settled itself, where the network looked, (B, H, W) (see transparency.py), and from which activation on its unit
-    is active (see activity.py)."""
+    is active (see activity.py). networks: of pictures that are networks of coordinates, their weights, (B, P)."""
 
     pixels: Tensor
     start: Tensor
@@ -66,12 +68,14 @@ class Ascent:
     carried_out: list[CarriedOut]
     transparency: Tensor
     bounds: list[float]
+    networks: Tensor | None = None
 
     def first(self, count: int) -> Ascent:
         """The first pictures alone."""
         return Ascent(
             self.pixels[:count], self.start[:count], self.curves[:count], self.carried_out[:count],
             self.transparency[:count], self.bounds[:count],
+            None if self.networks is None else self.networks[:count],
         )  # fmt: skip
 
 
@@ -95,7 +99,13 @@ def ascend(
     """
     generators, known = seeds.generators(goals), photographs or {}
     stages = _stages(recipe, sides_of(size), smallest)
-    canvas = _first_canvas(prepared, recipe, generators, known, stages[0])
+    canvas: Canvas
+    if are_frames(goals):
+        shared = replace(seeds, facets=None).generators([goals[0]] * PARTS)
+        canvas = _first_canvas(prepared, recipe, [*generators, *shared], known, stages[0])
+        canvas = SharedCanvas.start(canvas, goals)
+    else:
+        canvas = _first_canvas(prepared, recipe, generators, known, stages[0])
     start = canvas.pixels().detach().clone()
     gradient = _gradient(prepared, recipe, len(goals))
     bounds = active_from(prepared.network, goals, start, raw=gradient.raw)
@@ -114,7 +124,8 @@ def ascend(
     looked = gradient.transparency.total
     assert looked is not None  # there is a step at least
     least = [bound_of(goal, bounds, i) for i, goal in enumerate(goals)]
-    return Ascent(pixels, start, torch.stack(ascending.trace, 1).tolist(), done, looked, least)
+    curves = torch.stack(ascending.trace, 1).tolist()
+    return Ascent(pixels, start, curves, done, looked, least, getattr(canvas, "networks", None))
 
 
 def _first_canvas(

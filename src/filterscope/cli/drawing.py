@@ -10,6 +10,7 @@ import click
 
 from filterscope.cli.options import (
     Drawing,
+    PixelSize,
     alpha_option,
     device_option,
     drawing_options,
@@ -23,6 +24,7 @@ from filterscope.cli.options import (
 )
 from filterscope.cli.output import Output, ready
 from filterscope.errors import ArgumentError
+from filterscope.sides import Size, size_text
 
 if TYPE_CHECKING:
     from filterscope.networks import Network
@@ -66,14 +68,23 @@ def show(
     filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
     filterscope show tiny-vgg16 block4_conv2:17 --frames 32
     filterscope show tiny-vgg16 "concept(block4_conv3, nmf.npy, 17)"
+
+    "A -> B" draws what lies between two targets: 8 frames of (1 - t) A + t B, or --frames N of them, aligned, and with
+    --frames also as an animation. Several units on a side give each pair; in a sum they give a grid of sums.
+
+    \b
+    filterscope show tiny-vgg16 "block4_conv2:7 -> block4_conv2:30" --frames 24
+    filterscope show tiny-vgg16 "block4_conv2:7,30 + block4_conv2:7,30"
     """
-    from filterscope.objective import parse
+    from filterscope.objective import Interpolation, parse
 
     if judge_weights is not None and judge is None:
         raise click.UsageError("--judge-weights needs --judge NET")
     recipe = drawing.ask_recipe()
     selections = [parse(text) for text in targets]
     animation = read_film(film, frames, fps)
+    if frames:
+        selections = [s.with_frames(frames) if isinstance(s, Interpolation) else s for s in selections]
     network = ready(net, weights, out)
     from filterscope.drawing.choice import count_pictures
     from filterscope.networks import open_network
@@ -153,19 +164,26 @@ def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> Non
     help="The file or folder of concepts it was drawn from.",
 )  # fmt: skip
 @click.option("--net", metavar="NET", help="The network, if it is your own file: path/to/file.py:factory.")
+@click.option(
+    "--size", metavar="PX|HxW", type=PixelSize(),
+    help="Draw a picture with image=cppn at this size, from the weights in its file [the size it has].",
+)  # fmt: skip
 @device_option
 @json_option
 @quiet_option
 def rerun(
     picture: Path, weights: str | None, out: Path | None, image: Path | None, guide: Path | None,
-    concepts: Path | None, net: str | None, device: str, as_json: bool, quiet: bool,
+    concepts: Path | None, net: str | None, size: Size | None, device: str, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw a picture again from the recipe in its PNG.
 
-    Reports how much the two differ.
+    Reports how much the two differ. A picture that was drawn with --set image=cppn is a small network whose weights are in
+    its file: with --size it is drawn at any size, in seconds and without an ascent, into DIR or beside itself.
 
     \b
     filterscope rerun out/block3_conv1-0034.png
+    filterscope show tiny-vgg16 predictions:goldfish --set image=cppn
+    filterscope rerun out/predictions-0000.png --size 2048
     """
     from filterscope.files import check_writable
     from filterscope.progress import progress_bar
@@ -184,9 +202,13 @@ def rerun(
             concepts=concepts,
             net=net,
             device=device,
+            size=size,
             on_step=on_step,
         )
     path = out / f"{picture.stem}.png" if out else None
+    if size is not None and (path is None or path.resolve() == picture.resolve()):
+        out = picture.parent
+        path = picture.with_stem(f"{picture.stem}-{size_text(size)}")
     if path and path.resolve() == picture.resolve():
         path = path.with_suffix(".rerun.png")  # never over what it was drawn from
     if path and out:

@@ -166,7 +166,10 @@ class Finite(click.FloatRange):
 
 
 frames_option = click.option(
-    "--frames", type=click.IntRange(min=2, max=2000), metavar="N", help="Also write an animation of N frames."
+    "--frames",
+    type=click.IntRange(min=2, max=2000),
+    metavar="N",
+    help="Also write an animation of N frames; of A -> B draw N frames.",
 )
 format_option = click.option(
     "--format", "film", default="webp", show_default=True, metavar="KIND",

@@ -79,10 +79,12 @@ class Output:
         """Draw the goals, and save each picture, and its animation, as soon as it is finished."""
         from filterscope.drawing.draw import draw
         from filterscope.drawing.recording import Recorder, record_again
+        from filterscope.objective import Between
         from filterscope.progress import progress_bar
 
         first = photographs["image"].image if photographs else None
         recorder = Recorder(film.frames, first=first) if film.frames else None
+        between: list[Picture] = []  # frames of what lies between two targets
         with progress_bar(False if self.quiet else None, also=recorder) as on_step:
             for number, picture in enumerate(
                 draw(network, goals, recipe, run, photographs=photographs, judge=judge, on_step=on_step)
@@ -90,6 +92,12 @@ class Output:
                 name = stem(picture)
                 self.save(picture, f"{name}.png", **_of_photograph(picture))
                 if recorder is None:
+                    continue
+                if isinstance(picture.target, Between):
+                    between.append(picture)
+                    if picture.target.frame == picture.target.frames == len(between):
+                        self._film_between(between, film)
+                    between = between if picture.target.frame < picture.target.frames else []
                     continue
                 path, image = self.folder / f"{name}.{film.kind}", picture.to_pil()
                 if photographs:
@@ -100,6 +108,18 @@ class Output:
                     again.save(0, path, finished=image, curve=True, fps=film.fps)
                 else:
                     recorder.save(number, path, finished=image, curve=True, fps=film.fps)
+
+    def _film_between(self, pictures: Sequence[Picture], film: Film) -> None:
+        """Write the animation of all frames between two targets, and note it in the row of each."""
+        from filterscope.objective import Between
+        from filterscope.pictures.animation import save_between
+
+        goal = pictures[0].target
+        assert isinstance(goal, Between)
+        path = save_between(pictures, self.folder / f"{goal.path_stem}.{film.kind}", fps=film.fps)
+        self.films.append(path)
+        for row in self.rows[-len(pictures) :]:
+            row["animation"] = path.name
 
     def add_film(self, path: Path) -> None:
         """Note an animation in the row of the picture it ends with."""

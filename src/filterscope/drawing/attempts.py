@@ -13,6 +13,7 @@ from torch import Tensor
 
 from filterscope.ascent.activity import excites
 from filterscope.ascent.canvas.photograph import resized
+from filterscope.ascent.canvas.shared import are_frames
 from filterscope.ascent.engine.prepare import prepare
 from filterscope.ascent.gradient import repeated
 from filterscope.ascent.loop import Ascent, Seeds, ascend, of_first
@@ -53,6 +54,7 @@ class Attempt:
     carried_out: CarriedOut | None = None
     transparency: np.ndarray | None = None
     bound: float = 0.0  # from which activation on the unit is active (see ascent/activity.py)
+    parameters: np.ndarray | None = None
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never was active, a natural image excites it more, or the
@@ -109,8 +111,8 @@ class Batch:
         """The finished pictures: of one attempt alone, or (None) of the first and, where it fails, of others."""
         began = time.perf_counter()
         found = self.attempts(self.drawn, attempt or 0, partial(report, 0))
-        if attempt is None and not self.photographs:
-            self._restart(found, report)
+        if attempt is None and not self.photographs and not are_frames([goal for goal, _ in self.drawn]):
+            self._restart(found, report)  # a frame drawn again alone would not align with the others
         seconds = (time.perf_counter() - began) / len(self.drawn)
         return [
             self._picture(goal, facet, one, seconds)
@@ -135,20 +137,21 @@ class Batch:
         goals = [goal for goal, _ in drawn]
         images = to_bytes(ascent.pixels, self.recipe.output)
         curves, carried_out, looked = ascent.curves, ascent.carried_out, to_alpha(ascent.transparency)
-        bounds = ascent.bounds
+        bounds, networks = ascent.bounds, ascent.networks
         start = self._start(ascent)
         del ascent  # of a large picture what is measured needs its memory
         # asked only now that the layer's weights are there: their hash must not fetch a file of its own
         measurer = self.measurers.of(goals, self._known, self.recipe.tile if self.photographs else None)
         scores = measurer.scores(images, start)
         best, measured = measurer.natural_best, zip(scores, curves, goals, strict=True)
-        rows = zip(images, measured, best, carried_out, looked, bounds, strict=True)
+        parameters = [None] * len(images) if networks is None else list(networks.float().cpu().numpy())
+        rows = zip(images, measured, best, carried_out, looked, bounds, parameters, strict=True)
         return [
             Attempt(
                 image, curve, score, self._verdict(score, curve, goal, natural, bound), number, len(drawn),
-                may_be_dead(goal), done, alpha, bound,
+                may_be_dead(goal), done, alpha, bound, weights,
             )
-            for image, (score, curve, goal), natural, done, alpha, bound in rows
+            for image, (score, curve, goal), natural, done, alpha, bound, weights in rows
         ]  # fmt: skip
 
     def ascent(self, drawn: Drawn, number: int, on_step: LoopStep) -> Ascent:
@@ -213,6 +216,7 @@ class Batch:
             recipe=self.carried_out(goal, found.number),
             carried_out=found.carried_out,
             transparency=found.transparency,
+            parameters=found.parameters,
             seed=self.run.seed,
             facet=facet,
             scores=found.scores,

@@ -9,7 +9,7 @@ from typing import Any
 
 from filterscope.networks.network import Network
 from filterscope.notices import log_once
-from filterscope.objective import Objective, has_place
+from filterscope.objective import Between, Objective, has_place
 from filterscope.recipe import AutoRecipe, Recipe
 from filterscope.sides import sides_of, size_text
 
@@ -42,7 +42,7 @@ def recipe_for(net: Network, goal: Objective, asked: Recipe | AutoRecipe) -> Rec
 
 def count_pictures(net: Network, goals: Sequence[Objective], asked: Recipe | AutoRecipe) -> int:
     """How many pictures of the goals there will be, with all their facets."""
-    return sum(recipe_for(net, goal, asked).facet_count for goal in goals)
+    return sum(1 if isinstance(goal, Between) else recipe_for(net, goal, asked).facet_count for goal in goals)
 
 
 def choose_recipe(net: Network, goal: Objective) -> Choice:

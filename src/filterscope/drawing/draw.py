@@ -20,7 +20,7 @@ from filterscope.measure.judge import Judge
 from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
-from filterscope.objective import Objective, has_place, roles
+from filterscope.objective import Between, Objective, has_place, roles
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.reading import Photograph
 from filterscope.progress import OnStep, Step
@@ -55,13 +55,15 @@ def draw(
     judging = None if judge is None else Judge(judge)
     known = _checked(goals, photographs or {})
     batches = _batches(net, goals, recipe, run, known, given)
+    asked = set(goals)
     freed, done, drawn = FreedMemory(), 0, 0
     total = sum(len(batch.drawn) * batch.recipe.steps for batch in batches)
     for batch in batches:
         pictures = batch.pictures(given.attempt, _reported(batch, drawn, done, total, on_step))
+        pictures = [picture for picture in pictures if picture.target in asked]  # of frames perhaps one alone
         yield from pictures if judging is None else judging.judged(net, pictures)
         done += len(batch.drawn) * batch.recipe.steps
-        drawn += len(batch.drawn)
+        drawn += len(pictures)
         freed.hand_back()
 
 
@@ -70,6 +72,8 @@ def _checked(goals: Sequence[Objective], photographs: Photographs) -> Photograph
     for goal in goals:
         for role in roles(goal) - set(photographs):
             raise TargetError(f"{goal} is compared with a photograph (the {role}), and none was given")
+    if photographs and any(isinstance(goal, Between) for goal in goals):
+        raise TargetError("what lies between two targets is drawn from noise, not from a photograph")
     if photographs and "image" not in photographs:
         raise ArgumentError(
             f"a picture's photographs are an image and, beside it, a guide (got {[*photographs]})"
@@ -89,19 +93,23 @@ def _batches(
     """The goals by what is drawn together."""
     device = choose_device(run.device)
     measurers = given.measurers or Measurers(net, device)
+    goals = _with_frames(goals)
     fits = {
         goal: fitted(
-            net, goal, _without_facets(recipe_for(net, goal, recipe), photographs), photographs.get("image")
+            net,
+            goal,
+            _without_facets(recipe_for(net, goal, recipe), goal, photographs),
+            photographs.get("image"),
         )
         for goal in goals
     }
     batches: list[Batch] = []
-    for _, same in groupby(goals, key=lambda goal: (goal.layers, has_place(goal))):
+    for path, same in groupby(goals, key=lambda goal: (goal.layers, has_place(goal), _path(goal))):
         group = list(same)
         own, sides = fits[group[0]]
         facets = range(own.facet_count) if given.facet is None else (given.facet,)
         dtype = precision_for(net, group[:1], run.precision, device)
-        count = 1 if photographs else given.batch
+        count = 1 if photographs else len(group) if path[-1] else given.batch
         count = count or choose_batch(
             net, group, own.carried_out_for(group[0]), size=as_size(*sides), dtype=dtype, device=device
         )
@@ -117,9 +125,24 @@ def _batches(
     return batches
 
 
-def _without_facets(recipe: Recipe, photographs: Photographs) -> Recipe:
-    """The recipe; of a photograph there is one picture."""
-    return recipe.model_copy(update={"facets": None}) if photographs else recipe
+def _path(goal: Objective) -> str | None:
+    """What the frames that are drawn together have in common; None of any other goal."""
+    return goal.path if isinstance(goal, Between) else None
+
+
+def _with_frames(goals: Sequence[Objective]) -> list[Objective]:
+    """The goals, where one is a frame of what lies between two others with all frames of it in its place."""
+    found: list[Objective] = []
+    for path, same in groupby(goals, key=_path):
+        group = list(same)
+        found += group if path is None or not isinstance(group[0], Between) else group[0].group
+    return found
+
+
+def _without_facets(recipe: Recipe, goal: Objective, photographs: Photographs) -> Recipe:
+    """The recipe; of a photograph, and of a frame between two targets, there is one picture."""
+    alone = bool(photographs) or isinstance(goal, Between)
+    return recipe.model_copy(update={"facets": None}) if alone else recipe
 
 
 def _reported(batch: Batch, drawn: int, done: int, total: int, on_step: OnStep | None) -> Report:

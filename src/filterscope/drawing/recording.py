@@ -13,6 +13,7 @@ from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.measure.scores import to_bytes
 from filterscope.networks.network import Network
+from filterscope.objective import Between
 from filterscope.pictures.animation import save_animation, with_curve
 from filterscope.pictures.picture import Picture
 from filterscope.progress import Step
@@ -37,7 +38,9 @@ class Recorder:
 
     def __call__(self, step: Step) -> None:
         """Keep what this step has to show, if it is one of those wanted."""
-        if step.attempt:  # of some of the pictures alone, drawn again
+        if step.attempt or isinstance(
+            step.target, Between
+        ):  # of some alone, drawn again; of frames of something else
             return
         assert step.recipe is not None
         for i, value in enumerate(step.activations.tolist(), step.first):

@@ -20,7 +20,7 @@ from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.subgraph import Shapes, cut
 from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights.table import WeightSource
-from filterscope.objective import EXAMPLE, Direction, Expression, Objective, parse
+from filterscope.objective import EXAMPLE, Between, Direction, Expression, Interpolation, Objective, parse
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
 from filterscope.target import Algebra, At, Selection, Sum, Target, place_text, sum_advice, terms_of
 
@@ -223,7 +223,7 @@ class Network:
 
     def objectives(
         self,
-        text: str | Selection | Expression | Objective,
+        text: str | Selection | Expression | Interpolation | Objective,
         *,
         seed: int = 0,
         files: Mapping[str, str] | None = None,
@@ -233,18 +233,17 @@ class Network:
         parsed = parse(text) if isinstance(text, str) else text
         if isinstance(parsed, Selection):
             return [*self.targets(parsed, seed=seed)]
-        if not isinstance(parsed, Expression | Algebra):
+        if not isinstance(parsed, Expression | Interpolation | Algebra):
             raise TargetError(f"a target is a text or an Objective (got {parsed!r}); {EXAMPLE}")
         found: list[Objective]
-        if not isinstance(parsed, Expression):
-            found = [self._bound(parsed, files)]
-        elif parsed.concepts is not None:
-            found = [*select_concepts(self, parsed.concepts, files)]
+        if isinstance(parsed, Expression | Interpolation):
+            found = parsed.resolve(lambda selection: self._selected(selection, seed, files))
         else:
-            found = [parsed.resolve(lambda selection: self._selected(selection, seed, files))]
+            found = [self._bound(parsed, files)]
         for goal in found:
-            for _, term in terms_of(goal):
-                self._check_term(term)
+            for end in (goal.first, goal.second) if isinstance(goal, Between) else (goal,):
+                for _, term in terms_of(end):
+                    self._check_term(term)
             require_one_name(goal)
         return found
 
@@ -257,6 +256,9 @@ class Network:
 
     def _bound(self, goal: Objective, files: Mapping[str, str] | None) -> Objective:
         """An objective whose concepts have been read."""
+        if isinstance(goal, Between):
+            ends = (self._bound(end, files) for end in (goal.first, goal.second))  # type: ignore[arg-type]
+            return Between.at_frame(*ends, goal.frame, goal.frames)
         if isinstance(goal, Sum):
             return Sum(tuple((weight, self._bound(term, files)) for weight, term in goal.terms))  # type: ignore[arg-type]
         return bind_concept(self, goal, files) if isinstance(goal, Concept) else goal

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from filterscope.errors import ArgumentError, OutputError, did_you_mean
 from filterscope.files import writing
+from filterscope.pictures.picture import Picture
 
 FORMATS = ("webp", "gif", "mp4")
 FPS = 12
@@ -62,6 +63,11 @@ def save_animation(
         else:
             _write_loop(frames, spare, kind, fps, hold)
     return place
+
+
+def save_between(pictures: Sequence[Picture], path: str | os.PathLike[str], *, fps: float = FPS) -> Path:
+    """Write the frames between two targets as an animation."""
+    return save_animation([picture.to_pil() for picture in pictures], path, fps=fps)
 
 
 def _write_loop(frames: Sequence[Image.Image], spare: Path, kind: str, fps: float, hold: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +16,13 @@ from filterscope.concept import Concept
 from filterscope.errors import ArgumentError
 from filterscope.files import writing
 from filterscope.formats import PICTURE
-from filterscope.objective import Objective
+from filterscope.objective import Between, Objective
+from filterscope.pictures.networks import draw_network, encode_parameters
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.shown import Shown
-from filterscope.recipe import Recipe
+from filterscope.recipe import Cppn, Recipe
 from filterscope.records import CarriedOut
-from filterscope.sides import as_size
+from filterscope.sides import Size, as_size, checked_size, sides_of
 from filterscope.target import Target, place_text, terms_of
 
 Status = Literal["ok", "no-gain", "dead"]
@@ -82,6 +83,8 @@ class Picture(Shown):
     transparency: where the network looked, uint8 (H, W), 255 where it looked most: the sum over the steps of the absolute
         value of the objective's gradient, without penalties, clipped at its 80th percentile (as Horama does). None of a
         picture that no ascent drew.
+    parameters: of a picture that is a network of coordinates (image "cppn") its weights, float32 (P,), from which `render`
+        draws it at any size.
     """
 
     image: np.ndarray = field(repr=False)
@@ -106,11 +109,16 @@ class Picture(Shown):
     carried_out: CarriedOut | None = None
     shown: tuple[int, int, int] = (0, 1, 2)
     transparency: np.ndarray | None = field(default=None, repr=False)
+    parameters: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
         """What the blog wrote on a tile: `filter: 34`, or the class's name; a failed one says so."""
         name = str(self.target)
+        if isinstance(self.target, Between):
+            goal = self.target
+            ends = {1: str(goal.first), goal.frames: str(goal.second)}
+            name = ends.get(goal.frame, f"{goal.share:.0%}")
         if isinstance(self.target, Target):
             place = f" @{place_text(self.target.at)}" if self.target.at else ""
             name = (self.class_name or f"filter: {self.target.unit}") + place
@@ -154,6 +162,7 @@ class Picture(Shown):
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
             **({"concepts": self.concepts} if self.concepts else {}),
+            **({} if self.parameters is None else {"parameters": encode_parameters(self.parameters)}),
         }
         return PICTURE.stamped(record)
 
@@ -173,6 +182,22 @@ class Picture(Shown):
             "status": self.status,
             "seconds": round(self.seconds, 3),
         }
+
+    def render(self, size: Size) -> Picture:
+        """The same picture at another size, a side or (height, width), without another ascent; ArgumentError where it is no
+        network of coordinates (image "cppn"). Its scores stay those of the size that it was drawn at."""
+        sides = sides_of(checked_size("size", size))
+        if self.parameters is None or not isinstance(self.recipe.image, Cppn):
+            raise ArgumentError(
+                f"the picture of {self.target} cannot be drawn at another size again: only an image of kind 'cppn' can "
+                f"(show with image=cppn as a setting); it is of kind {self.recipe.image.kind!r}"
+            )
+        pixels = draw_network(self.recipe.image, self.parameters, self.image.shape[-1], sides)
+        looked = self.transparency
+        if looked is not None:
+            wide = PILImage.fromarray(looked).resize(sides[::-1], PILImage.Resampling.BICUBIC)
+            looked = np.asarray(wide)
+        return replace(self, image=pixels, transparency=looked)
 
     def to_pil(self, *, alpha: bool = False) -> PILImage.Image:
         """The picture as a Pillow image; with an `alpha` channel, which is its transparency, if asked for.

@@ -17,16 +17,18 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from filterscope.errors import ArgumentError, OutputError
 from filterscope.files import held, writing
 from filterscope.formats import SHEET
+from filterscope.objective import Between, Objective
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import opened
 from filterscope.pictures.shown import Shown
 from filterscope.report import update_report
-from filterscope.target import Target
+from filterscope.target import Sum, Target, terms_of
 
 GAP = 6
 APART = 18  # more between groups of columns
 BACKGROUND = (255, 255, 255)
 SHEET_CHUNK = "filterscope sheet"  # another than a picture's: a sheet is no picture that was drawn
+ACROSS = 12  # frames in a row
 SMALLEST = 160  # side of a tile in pixels: smaller pictures are enlarged, larger ones keep their size...
 WIDEST = 4096  # ...but where the whole sheet would be wider than this
 # name, place and facet, verdict: see Picture.label
@@ -109,7 +111,7 @@ class Sheet(Sequence[Picture], Shown):
         one's name under its units."""
         several = len({p.target.layers for p in self.pictures}) > 1
         tiles = [Tile(p.to_pil(), p.label, layer_of(p) if several else "") for p in self.pictures]
-        return compose(tiles, columns=self.columns)
+        return compose(tiles, columns=self.columns or _columns([p.target for p in self.pictures]))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the grid as a PNG; a folder gets `sheet.png` and every picture besides. A sheet of other pictures that is
@@ -126,6 +128,21 @@ class Sheet(Sequence[Picture], Shown):
         else:
             save_image(self.to_pil(), place)
         return place
+
+
+def _columns(targets: Sequence[Objective]) -> int | None:
+    """The columns of what has an order of its own: of frames one row for what lies between each two targets (or several rows
+    of equal length), of a grid of sums one row for each first term. None of anything else."""
+    first = targets[0] if targets else None
+    if isinstance(first, Between) and all(
+        isinstance(t, Between) and t.frames == first.frames for t in targets
+    ):
+        rows = next(n for n in range(-(-first.frames // ACROSS), first.frames + 1) if first.frames % n == 0)
+        return first.frames // rows if rows < first.frames else min(ACROSS, first.frames)
+    if isinstance(first, Sum) and all(isinstance(t, Sum) and not isinstance(t, Between) for t in targets):
+        same = len(list(itertools.takewhile(lambda t: terms_of(t)[0] == terms_of(first)[0], targets)))
+        return same if len(targets) % same == 0 and same < len(targets) else None
+    return None
 
 
 def layer_of(picture: Picture) -> str:

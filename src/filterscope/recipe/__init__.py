@@ -8,6 +8,7 @@ Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 from filterscope.recipe.auto import AUTO, AutoRecipe, ask_recipe
 from filterscope.recipe.parts import (
     Backward,
+    Cppn,
     Crop,
     Facets,
     Fourier,
@@ -40,6 +41,7 @@ __all__ = [
     "PRESETS",
     "AutoRecipe",
     "Backward",
+    "Cppn",
     "Crop",
     "Facets",
     "Fourier",

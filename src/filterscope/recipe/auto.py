@@ -26,7 +26,7 @@ class AutoRecipe:
 
     def of(self, preset: str, settings: Mapping[str, Any]) -> Recipe:
         """A preset with the rules' settings, then with the changes that were asked for."""
-        return PRESETS[preset].changed({**settings, **self.changes})
+        return PRESETS[preset].changed(settings).changed(self.changes)
 
 
 def ask_recipe(

@@ -128,7 +128,19 @@ class Phase(Part):
     decorrelate: bool = True
 
 
-Image = Annotated[Pixels | Fourier | Phase, Field(discriminator="kind")]
+class Cppn(Part):
+    """The weights of a small network of coordinates, so that the picture can be drawn at any size afterwards.
+
+    CPPN: Stanley 2007; Mordvintsev et al. 2018, "Differentiable Image Parameterizations". `layers` hidden layers of `width`
+    outputs each, through which every pixel goes. The PNG holds all weights, 8,451 numbers of themselves (45 kB).
+    """
+
+    kind: Literal["cppn"] = "cppn"
+    layers: int = Field(8, ge=1, le=32)
+    width: int = Field(24, ge=1, le=128)
+
+
+Image = Annotated[Pixels | Fourier | Phase | Cppn, Field(discriminator="kind")]
 
 
 # --- what is subtracted -----------------------------------------------------------------------------------
@@ -306,7 +318,7 @@ class Facets(Part):
 KINDS: dict[str, type[Part]] = {
     str(kind.model_fields["kind"].default): kind
     for kind in (
-        Pixels, Fourier, Phase,
+        Pixels, Fourier, Phase, Cppn,
         LpNorm, TotalVariation, NaturalSpectrum,
         Pad, Jitter, Scale, Rotate, Crop, RandomResizedCrop, Noise,
     )

@@ -12,15 +12,30 @@ from typing import Any
 from filterscope.errors import RecipeError, did_you_mean
 from filterscope.recipe.parts import KINDS, Facets, Pixels
 
+# what an image of kind "cppn" is optimised with unless that is set too: its weights are no coefficients of a picture, and a
+# step that suits these leaves a picture of one colour. lucid's notebooks have Adam at 0.005, and more steps.
+CPPN: dict[str, Any] = {
+    "optimizer": {"name": "Adam", "lr": 0.01, "decay": 1.0, "options": {}},
+    "gradient": "plain",
+}
+
 
 def change_settings(data: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's data with dotted keys set; see `Recipe.changed`."""
     data, before = copy.deepcopy(data), data
+    if _becomes_cppn(settings) and before["image"]["kind"] != "cppn":
+        data |= json.loads(json.dumps(CPPN))
     for key, value in sorted(settings.items(), key=lambda item: _rank(item[0])):
         if key == "name" and value != before["name"]:
             raise RecipeError("a recipe's name cannot be set; it says which preset the others began from")
         _assign(data, key, value, before)
     return data
+
+
+def _becomes_cppn(settings: Mapping[str, Any]) -> bool:
+    """Whether settings make an image a network of coordinates."""
+    image = settings.get("image", settings.get("image.kind"))
+    return (image.get("kind") if isinstance(image, dict) else image) == "cppn"
 
 
 def _rank(key: str) -> tuple[bool, int, bool]:

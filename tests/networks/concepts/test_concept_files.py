@@ -274,7 +274,6 @@ def test_what_a_target_can_get_wrong(tmp_path, toy):
         (f"concept(blocks.1, {path}, 5)", "concept 5 of a.npy has no direction"),
         (f"concept(blocks.2, {path}, 0)", "no layer 'blocks.2'"),
         (f"concept(head, {path}, 0)@1,1", "holds concepts of 6 channels, expected 4"),
-        (f"concept(blocks.1, {path}, 0-1) + head:0", "a sum takes one unit a term"),
     ):
         with pytest.raises(FilterscopeError, match=words):
             toy.objectives(text)

@@ -7,30 +7,16 @@ first values come from its own generator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from filterscope.ascent.canvas.canvas import Canvas
+from filterscope.ascent.canvas.cppn import CppnCanvas
 from filterscope.ascent.canvas.spectrum import COLOUR, frequencies, natural_amplitudes
 from filterscope.networks.held import held
 from filterscope.recipe import Fourier, Image, Phase, Pixels
 from filterscope.sides import Sides
-
-
-class Canvas(Protocol):
-    """Parameters that are optimised, and the picture they stand for."""
-
-    parameters: Tensor
-
-    def pixels(self) -> Tensor:
-        """The pictures, (B, C, H, W), pixel values on the 0 to 255 scale."""
-
-    def resized(self, size: Sides) -> Canvas:
-        """The same pictures at another size, to go on from."""
-
-    def to(self, device: torch.device) -> Canvas:
-        """The same pictures on another device."""
 
 
 class PixelCanvas:
@@ -172,7 +158,7 @@ def start_canvas(
     recipe: Image, generators: Sequence[torch.Generator], channels: int, size: Sides, device: torch.device
 ) -> Canvas:
     """The first picture of each generator's target, drawn on the CPU so that every device starts alike."""
-    kinds = {"pixels": PixelCanvas, "fourier": FourierCanvas, "phase": PhaseCanvas}
+    kinds = {"pixels": PixelCanvas, "fourier": FourierCanvas, "phase": PhaseCanvas, "cppn": CppnCanvas}
     canvas: Canvas = kinds[recipe.kind].start(recipe, generators, channels, size)  # type: ignore[attr-defined]
     return canvas if device.type == "cpu" else canvas.to(device)
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from filterscope.ascent.canvas.parametrizations import Canvas, FourierCanvas
+from filterscope.ascent.canvas.canvas import Canvas
+from filterscope.ascent.canvas.parametrizations import FourierCanvas
 from filterscope.errors import RecipeError
-from filterscope.recipe import Fourier, Phase, Recipe
+from filterscope.recipe import Cppn, Fourier, Phase, Recipe
 from filterscope.sides import Sides
 
 EDGE = 0.5  # pixel values this near to black or white count as this far from it: a sigmoid reaches neither
@@ -111,5 +112,10 @@ def photograph_canvas(
         raise RecipeError(
             f"recipe {recipe.name!r}: an image of phases cannot start from a photograph, whose magnitudes are its "
             "own; take image=pixels or image=fourier"
+        )
+    if isinstance(recipe.image, Cppn):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: an image of a network of coordinates cannot start from a photograph; take "
+            "image=pixels or image=fourier"
         )
     return PhotographCanvas.start(photographs["image"], count, sides, device)
