@@ -257,8 +257,8 @@ class Network:
     def _bound(self, goal: Objective, files: Mapping[str, str] | None) -> Objective:
         """An objective whose concepts have been read."""
         if isinstance(goal, Between):
-            ends = (self._bound(end, files) for end in (goal.first, goal.second))  # type: ignore[arg-type]
-            return Between.at_frame(*ends, goal.frame, goal.frames)
+            first, second = (self._bound(end, files) for end in (goal.first, goal.second))  # type: ignore[arg-type]
+            return Between.at_frame(first, second, goal.frame, goal.frames)
         if isinstance(goal, Sum):
             return Sum(tuple((weight, self._bound(term, files)) for weight, term in goal.terms))  # type: ignore[arg-type]
         return bind_concept(self, goal, files) if isinstance(goal, Concept) else goal
