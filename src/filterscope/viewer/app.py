@@ -8,6 +8,7 @@ pages find the script that draws. Drawing goes by a few addresses under `/_live/
     GET  /_live/config               networks, recipes, bounds
     POST /_live/jobs                 queue a drawing -> {"id": ...}; 503 where too many wait
     GET  /_live/jobs/ID/events       server-sent events: progress, preview, then done, failed or cancelled
+    POST /_live/photographs          queue a look at a photograph -> {"id": ...}; its events end with what was found
     POST /_live/jobs/ID/cancel       stop it
     GET  /_live/jobs/ID/N.png        its picture, with the recipe inside; N.alpha.png with an alpha channel
     POST /_live/jobs/ID/keep         keep it in the atlas: NETWORK/drawn/, beside the atlas' own pictures
@@ -52,6 +53,7 @@ from filterscope.recipe import ALIASES, PRESETS
 from filterscope.viewer.events import describe_job, format_event
 from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refuse
 from filterscope.viewer.jobs import ENDS, DrawQueue, Job
+from filterscope.viewer.photographs import parse_photograph
 from filterscope.viewer.requests import MAX_SIDE, MAX_STEPS, count_units, parse_request
 
 if TYPE_CHECKING:
@@ -59,6 +61,9 @@ if TYPE_CHECKING:
 
 PORT = 8765
 MAX_BODY_BYTES = 64 * 1024  # of a request; a recipe is about one thousand
+MAX_PHOTOGRAPH_BYTES = (
+    4 * 1024 * 1024
+)  # of one with a photograph in base64; the pages send less than a tenth of it
 MAX_BODY_SECONDS = 10.0  # for a body to arrive
 MAX_STREAMS = 128  # of events at once
 POLL_SECONDS = 0.1  # from one look at a job to the next, for each stream
@@ -141,6 +146,7 @@ def make_app(
     routes = [
         Route("/_live/config", live.config),
         Route("/_live/jobs", live.draw, methods=["POST"]),
+        Route("/_live/photographs", live.look, methods=["POST"]),
         Route("/_live/jobs/{id}/events", live.events),
         Route("/_live/jobs/{id}/cancel", live.cancel, methods=["POST"]),
         Route("/_live/jobs/{id}/keep", live.keep, methods=["POST"]),
@@ -155,7 +161,7 @@ def make_app(
 
 async def _shared(request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in (*ASSETS, "live.js", "compare.js"):
+    if name not in (*ASSETS, "live.js", "compare.js", "photograph.js"):
         raise HTTPException(404)
     return Response(read_asset(name), media_type=TYPES[Path(name).suffix])
 
@@ -194,6 +200,11 @@ class _Live:
 
     async def draw(self, request: Request) -> Response:
         job = self.queue.submit(parse_request(await _read_body(request), self.queue.manifests))
+        return JSONResponse({"id": job.id, "ahead": self.queue.place(job)}, status_code=202)
+
+    async def look(self, request: Request) -> Response:
+        body = await _read_body(request, MAX_PHOTOGRAPH_BYTES)
+        job = self.queue.submit(parse_photograph(body, self.queue.manifests))
         return JSONResponse({"id": job.id, "ahead": self.queue.place(job)}, status_code=202)
 
     async def events(self, request: Request) -> Response:
@@ -271,15 +282,15 @@ class _Live:
         return pictures[index]
 
 
-async def _read_body(request: Request) -> Any:
+async def _read_body(request: Request, most: int = MAX_BODY_BYTES) -> Any:
     """The JSON of a request's body, which must be small and arrive soon."""
     data = bytearray()
 
     async def read() -> None:
         async for part in request.stream():
             data.extend(part)
-            if len(data) > MAX_BODY_BYTES:
-                raise HTTPException(413, f"the body may have {MAX_BODY_BYTES} bytes")
+            if len(data) > most:
+                raise HTTPException(413, f"the body may have {most} bytes")
 
     try:
         await asyncio.wait_for(read(), MAX_BODY_SECONDS)

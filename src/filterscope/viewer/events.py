@@ -7,10 +7,13 @@ import json
 from filterscope.atlas.gallery.data import Data, round_number, thin_curve
 from filterscope.sides import as_size
 from filterscope.viewer.jobs import ENDS, Job
+from filterscope.viewer.requests import DrawRequest
 
 
 def describe_job(job: Job, ahead: int) -> tuple[str, Data]:
     """The event that reports a job's state."""
+    if job.state == "done" and job.found is not None:
+        return "done", job.found
     if job.state == "done":
         rows = [
             {
@@ -30,7 +33,8 @@ def describe_job(job: Job, ahead: int) -> tuple[str, Data]:
         return "done", {"pictures": rows}
     if job.state in ENDS:
         return job.state, {"message": job.message}
-    state = {"state": job.state, "ahead": ahead, "step": job.step, "steps": job.request.recipe.steps}
+    steps = job.request.recipe.steps if isinstance(job.request, DrawRequest) else 0
+    state = {"state": job.state, "ahead": ahead, "step": job.step, "steps": steps}
     return "progress", {**state, "attempt": job.attempt, "activation": round_number(job.activation)}
 
 

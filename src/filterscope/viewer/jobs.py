@@ -21,10 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from filterscope.atlas.gallery.data import Data
 from filterscope.atlas.storage.manifest import NetworkManifest
 from filterscope.errors import FilterscopeError, QueueFullError, kind_and_line
 from filterscope.recipe import Recipe
 from filterscope.viewer.opening import OpenNetworks, check_weights
+from filterscope.viewer.photographs import PhotographRequest, look_at
 from filterscope.viewer.requests import DrawRequest
 
 if TYPE_CHECKING:
@@ -47,9 +49,10 @@ class _Stopped(Exception):  # noqa: N818 - not an error: it carries a cancelled 
 
 @dataclass
 class Job:
-    """A drawing: `state` is queued, drawing, done, failed or cancelled; `version` grows with every change."""
+    """A drawing, or a look at a photograph: `state` is queued, drawing, done, failed or cancelled; `version` grows with
+    every change. found: what the look gave."""
 
-    request: DrawRequest
+    request: DrawRequest | PhotographRequest
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: str = "queued"
     step: int = 0
@@ -59,6 +62,7 @@ class Job:
     preview: str = ""  # a data: URL
     previews: int = 0
     pictures: list[Picture] = field(default_factory=list)
+    found: Data | None = None
     version: int = 0
     watchers: int = 0
     left_at: float = field(default_factory=time.monotonic)
@@ -91,8 +95,8 @@ class DrawQueue:
         self._thread = threading.Thread(target=self._work, name="filterscope-drawing", daemon=True)
         self._thread.start()
 
-    def submit(self, request: DrawRequest) -> Job:
-        """Queue a drawing; QueueFullError where too many wait."""
+    def submit(self, request: DrawRequest | PhotographRequest) -> Job:
+        """Queue a drawing, or a look at a photograph; QueueFullError where too many wait."""
         with self._changed:
             for job in [j for j in self._queue if j.abandoned]:
                 self._end(job, "cancelled", UNWATCHED)
@@ -157,7 +161,10 @@ class DrawQueue:
                 job = self._queue.popleft()
                 job.state, job.version = "drawing", job.version + 1
             try:
-                job.pictures = self._draw(job)
+                if isinstance(job.request, PhotographRequest):
+                    job.found = self._look(job, job.request)
+                else:
+                    job.pictures = self._draw(job, job.request)
                 self._end(job, "done")
             except _Stopped as stopped:
                 self._end(job, "cancelled", str(stopped))
@@ -168,11 +175,19 @@ class DrawQueue:
             except Exception as error:  # the thread must outlive whatever a recipe brings about
                 self._end(job, "failed", kind_and_line(error))
 
-    def _draw(self, job: Job) -> list[Picture]:
+    def _look(self, job: Job, request: PhotographRequest) -> Data:
+        job.check()
+        job.request = PhotographRequest(request.network, b"")  # whoever fetches what was found needs no file
+        network = self._networks.get(request.network)
+        found = look_at(request, network, self.manifests[request.network])
+        check_weights(network, self.manifests[request.network])
+        return found
+
+    def _draw(self, job: Job, request: DrawRequest) -> list[Picture]:
         from filterscope.drawing.draw import draw
         from filterscope.drawing.run import Run
 
-        request, report = job.request, _StepReport(job)
+        report = _StepReport(job, request.recipe)
         job.check()
         manifest = self.manifests[request.network]
         network = self._networks.get(request.network)
@@ -189,8 +204,8 @@ class DrawQueue:
 class _StepReport:
     """Called after each step: notes in the job how far it is, and stops it where that was asked."""
 
-    def __init__(self, job: Job):
-        self.job, self.began, self.shown = job, time.monotonic(), 0.0
+    def __init__(self, job: Job, recipe: Recipe):
+        self.job, self.recipe, self.began, self.shown = job, recipe, time.monotonic(), 0.0
 
     def __call__(self, step: Step) -> None:
         job, now = self.job, time.monotonic()
@@ -201,7 +216,7 @@ class _StepReport:
             )
         job.step, job.attempt, job.activation = step.step, step.attempt, float(step.activation)
         if step.images is not None and now - self.shown >= MIN_PREVIEW_SECONDS:
-            job.preview = _data_url(step.images(), job.request.recipe)
+            job.preview = _data_url(step.images(), self.recipe)
             job.previews += 1
             self.shown = time.monotonic()
         job.version += 1

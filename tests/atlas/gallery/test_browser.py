@@ -8,11 +8,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 from tests.helpers.made_up_atlas import HOSTILE, rows_of, write_atlas
 from tests.helpers.viewer_server import serving
 
 from filterscope.atlas.gallery.pages import build_gallery
 from filterscope.comparison.compare import compare
+from filterscope.explanation import explain
 from filterscope.recipe import get_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # selenium's pipes
@@ -418,6 +420,53 @@ def test_token(chromium, atlas, tiny):
         until(lambda: status(chromium).startswith("Done"))
         chromium.get("about:blank")
     chromium.get_log("browser")
+
+
+def test_photograph(chromium, atlas, tiny, tmp_path, keys):
+    """A photograph that is dropped shows its classes; a place its units with pictures and votes; arrows move."""
+    Image.radial_gradient("L").resize((90, 60)).convert("RGB").save(tmp_path / "photo.png")
+    with serving(atlas, tiny) as found:
+        chromium.get(f"http://127.0.0.1:{found.port}/tiny-vgg16/")
+        until(lambda: all_of(chromium, "#photograph-file"))
+        one(chromium, "#photograph-file").send_keys(str(tmp_path / "photo.png"))
+        until(lambda: all_of(chromium, ".place-unit"), 30)
+        assert len(all_of(chromium, ".looked .guesses dt")) == 5
+        assert len(all_of(chromium, ".place-unit")) == 6
+        assert (
+            all_of(chromium, "a.place-unit")[0]
+            .get_attribute("href")
+            .startswith(f"http://127.0.0.1:{found.port}/tiny-vgg16/{LAYER}/")
+        )
+        assert one(chromium, ".place-units h3").text == f"Row 16, column 16 of {LAYER}"
+        one(chromium, ".places").click()
+        row, column = map(int, re.findall(r"\d+", one(chromium, ".place-units h3").text)[:2])
+        one(chromium, ".places").send_keys(keys.ARROW_UP, keys.ARROW_LEFT)
+        assert one(chromium, ".place-units h3").text == f"Row {row - 1}, column {column - 1} of {LAYER}"
+        assert "raises" in one(chromium, ".place-units").text
+        chromium.get("about:blank")
+    assert [line["message"] for line in chromium.get_log("browser")] == []
+
+
+# --- explanations -------------------------------------------------------------------------------------------
+
+
+def test_explanation(chromium, tmp_path, tiny):
+    """One page from the file system: every picture there, nothing refused by its own policy."""
+    photograph = Image.radial_gradient("L").resize((90, 60)).convert("RGB")
+    page = explain(tiny, photograph, layers="block4_conv3,block5_conv3", pictures=False, progress=False).save(
+        tmp_path
+    )
+    chromium.get_log("browser")
+    chromium.get(page.as_uri())
+    until(
+        lambda: chromium.execute_script(
+            "return [...document.images].every((i) => i.complete && i.naturalWidth > 0)"
+        )
+    )
+    assert len(all_of(chromium, ".evidence-layer h2")) == 3
+    assert all(chart.size["height"] > 50 for chart in all_of(chromium, ".chart"))
+    assert chromium.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert [line["message"] for line in chromium.get_log("browser")] == []
 
 
 # --- comparisons --------------------------------------------------------------------------------------------

@@ -8,14 +8,6 @@
     found.delete("token");
     history.replaceState(null, "", location.pathname + (found.size ? `?${found}` : "") + location.hash);
   }
-  if (document.body.dataset.page !== "layer") return;
-  const h = fs.h, layer = document.body.dataset.layer;
-  const here = location.pathname.split("/").filter(Boolean).map(decodeURIComponent);
-  const network = here[here.length - (here[here.length - 1].endsWith(".html") ? 3 : 2)];
-  let config = null;
-  const asked = fetch("/_live/config").then((r) => r.json()).then((told) => { config = told; });
-  let running = []; // the slots that are drawing
-
   function token() {
     try { return sessionStorage.getItem(KEY) || ""; } catch { return ""; }
   }
@@ -28,6 +20,37 @@
     if (!response.ok) throw Object.assign(new Error(told.error), { status: response.status });
     return told;
   }
+
+  // A field for the token, at the end of a node.
+  function askTokenIn(node) {
+    if (document.getElementById("token")) return;
+    const input = fs.h("input", { type: "password", id: "token", autocomplete: "off" });
+    const form = fs.h("form", { class: "token" }, fs.h("label", { class: "field" }, fs.h("span", {}, "Token"), input), fs.h("button", {}, "Use it"));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      try { sessionStorage.setItem(KEY, input.value); } catch { /* this browser keeps nothing */ }
+      form.remove();
+    });
+    node.append(form);
+    input.focus();
+  }
+
+  if (document.body.dataset.page === "network") { // what each place of a photograph says
+    fs.live = { post, askTokenIn };
+    for (const name of ["charts.js", "photograph.js"]) {
+      const script = document.createElement("script");
+      script.src = `/_gallery/${name}`;
+      script.async = false; // in this order
+      document.head.append(script);
+    }
+  }
+  if (document.body.dataset.page !== "layer") return;
+  const h = fs.h, layer = document.body.dataset.layer;
+  const here = location.pathname.split("/").filter(Boolean).map(decodeURIComponent);
+  const network = here[here.length - (here[here.length - 1].endsWith(".html") ? 3 : 2)];
+  let config = null;
+  const asked = fetch("/_live/config").then((r) => r.json()).then((told) => { config = told; });
+  let running = []; // the slots that are drawing
 
   function field(text, control) {
     return h("label", { class: "field" }, h("span", {}, text), control);
@@ -165,18 +188,7 @@
     return self;
   }
 
-  function askToken() {
-    if (document.getElementById("token")) return;
-    const input = h("input", { type: "password", id: "token", autocomplete: "off" });
-    const form = h("form", { class: "token" }, field("Token", input), h("button", {}, "Use it"));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      try { sessionStorage.setItem(KEY, input.value); } catch { /* this browser keeps nothing */ }
-      form.remove();
-    });
-    document.querySelector(".live").append(form);
-    input.focus();
-  }
+  const askToken = () => askTokenIn(document.querySelector(".live"));
 
   function stopAll() {
     for (const one of running) { one.cancel(); if (one.source) one.source.close(); }
