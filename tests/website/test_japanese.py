@@ -10,7 +10,8 @@ import pytest
 from website import HOME, notebooks, snippets
 
 DOCS = HOME / "docs"
-PAIRS = [(DOCS / "start" / page.name, page) for page in sorted((DOCS / "ja" / "start").glob("*.md"))]
+START = [(DOCS / "start" / page.name, page) for page in sorted((DOCS / "ja" / "start").glob("*.md"))]
+PAIRS = [(HOME / "README.md", HOME / "README.ja.md"), *START]
 
 
 def lines(text: str) -> list[str]:
@@ -20,7 +21,7 @@ def lines(text: str) -> list[str]:
 
 def test_every_start_page_is_there():
     """And the README, and the post's notebook."""
-    assert {page.name for page in (DOCS / "start").glob("*.md")} == {page.name for _, page in PAIRS}
+    assert {page.name for page in (DOCS / "start").glob("*.md")} == {page.name for _, page in START}
     assert (DOCS / "ja" / "notebooks" / "the-post.ipynb").is_file()
 
 
