@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import filterscope as fs
 from filterscope.cli import cli
 
-GROUP = re.compile(r"^(\w[\w ]*?) {2,}(.+)$")
+GROUP = re.compile(r"^(\w[\w ]{13} )(\S.*)$")  # two aligned columns, of which the second begins at 15
 OTHERS = "results and other types"
 WIDTH = 100
 
@@ -27,7 +27,7 @@ def reference_groups() -> dict[str, list[str]]:
         if not line.strip():
             heading = ""
         elif match:
-            heading = match[1]
+            heading = match[1].strip()
         if heading and (match or line.startswith(" ")):
             words = re.findall(r"[A-Za-z_]\w*(?:\.\w+)*", match[2] if match else line)
             groups.setdefault(heading, []).extend(word for word in words if _is_public(word))
