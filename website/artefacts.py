@@ -38,7 +38,9 @@ def find_faults(dist: Path, version: str) -> list[str]:
     if "filterscope = filterscope.cli:main" not in entries:
         faults.append(f"{wheel.name} has no command filterscope")
     faults += [
-        f"{wheel.name} lacks {name}" for name in ("LICENSE", "NOTICE") if f"{info}/licenses/{name}" not in names
+        f"{wheel.name} lacks {name}"
+        for name in ("LICENSE", "NOTICE")
+        if f"{info}/licenses/{name}" not in names
     ]
     if f"\nVersion: {version}\n" not in metadata:
         faults.append(f"{wheel.name} is of another version")

@@ -30,10 +30,12 @@ def check(line: str, tiny) -> None:
         if "image" not in found or name != "dream"
         else [found["target"]]
     )
-    for text in targets:
-        if text and "tiny-vgg16" in (found.get("net"), found.get("net_a")):
+    for text in filter(None, targets):
+        if name == "explain" and ":" not in text:  # a class by its name alone
+            text = f"predictions:{text}"
+        if "tiny-vgg16" in (found.get("net"), found.get("net_a")) and "concept(" not in text:
             assert tiny.objectives(text)
-        elif text:
+        else:
             parse(text)
 
 
