@@ -21,7 +21,12 @@ ROWS = [
     if line.startswith("| ") and not line.startswith("| word |")
 ]
 WORDS = [row[0] for row in ROWS]
-PLACES = ["README.md", "docs/design.md", "docs/atlas-format.md", "docs/benchmarks.md"]
+WRITTEN = sorted(
+    str(path.relative_to(HOME))
+    for folder in ("start", "how-to")
+    for path in (HOME / "docs" / folder).glob("*.md")
+)
+PLACES = ["README.md", "docs/design.md", "docs/atlas-format.md", "docs/benchmarks.md", *WRITTEN]
 TEXT = "\n".join((HOME / place).read_text(encoding="utf-8") for place in PLACES).lower()
 
 
