@@ -32,7 +32,7 @@ from filterscope.target import Target
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # pictures are compared to the byte: on the processor
 
-pytest_plugins = ["tests.both_precisions"]
+pytest_plugins = ["tests.both_precisions", "tests.browser"]
 
 torchvision_operators()
 

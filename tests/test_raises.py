@@ -17,7 +17,10 @@ OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type) an
 
 # what else is raised -> {where (a folder for all of it): why}
 ALLOWED = {
-    "AttributeError": {"__init__.py": "what Python asks of a module's __getattr__"},
+    "AttributeError": {
+        "__init__.py": "what Python asks of a module's __getattr__",
+        "lightning.py": "likewise",
+    },
     "ValueError": {
         "recipe/parts.py": "what pydantic asks of a validator, which makes it one error with all others",
         "recipe/recipe.py": "likewise",
@@ -44,7 +47,10 @@ ALLOWED = {
     "_EnoughError": {"networks/pytorch/positions.py": "a signal: what was asked for is found"},
     "_HeardAllError": {"networks/pytorch/hooks.py": "a signal: all is heard, and the rest need not run"},
     "_SeenError": {"networks/pytorch/scaling.py": "a signal of the same kind"},
-    "_Stopped": {"viewer/jobs.py": "a signal: nobody waits for this drawing any more"},
+    "_Stopped": {
+        "viewer/jobs.py": "a signal: nobody waits for this drawing any more",
+        "notebook/session.py": "likewise",
+    },
     "HTTPException": {"viewer/": "Starlette's, which answers a request"},
     "click.UsageError": {"cli/": "click's, printed with how the command is used"},
     "click.BadParameter": {"cli/": "likewise"},
@@ -165,6 +171,10 @@ EXTRAS = [
     "imageio",
     "tensorflow",
     "jax",
+    "lightning",
+    "pytorch_lightning",
+    "anywidget",
+    "matplotlib",
     "open_clip",
 ]
 IMPORT_ALL = """

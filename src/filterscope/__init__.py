@@ -11,6 +11,8 @@ networks       open_network, list_models, list_layers, classify, find_examples, 
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate, explain
 many units     make_atlas, view_atlas, compare_networks, label_units, run_demo
+while training Recorder, keras.VisualizeUnits, lightning.VisualizeUnits
+in a notebook  explore; pictures, sheets, tables, networks and comparisons show themselves
 targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, Between, or a text as above
 recipes        get_recipe, PRESETS, Recipe
 errors         FilterscopeError and what is derived from it
@@ -60,9 +62,11 @@ if TYPE_CHECKING:
         view_atlas,
     )
     from filterscope.concept import Concept
+    from filterscope.epochs.recorder import Recorder
     from filterscope.explanation import explain
     from filterscope.measure.dissect import label_units
     from filterscope.networks import Network, open_network
+    from filterscope.notebook.explore import explore
     from filterscope.objective import Between, Direction, Likeness, Objective, WholeLayer
     from filterscope.photographs import accentuate, caricature, dream, invert, locate
     from filterscope.pictures import Picture, Sheet
@@ -72,6 +76,7 @@ if TYPE_CHECKING:
     from filterscope.wires.wires import find_wires
 
 # loaded when first asked for, so that `import filterscope` costs no torch
+_MODULES = ("keras", "lightning")  # callbacks, each with a library that it needs
 _LATER = {
     name: module
     for module, names in {
@@ -80,9 +85,11 @@ _LATER = {
         "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
         "find_examples list_layers make_atlas redraw run_demo view_atlas",
         "filterscope.explanation": "explain",
+        "filterscope.epochs.recorder": "Recorder",
         "filterscope.measure.dissect": "label_units",
         "filterscope.concept": "Concept",
         "filterscope.networks": "Network open_network",
+        "filterscope.notebook.explore": "explore",
         "filterscope.objective": "Between Direction Likeness Objective WholeLayer",
         "filterscope.photographs": "accentuate caricature dream invert locate",
         "filterscope.pictures": "Picture Sheet",
@@ -114,6 +121,7 @@ __all__ = [
     "QueueFullError",
     "Recipe",
     "RecipeError",
+    "Recorder",
     "Sheet",
     "Sum",
     "Table",
@@ -134,6 +142,7 @@ __all__ = [
     "draw_ladder",
     "dream",
     "explain",
+    "explore",
     "find_examples",
     "find_wires",
     "get_recipe",
@@ -161,6 +170,8 @@ _DEPRECATED: dict[str, tuple[str, str]] = {}
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
+    if name in _MODULES:
+        return import_module(f"filterscope.{name}")
     if name in _DEPRECATED:
         instead, last = _DEPRECATED[name]
         message = f"filterscope.{name} goes after {last}; use {instead}"

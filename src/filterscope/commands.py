@@ -52,26 +52,7 @@ def list_layers(network: Any) -> Table:
     preprocessing  Rescaling  3, 64, 64     3      0           1                -
     block1_conv1   Conv2D     32, 64, 64    32     896         3                True
     """
-    net = open_network(network)
-    return Table(
-        {
-            "name": row.name,
-            "kind": row.kind,
-            "output_shape": list(row.output_shape),
-            "units": row.units,
-            "parameters": row.parameters,
-            "receptive_field": row.receptive_field,
-            "trained": _is_trained(net, row.name),
-        }
-        for row in net.layers.values()
-    )
-
-
-def _is_trained(network: Network, layer: str) -> bool | None:
-    row = network.layers[layer]
-    if not row.parameters or not (network.vouched or not row.trained):
-        return None
-    return row.trained and not network.random
+    return open_network(network).table()
 
 
 def draw_ladder(

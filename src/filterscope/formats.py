@@ -106,6 +106,8 @@ REPORT_ROW = Form(1, {0: _as_it_is})
 """A row of report.json: one picture, or a comparison's pair; see `report`."""
 SHEET = Form(1, {})
 """What a sheet's PNG carries: what it shows; see `pictures.sheet.save_sheet`."""
+RECORDING = Form(1, {})
+"""recording.json of a training's pictures: what was measured at each turn; see `epochs.folder`."""
 
 
 # --- atlases ------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from filterscope.measure.scores import Measurers
 from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
+from filterscope.pictures.html import SIDE, figure, grid
 from filterscope.pictures.sheet import Tile, compose, save_sheet
 from filterscope.pictures.shown import Shown
 from filterscope.progress import OnStep, Step
@@ -67,6 +68,18 @@ class Comparison(Shown):
         across = max(1, min(len(shown), round(math.sqrt(len(shown) / 2))))
         tiles = [tile for pair in shown for tile in _tiles(pair)]
         return compose(tiles, columns=2 * across, titles=self.titles * across, group=2)
+
+    def _repr_html_(self) -> str:
+        """The most changed pairs, A's picture left and B's right, for a notebook."""
+        first, second = self.titles
+        shown = [
+            grid(
+                [figure(p.a.to_pil(), p.name, first, side=SIDE), figure(p.b.to_pil(), _changed(p), second, side=SIDE)],
+                2, columns=2,
+            )
+            for p in self.pairs[: MAX_PAIRS // 2]
+        ]  # fmt: skip
+        return grid(shown, len(self.pairs), columns=2, side=2 * SIDE + 24)
 
     def report(self) -> list[dict[str, Any]]:
         """The pairs for machines, most changed first."""
@@ -194,7 +207,10 @@ def planned_files(a: Network, b: Network, texts: Sequence[str] = (), *, seed: in
     return [file for pair in wanted for file in name_files(name_networks(a, b), *pair)]
 
 
+def _changed(pair: Pair) -> str:
+    return "no gain in either" if pair.change is None else f"change {pair.change:.2f}"
+
+
 def _tiles(pair: Pair) -> list[Tile]:
-    change = "no gain in either" if pair.change is None else f"change {pair.change:.2f}"
-    captions = [f"{pair.a.target.layers[0]}", change]
+    captions = [f"{pair.a.target.layers[0]}", _changed(pair)]
     return [Tile(p.to_pil(), p.label, text) for p, text in zip((pair.a, pair.b), captions, strict=True)]

@@ -56,7 +56,7 @@ class Pair:
     def reach(self) -> tuple[float | None, float | None]:
         """How much of its own picture's gain over noise each network finds in the other's; None where its own
         picture gains nothing."""
-        return _reach(self.a, self.crossed[0]), _reach(self.b, self.crossed[1])
+        return reach_of(self.a, self.crossed[0]), reach_of(self.b, self.crossed[1])
 
     @property
     def change(self) -> float | None:
@@ -148,7 +148,9 @@ def _same(network: Network, targets: Sequence[Target]) -> list[Target]:
     return list(targets)
 
 
-def _reach(own: Picture, crossed: float) -> float | None:
+def reach_of(own: Picture, crossed: float) -> float | None:
+    """How much of the own picture's gain over noise another picture gives, whose activation is `crossed`; None where the
+    own picture gains nothing."""
     start = own.scores.start or 0.0
     gain = own.scores.activation - start
     return (crossed - start) / gain if gain > 0 and math.isfinite(gain) else None

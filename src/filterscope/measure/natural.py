@@ -190,7 +190,7 @@ def gather(
     gathered = {layer: Gathered() for layer in layers}
     names: list[str] = []
     named: list[torch.Tensor] = []
-    batch = batch or _batch(network, probed, size or network.input.size)
+    batch = batch or images_together(network, probed, size or network.input.size)
     for begin in range(0, len(images), batch):
         some = images[begin : begin + batch]
         read = _load(some, network, size, on_skip)
@@ -226,7 +226,7 @@ def _class_names(network: Network, layer: str | None) -> list[str]:
     return [name[0] for name in names] if names else [str(i) for i in range(network.layer(layer).units)]
 
 
-def _batch(network: Network, layers: Sequence[str], size: Size) -> int:
+def images_together(network: Network, layers: Sequence[str], size: Size) -> int:
     """How many images go through the network together."""
     numbers = sum(math.prod(network.layer(layer).output_shape) for layer in layers)
     return max(
@@ -264,8 +264,7 @@ def _name(path: Path, folder: Path) -> str:
 def layers_with_units(network: Network) -> list[str]:
     """The layers whose units are worth a picture: all that have trained weights, but for plain plumbing."""
     plumbing = ("InputLayer", "Rescaling", "Normalization", "Flatten", "Dropout", "ZeroPadding2D")
-    covered = [n for n, row in network.layers.items() if row.kind not in plumbing]
-    return [n for n in covered if all(network.layers[d].trained for d in (*network.layers[n].depends_on, n))]
+    return [n for n, row in network.layers.items() if row.kind not in plumbing and network.has_weights(n)]
 
 
 def images_digest(images: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from filterscope.ascent.activity import excites
@@ -36,6 +37,12 @@ def to_bytes(pixels: Tensor, output: str) -> np.ndarray:
         flat = torch.stack([(p - p.mean()) / (p.std(correction=0) + 1e-5) for p in x])
         x = (flat * 0.1 + 0.5).clamp(0, 1) * 255
     return x.clamp(0, 255).round_().permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+def to_image(pixels: Tensor, output: str) -> Image.Image:
+    """The first of pictures (B, C, H, W) in pixel values as it would be saved, for a preview."""
+    image = to_bytes(pixels[:1], output)[0]
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Every source (Keras, PyTorch, files) ends here, and everything after starts here
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights.table import WeightSource
 from filterscope.objective import EXAMPLE, Between, Direction, Expression, Interpolation, Objective, parse
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
+from filterscope.table import Table
 from filterscope.target import Algebra, At, Selection, Sum, Target, place_text, sum_advice, terms_of
 
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
@@ -173,6 +175,37 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {len(self.layers)} layers, {self.input}>"
+
+    def _repr_html_(self) -> str:
+        """The network with its layers, for a notebook."""
+        said = html.escape(f"{self.name}: {self.input}; weights: {self.weights_file or self.weights.label}")
+        layers = f"<summary>{len(self.layers)} layers</summary>{self.table()._repr_html_()}"
+        return f"<div><p>{said}</p><details>{layers}</details></div>"
+
+    def table(self) -> Table:
+        """The layers: name, kind, output shape, units, parameters, receptive field in pixels (None: the whole picture), and
+        whether it is trained (None: it has no weights, or that is not known)."""
+        return Table(
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "output_shape": list(row.output_shape),
+                "units": row.units,
+                "parameters": row.parameters,
+                "receptive_field": row.receptive_field,
+                "trained": self._is_trained(row),
+            }
+            for row in self.layers.values()
+        )
+
+    def has_weights(self, layer: str) -> bool:
+        """Whether the layer and all before it have trained weights, so that it can be drawn."""
+        return all(self.layer(name).trained for name in (*self.layer(layer).depends_on, layer))
+
+    def _is_trained(self, row: Layer) -> bool | None:
+        if not row.parameters or not (self.vouched or not row.trained):
+            return None
+        return row.trained and not self.random
 
     @property
     def weights_file(self) -> str | None:

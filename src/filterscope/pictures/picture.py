@@ -17,6 +17,7 @@ from filterscope.errors import ArgumentError
 from filterscope.files import writing
 from filterscope.formats import PICTURE
 from filterscope.objective import Between, Objective
+from filterscope.pictures.html import figure
 from filterscope.pictures.networks import draw_network, encode_parameters
 from filterscope.pictures.png import encode_png
 from filterscope.pictures.shown import Shown
@@ -218,6 +219,24 @@ class Picture(Shown):
                 raise ArgumentError(f"the picture of {self.target} has no transparency: no ascent drew it")
             image.putalpha(PILImage.fromarray(self.transparency))
         return image
+
+    def _repr_html_(self) -> str:
+        """The picture with its scores, for a notebook."""
+        recipe = f"{self.recipe.name}, {self.recipe.steps} steps, seed {self.seed}"
+        return figure(self.to_pil(), self.title, self.verdict, recipe, self.network)
+
+    @property
+    def title(self) -> str:
+        """The target, with the class's name where it has one."""
+        return f"{self.target} {self.class_name}" if self.class_name else str(self.target)
+
+    @property
+    def verdict(self) -> str:
+        """In words what was measured: `excitation 1.52`, or the activation where no excitation is known, and the status
+        of a picture that is not `ok`."""
+        known = self.scores.excitation
+        words = f"activation {self.scores.activation:.3g}" if known is None else f"excitation {known:.2f}"
+        return words if self.status == "ok" else f"{words}, {self.status.replace('-', ' ')}"
 
     def save(self, path: str | os.PathLike[str], *, alpha: bool = False) -> Path:
         """Write a PNG with the recipe inside, whole or not at all; a folder gets LAYER-UNIT.png, or

@@ -11,13 +11,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from filterscope.errors import ArgumentError, OutputError
 from filterscope.files import held, writing
 from filterscope.formats import SHEET
 from filterscope.objective import Between, Objective
+from filterscope.pictures.html import MOST, SIDE, figure, grid
 from filterscope.pictures.picture import Picture
 from filterscope.pictures.png import opened
 from filterscope.pictures.shown import Shown
@@ -111,7 +114,37 @@ class Sheet(Sequence[Picture], Shown):
         one's name under its units."""
         several = len({p.target.layers for p in self.pictures}) > 1
         tiles = [Tile(p.to_pil(), p.label, layer_of(p) if several else "") for p in self.pictures]
-        return compose(tiles, columns=self.columns or _columns([p.target for p in self.pictures]))
+        return compose(tiles, columns=self._columns() if self.pictures else None)
+
+    def _columns(self) -> int:
+        """How many pictures stand in a row: as was asked for, as suits their order, or for a square."""
+        own = self.columns or _columns([p.target for p in self.pictures])
+        return own or max(1, math.ceil(math.sqrt(len(self))))
+
+    def _repr_html_(self) -> str:
+        """The pictures with their scores, for a notebook."""
+        shown = [figure(p.to_pil(), p.title, p.verdict, side=SIDE) for p in self.pictures[:MOST]]
+        return grid(shown, len(self), columns=self._columns())
+
+    def to_figure(self, *, side: float = 1.6) -> Any:
+        """The grid as a matplotlib Figure, each picture in axes of its own under its name; `side` of a picture in inches.
+
+        It belongs to no backend: `figure.savefig(path)` writes it. ArgumentError where matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ArgumentError("a figure needs matplotlib: pip install 'filterscope[notebook]'") from None
+        columns = self._columns()
+        rows = max(1, math.ceil(len(self) / columns))
+        made = Figure(figsize=(side * columns, (side + 0.3) * rows), layout="constrained")
+        places = list(made.subplots(rows, columns, squeeze=False).flat)
+        for place in places:
+            place.set_axis_off()
+        for place, picture in zip(places, self.pictures, strict=False):
+            place.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255)
+            place.set_title(picture.label, fontsize=8)
+        return made
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the grid as a PNG; a folder gets `sheet.png` and every picture besides. A sheet of other pictures that is

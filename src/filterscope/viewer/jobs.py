@@ -11,8 +11,6 @@ newest state alone, and each reader takes that when it can, so a slow reader cos
 
 from __future__ import annotations
 
-import base64
-import io
 import secrets
 import threading
 import time
@@ -223,11 +221,7 @@ class _StepReport:
 
 
 def _data_url(pixels: Any, recipe: Recipe) -> str:
-    from PIL import Image
+    from filterscope.measure.scores import to_image
+    from filterscope.pictures.html import data_url
 
-    from filterscope.measure.scores import to_bytes
-
-    image = to_bytes(pixels[:1], recipe.output)[0]
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(to_image(pixels[:1], recipe.output), "JPEG", quality=80)

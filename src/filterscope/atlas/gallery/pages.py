@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 from filterscope._version import __version__
 from filterscope.atlas.gallery.data import (
@@ -91,7 +91,14 @@ def _index_sha256(store: Store) -> str | None:
         return None
 
 
-def write_assets(store: Store, extra: Sequence[str] = ()) -> None:
+class Writes(Protocol):
+    """A folder, or a store, that takes files by their paths in it."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+
+
+def write_assets(store: Writes, extra: Sequence[str] = ()) -> None:
     """The style sheet and scripts that all pages share."""
     for name in (*ASSETS, *extra):
         store.write(f"{SHARED}/{name}", read_asset(name))

@@ -22,6 +22,7 @@ window.filterscope = window.filterscope || {};
     if (text !== undefined) node.textContent = text;
     return node;
   }
+  fs.s = s;
 
   fs.number = function (value, digits) {
     if (value === null || value === undefined) return "–";

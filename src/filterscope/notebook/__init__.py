@@ -1,0 +1,1 @@
+"""A network explored in a notebook: choose a unit, watch its picture emerge, keep it."""
