@@ -53,6 +53,8 @@ def test_commands_run(
         words += ["--steps", "2", "--size", "128" if "@" in line else "32"]
     if words[0] == "explain":
         words += ["--steps", "1", "--count", "1", "--layers", "block5_conv3"]
+    if words[0] == "examples" and "--out" in words:
+        words += ["--steps", "2"]
     if words[0] == "atlas":
         words += ["--layers", "block1_conv1", "--steps", "2", "--size", "32"]
     if words[0] == "compare":

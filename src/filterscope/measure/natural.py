@@ -13,7 +13,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -388,9 +388,12 @@ def _cached(network: Network, layer: str) -> Path:
 
 
 def chosen_units(network: Network, texts: Sequence[str]) -> set[tuple[str, int]]:
-    """The layers and units that texts as "LAYER:3,7" name; empty where they name layers alone."""
-    some = [text for text in texts if text != "*" and network.selection(text).units]
-    return {(target.layer, target.unit) for text in some for target in network.targets(text)}
+    """The layers and units that texts as "LAYER:3,7" name, of a layer alone all; empty where they name layers alone."""
+    chosen = [network.selection(text) for text in texts if text != "*"]
+    if "*" in texts or not any(one.units for one in chosen):
+        return set()
+    whole = [replace(one, units=one.units or "*") for one in chosen]
+    return {(target.layer, target.unit) for one in whole for target in network.targets(one)}
 
 
 def check_layers(network: Network, texts: Sequence[str]) -> list[str]:

@@ -67,8 +67,7 @@ def make_atlas(
     labels = [] if request.labels is None else read_labels(request.labels, network)
     encoder = None if request.encoder is None else open_encoder(request.encoder)
     if request.labels_alone and store.exists(f"{folder}/network.json"):
-        on_message(f"labels of {len(labels)} units are added to what is there; nothing is drawn")
-        return add_labels(store, folder, network, labels)
+        return add_labels(store, folder, network, labels, on_message)
     with hold_lock(store, folder), _open_cluster(request) as ray:
         manifest = Beginning(store, folder, network, source, request, on_message, ray).write()
         if labels:
@@ -76,7 +75,9 @@ def make_atlas(
         return _Run(store, folder, network, manifest, request, on_message, ray, encoder).run(progress)
 
 
-def add_labels(store: Store, folder: str, network: Network, labels: Sequence[Label]) -> dict[str, Any]:
+def add_labels(
+    store: Store, folder: str, network: Network, labels: Sequence[Label], on_message: OnMessage = lambda _: None
+) -> dict[str, Any]:
     """Add labels to the network in an atlas, and write its index and pages anew; nothing is drawn. Returns its summary.
 
     ArgumentError where the pictures that are there are of other weights.
@@ -89,6 +90,10 @@ def add_labels(store: Store, folder: str, network: Network, labels: Sequence[Lab
                 f"{store.address}/{folder} holds pictures of {manifest.name} with other weights "
                 f"({str(manifest.weights_sha256)[:12]}, here {network.weights.sha256[:12]}); nothing was changed"
             )
+        there = {entry.name for entry in manifest.layers} if manifest else set()
+        beside = sum(label.layer not in there for label in labels)
+        more = f" ({beside} of them of layers that are not there yet)" if beside else ""
+        on_message(f"labels of {len(labels)} units are added to what is there{more}; nothing is drawn")
         keep_labels(store, folder, labels)
         summary = write_index(store)[folder]
         build_gallery(store)
