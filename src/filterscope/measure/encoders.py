@@ -116,7 +116,9 @@ def _open_clip(name: str) -> Encoder:
         pretrained = given or PRETRAINED
         _check_names(model, pretrained, open_clip)
     try:
-        made, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=pretrained)
+        made, _, preprocess = open_clip.create_model_and_transforms(
+            model, pretrained=pretrained, weights_only=True
+        )
         tokenizer = open_clip.get_tokenizer(model)
     except Exception as error:  # of a download, a file, or its shapes
         raise WorkError(f"the encoder {name!r} could not be opened: {kind_and_line(error)}") from error
