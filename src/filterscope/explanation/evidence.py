@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from filterscope.atlas.gallery.data import Index, NetworkPages, read_networks
+from filterscope.atlas.gallery.data import FIRST_EXAMPLES, Index, NetworkPages, read_networks
 from filterscope.atlas.gallery.paths import is_inside
+from filterscope.atlas.storage.crops import cut_crops
 from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError
@@ -120,9 +121,14 @@ class AtlasPictures:
         return None if file is None else Shape(file)
 
     def examples(self, layer: str, unit: int) -> list[Image.Image]:
-        """The thumbnails of the natural images that excite a unit most, best first."""
+        """The natural images that excite a unit most, best first: as crops to the unit's effective receptive field where
+        the atlas has these, else as thumbnails."""
         row = self._row(layer, unit)
-        files = [self._inside(one.file) for one in (row.examples or ())] if row else []
+        found = row.examples or [] if row else []
+        crops = self._inside(row.crops) if row else None
+        if crops is not None:
+            return cut_crops(_opened(crops), min(len(found), FIRST_EXAMPLES))
+        files = [self._inside(one.file) for one in found[:FIRST_EXAMPLES]]
         return [_opened(data) for data in files if data is not None]
 
     def _row(self, layer: str, unit: int) -> Row | None:

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.helpers.atlas import draw_atlas
 
 import filterscope as fs
-from filterscope.atlas.run.examples import COLUMNS, SIDE
+from filterscope.atlas.storage.crops import COLUMNS, SIDE, cut_crops
 from filterscope.atlas.storage.index import read_index
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, TargetError
@@ -75,6 +75,7 @@ def test_columns(atlas, photographs):
         assert len(row["examples"]) == 26
         with Image.open(atlas / row["crops"]) as sheet:
             assert sheet.size == (COLUMNS * SIDE, 3 * SIDE)
+            assert [crop.size for crop in cut_crops(sheet, 12)] == [(SIDE, SIDE)] * 12
         assert {one["name"] for one in row["classes"]} == {"blue", "red"}
         assert row["best_class"] == row["classes"][0]["name"]
         means = [one["mean"] for one in row["classes"]]

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from filterscope.atlas.gallery.paths import folder_name, is_inside
+from filterscope.atlas.storage.crops import count_rows
 from filterscope.atlas.storage.index import INDEX, list_network_folders, read_rows, read_table
 from filterscope.atlas.storage.manifest import LayerEntry, NetworkManifest, read_manifest
 from filterscope.atlas.storage.rows import FAILED, STATUSES, Example, Row
@@ -21,7 +22,6 @@ UNITS_PER_FILE = 64  # whose details share one: a panel opens at once, and a lay
 MAX_CURVE_POINTS = 160  # more than its width in pixels could show
 
 FIRST_EXAMPLES = 9  # natural images that a unit's panel shows at once; the others are in a file of their own
-CROPS_PER_ROW = 10  # on a sheet of crops, as atlas/run/examples.py makes them
 NUMBERS = ("selectivity", "sparsity", "clarity", "polysemanticity")
 SCORES = ("activation", "excitation", "probability", "start", "legibility", "legibility_ceiling")
 
@@ -253,7 +253,7 @@ def _crops(row: Row) -> Data | None:
     """The sheet of a unit's crops, with its rows; None where there is none or it leads out."""
     if not row.crops or not is_inside(row.crops) or not row.examples:
         return None
-    return {"file": row.crops, "rows": math.ceil(len(row.examples) / CROPS_PER_ROW)}
+    return {"file": row.crops, "rows": count_rows(len(row.examples))}
 
 
 def picture_file(row: Row) -> str | None:

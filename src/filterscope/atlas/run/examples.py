@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
 
+from filterscope.atlas.storage.crops import Example, compose_crops, crops_name
 from filterscope.atlas.storage.manifest import LayerEntry
 from filterscope.atlas.storage.natural import NaturalRows, read_natural
 from filterscope.atlas.storage.rows import Row
@@ -30,16 +30,10 @@ from filterscope.pictures.png import read_image
 EXACT = (
     9  # images whose own field is measured; the others are cropped to the mean of these, around their peaks
 )
-SIDE = 96  # of a crop in pixels
-COLUMNS = 10  # of a sheet of crops
-QUALITY = 78
 ENCODED = 20  # images of a unit by whose features its clarity is measured...
 ENCODED_SIDE = 224  # ...as crops of this side
 
 Encode = Callable[[Sequence[Image.Image]], np.ndarray]
-Example = tuple[
-    Image.Image, np.ndarray
-]  # a photograph as the network is given it, and the unit's field in it
 
 
 @dataclass(frozen=True)
@@ -98,26 +92,3 @@ class ExampleMeasure:
         found = self.encode([crop_to_field(*one, side=ENCODED_SIDE, dimmed=1) for one in some])
         for row in rows:
             row.clarity, row.polysemanticity = clarity(found), polysemanticity(found)
-
-
-def crops_name(unit: int) -> str:
-    """The name of a unit's sheet of crops in its layer's folder."""
-    return f"examples-{unit:04d}.{'webp' if features.check('webp') else 'jpg'}"
-
-
-def compose_crops(examples: Sequence[Example | None]) -> bytes:
-    """Crops in rows of `COLUMNS`, each in the middle of a square of `SIDE` pixels; one that is missing is grey."""
-    rows = -(-len(examples) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * SIDE, rows * SIDE), (128, 128, 128))
-    for i, one in enumerate(examples):
-        if one is None:
-            continue
-        crop = crop_to_field(*one, side=SIDE)
-        left, top = i % COLUMNS * SIDE, i // COLUMNS * SIDE
-        sheet.paste(crop, (left + (SIDE - crop.width) // 2, top + (SIDE - crop.height) // 2))
-    buffer = io.BytesIO()
-    if features.check("webp"):
-        sheet.save(buffer, "WEBP", quality=QUALITY, method=3)
-    else:
-        sheet.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()

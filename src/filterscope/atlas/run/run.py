@@ -76,7 +76,11 @@ def make_atlas(
 
 
 def add_labels(
-    store: Store, folder: str, network: Network, labels: Sequence[Label], on_message: OnMessage = lambda _: None
+    store: Store,
+    folder: str,
+    network: Network,
+    labels: Sequence[Label],
+    on_message: OnMessage = lambda _: None,
 ) -> dict[str, Any]:
     """Add labels to the network in an atlas, and write its index and pages anew; nothing is drawn. Returns its summary.
 
