@@ -105,7 +105,7 @@ def numbers(sheet: fs.Sheet, net: fs.Network, judge: fs.Network | None) -> list[
 
 def gallery(sheets: Sequence[fs.Sheet], presets: Sequence[str], path: Path, side: int = 112) -> None:
     """One image: a row for each preset, a column for each unit."""
-    titles = [picture.label.replace("filter: ", "") for picture in sheets[0]]
+    titles = [picture.class_name or str(picture.target) for picture in sheets[0]]
     tiles = [
         Tile(picture.to_pil(), preset if i == 0 else "", "")
         for preset, sheet in zip(presets, sheets, strict=True)

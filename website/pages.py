@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import click
 from click.testing import CliRunner
 
 import filterscope as fs
 from filterscope.cli import cli
+from website import surface
 
 GROUP = re.compile(r"^(\w[\w ]{13} )(\S.*)$")  # two aligned columns, of which the second begins at 15
 OTHERS = "results and other types"
@@ -66,15 +66,23 @@ def reference_pages() -> Iterator[tuple[str, str, str]]:
     table = "\n".join(["| name | of | what it is |", "|---|---|---|", *rows])
     yield "reference/index.md", "Python", f"# Python\n\n{head}\n\n{table}\n"
     for heading, names in groups.items():
-        blocks = "\n\n".join(f"::: filterscope.{name}" for name in names)
+        blocks = "\n\n".join(map(block, names))
         yield f"reference/{slug(heading)}.md", heading.capitalize(), f"# {heading.capitalize()}\n\n{blocks}\n"
+
+
+def block(name: str) -> str:
+    """What mkdocstrings makes a name's text of."""
+    if name not in surface.OWN_PART:
+        return f"::: filterscope.{name}"
+    heading = f"## {name} {{ #filterscope.{name} }}"
+    return (
+        f"{heading}\n\n::: filterscope.{surface.OWN_PART[name]}\n    options:\n      show_root_heading: false"
+    )
 
 
 def summary(name: str) -> str:
     """The first sentence of a name's docstring, as a cell of a table."""
-    value: Any = fs
-    for part in name.split("."):
-        value = getattr(value, part)
+    value = surface.value_of(name)
     if not (inspect.isclass(value) or inspect.isroutine(value)):
         return f"`{value!r}`" if isinstance(value, str) else "the presets by name"
     text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())

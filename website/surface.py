@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -18,22 +19,27 @@ from typing import Any
 
 from website import HOME
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
 FILE = HOME / "api.json"
 MODULES = ("filterscope", "filterscope.keras", "filterscope.lightning")  # those whose __all__ is public
+# classes that are made from another library's when first asked for: what of them is filterscope's own
+OWN_PART = {"lightning.VisualizeUnits": "lightning._Visualizing"}
 
 
 def surface() -> dict[str, str]:
     """Every public name with how it is called: functions, classes, and the public methods and attributes of these."""
     found: dict[str, str] = {}
     for module in MODULES:
-        try:
-            names = import_module(module)
-        except ModuleNotFoundError:
-            continue
-        for name in names.__all__:
+        for name in import_module(module).__all__:
             path = f"{module}.{name}".removeprefix("filterscope.")
-            found |= _of(path, getattr(names, name))
+            found |= _of(path, value_of(path))
     return dict(sorted(found.items()))
+
+
+def value_of(path: str) -> Any:
+    """What a public name stands for: `visualize`, `keras.VisualizeUnits`."""
+    module, _, name = OWN_PART.get(path, path).rpartition(".")
+    return getattr(import_module(f"filterscope.{module}".rstrip(".")), name)
 
 
 def _of(path: str, value: Any) -> dict[str, str]:

@@ -26,7 +26,7 @@ def test_all_is_every_extra():
     assert sorted(Requirement(only).extras) == FEATURES
 
 
-COMING = {"lightning", "notebook", "umap"}  # what names them is being built
+COMING = {"umap"}  # what names them is being built
 
 
 @pytest.mark.parametrize("extra", [extra for extra in FEATURES if extra not in COMING])
