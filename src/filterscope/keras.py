@@ -32,7 +32,7 @@ class VisualizeUnits(_Callback):  # type: ignore[misc] # Keras has no types
     `filterscope.Recorder`, which does the work: the model and all random numbers are afterwards as they were, and errors
     are logged.
 
-    Raises ArgumentError for an `every` that is no whole number above 0.
+    Raises the errors of `Recorder` at once for what is wrong whatever the model is, as an `every` that is no whole number.
     """
 
     def __init__(

@@ -96,7 +96,8 @@ DOCUMENTATION = """Draws the same units every so many epochs of a training, into
     options: as for `filterscope.Recorder`, which does the work: the module and all random numbers are afterwards as they
     were, and errors are logged. Of several processes the first draws.
 
-    Raises ArgumentError for an `every` that is no whole number above 0, and where Lightning is not installed.
+    Raises the errors of `Recorder` at once for what is wrong whatever the module is, and ArgumentError where Lightning is
+    not installed.
     """
 
 

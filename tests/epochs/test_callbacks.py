@@ -15,7 +15,7 @@ from tests.epochs.conftest import data
 
 import filterscope as fs
 from filterscope.epochs.callback import without
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, ImageError, RecipeError
 
 QUICK = {"steps": 2, "size": 8, "recipe": "sharp"}
 KERAS = """
@@ -77,8 +77,23 @@ def test_an_error_does_not_end_a_fit(tmp_path, caplog):
     assert "this training has no pictures" in caplog.text
     assert "did you mean 'conv'" in caplog.text
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ArgumentError, match=r"whole number of epochs.*got 0"):
-        fs.keras.VisualizeUnits("conv:0", every=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"every": 0}, ArgumentError, "whole number of epochs.*got 0"),
+        ({"seconds": -1}, ArgumentError, "seconds is a number above 0"),
+        ({"images": "nowhere"}, ImageError, "no folder of pictures"),
+        ({"log": 3}, ArgumentError, "log takes"),
+        ({"recipe": "shrap"}, RecipeError, "did you mean 'sharp'"),
+        ({"stepz": 3}, ArgumentError, "did you mean 'steps'"),
+    ],
+)
+def test_wrong_arguments_of_a_callback(options, error, message):
+    """Are refused where it is made."""
+    with pytest.raises(error, match=message):
+        fs.keras.VisualizeUnits("conv:0", **options)
 
 
 @pytest.mark.slow

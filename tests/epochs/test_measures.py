@@ -64,13 +64,15 @@ def test_images_of_every_kind(tmp_path):
     spec = open_network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), range=(0, 1), size=8).input
     values = np.random.default_rng(0).random((5, 8, 8, 1), np.float32)
     expected = torch.from_numpy((values * 255).round()).permute(0, 3, 1, 2)
-    for source in (
+    kinds = [
         values,
         values[..., 0],
         values.transpose(0, 3, 1, 2),
         torch.from_numpy(values),
         list(values),
-    ):
+        255 * values,
+    ]
+    for source in kinds:
         assert torch.equal(Images(source).pixels(spec), expected)
     from PIL import Image
 

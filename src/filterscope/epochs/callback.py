@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from filterscope.api import Targets
-from filterscope.epochs.recorder import Recorder, RecordingOptions
+from filterscope.epochs.budget import Budget
+from filterscope.epochs.images import read_images
+from filterscope.epochs.loggers import as_logger
+from filterscope.epochs.recorder import Recorder, RecordingOptions, checked_options
 from filterscope.epochs.undisturbed import is_first_process
 from filterscope.errors import ArgumentError, first_line
 
@@ -21,7 +24,7 @@ log = logging.getLogger("filterscope")
 class Schedule:
     """A recorder that begins with a training and draws every so many epochs.
 
-    ArgumentError for an `every` that is no whole number above 0.
+    What is wrong whatever the model is, is refused at once: ArgumentError, RecipeError, ImageError.
     """
 
     targets: Targets
@@ -37,6 +40,9 @@ class Schedule:
     def __post_init__(self) -> None:
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise ArgumentError(f"every is a whole number of epochs, from 1 on (got {self.every!r})")
+        Budget(self.options.get("seconds"), self.options.get("share"))
+        checked_options(self.options)
+        self.images, self.log = read_images(self.images), as_logger(self.log)
 
     @property
     def folder(self) -> Path:

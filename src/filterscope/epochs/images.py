@@ -18,6 +18,7 @@ from filterscope.pictures.reading import list_images, pixels_of, read_photograph
 
 log = logging.getLogger("filterscope")
 
+WHITE = 255.0  # of pixel values
 MOST = 512  # pictures that are measured at a turn: enough to tell a dead unit from a rare one, and quick
 
 
@@ -25,7 +26,7 @@ class Images:
     """Pictures for a network whose input is known later, read once for each.
 
     source: a folder, a list of files, or pictures as an array or tensor, (N, H, W, C), (N, C, H, W) or (N, H, W),
-    uint8 or floats in 0 to 1. More than `MOST` of them are thinned evenly.
+    uint8, or floats in 0 to 1 or, where any is larger, in 0 to 255. More than `MOST` of them are thinned evenly.
 
     ImageError where there is none, or where an array is no pictures.
     """
@@ -50,6 +51,11 @@ class Images:
             read = [pixels_of(_opened(one), spec) for one in self._items]
             self._read = spec, torch.stack(read)
         return self._read[1]
+
+
+def read_images(source: Any) -> Images | None:
+    """The images that were passed, read already or not; None for None."""
+    return source if source is None or isinstance(source, Images) else Images(source)
 
 
 def _opened(one: Any) -> Any:
@@ -85,6 +91,8 @@ def _rows(values: Any) -> list[np.ndarray]:
         )
     if array.ndim == 4 and array.shape[-1] not in (1, 3) and array.shape[1] in (1, 3):
         array = array.transpose(0, 2, 3, 1)
-    if array.dtype == np.float64:
+    if np.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float32)
+        if array.min() >= 0 and 1 < array.max() <= WHITE:
+            array = array / WHITE
     return list(array)

@@ -14,7 +14,7 @@ import numpy as np
 from filterscope.api import Asked, DrawingOptions, Targets, read_run
 from filterscope.epochs.budget import Budget, measure_cost, own_steps, with_steps
 from filterscope.epochs.folder import Recording, open_recording
-from filterscope.epochs.images import Images
+from filterscope.epochs.images import read_images
 from filterscope.epochs.loggers import as_logger
 from filterscope.epochs.pages import write_page
 from filterscope.epochs.turn import draw_turn, identity_of, name_of, notes_of
@@ -23,7 +23,7 @@ from filterscope.errors import ArgumentError, FilterscopeError, NetworkError, di
 from filterscope.files import check_writable
 from filterscope.networks import Network, open_network
 from filterscope.pictures import Picture
-from filterscope.recipe import AutoRecipe, Recipe
+from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe
 
 log = logging.getLogger("filterscope")
 
@@ -57,8 +57,8 @@ class Recorder:
     targets: as for `visualize`; the units that a layer's name stands for are chosen once, by the seed.
     out: the folder. Where it holds an earlier recording of the same targets, recipe and seed, this one goes on after its
         last epoch; one of others, or of a training that starts over, is left alone, and `folder` is `out-1`.
-    images: photographs over which units are measured at each call: a folder, files, or an array (N, H, W, C), uint8 or
-        floats in 0 to 1. With them excitation is known, and dead ReLUs are counted in every layer.
+    images: photographs over which units are measured at each call: a folder, files, or an array (N, H, W, C), uint8, or
+        floats in 0 to 1 or 0 to 255. With them excitation is known, and dead ReLUs are counted in every layer.
     log: where pictures go besides: a SummaryWriter, a run of Weights & Biases, mlflow, a function (name, image, step), or
         several of these.
     options: those of `visualize` and of `RecordingOptions`: `seconds` or `share` is a budget.
@@ -87,12 +87,9 @@ class Recorder:
     ):
         self.model, self.targets = model, targets
         self.budget = Budget(options.get("seconds"), options.get("share"))
-        self.images = None if images is None else Images(images)
+        self.images = read_images(images)
         self.log = as_logger(log)
-        self._input = _checked_input(options.get("input") or {})
-        drawing: Any = {name: value for name, value in options.items() if name not in _OWN}
-        drawing.setdefault("progress", False)
-        self._drawing: DrawingOptions = drawing
+        self._input, self._drawing = checked_options(options)
         self._out = Path(out)
         self._recording: Recording | None = None
         self._before: dict[str, np.ndarray] | None = None
@@ -108,7 +105,6 @@ class Recorder:
                 "a recorder takes the model object that is trained, and reads it anew at each call; how it is fed goes to "
                 f"input, as {{'range': (0, 1)}} (got {self.model!r})"
             )
-        read_run(self._drawing)
         check_writable(self._out.parent)
         with undisturbed(self.model):
             try:
@@ -225,8 +221,17 @@ class Recorder:
             log.warning(told, seconds, allowed)
 
 
+def checked_options(options: RecordingOptions) -> tuple[dict[str, Any], DrawingOptions]:
+    """Options of `open_network`, and those of `visualize`; ArgumentError or RecipeError for what can be none."""
+    drawing: Any = {name: value for name, value in options.items() if name not in _OWN}
+    drawing.setdefault("progress", False)
+    read_run(drawing)
+    changes: Any = {name: drawing.get(name) for name in ("steps", "size", "settings")}
+    ask_recipe(drawing.get("recipe", AUTO), **changes)
+    return _checked_input(options.get("input") or {}), drawing
+
+
 def _checked_input(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `open_network`; ArgumentError for others."""
     if not isinstance(given, Mapping):
         raise ArgumentError(f"input is options of open_network, as {{'range': (0, 1)}} (got {given!r})")
     for name in given:
