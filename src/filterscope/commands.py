@@ -13,6 +13,7 @@ from PIL import Image
 from filterscope.api import Asked, DrawingOptions, Targets, read_recipe, read_run
 from filterscope.catalog import EMBEDDED
 from filterscope.comparison.compare import Comparison, compare
+from filterscope.concept import How
 from filterscope.drawing.recording import Recorder, record_again
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.files import check_writable
@@ -261,6 +262,8 @@ def make_atlas(
     judge: Any = None,
     encoder: Any = None,
     labels: Place | Iterable[Mapping[str, Any]] | None = None,
+    concepts: Place | None = None,
+    how: How = "dot",
     on_message: Callable[[str], object] = lambda _: None,
     **options: Unpack[DrawingOptions],
 ) -> dict[str, Any]:
@@ -281,6 +284,8 @@ def make_atlas(
     encoder: as for `label_units`, by which the examples' clarity and polysemanticity are measured.
     labels: a CSV file of units' labels, or the rows that `label_units` gives. With labels alone, for a network that is in
         the atlas, nothing is drawn: they are added to what is there.
+    concepts: a file or folder of concepts (see docs/concepts.md), which are drawn instead of units, at each of the
+        `layers`, or at the layer that it names. how: by the product ("dot"), the "cosine" or the "latent" of an autoencoder.
     on_message: called with what is done now, a line at a time. Options as for `visualize`, but for `on_step`.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
@@ -302,6 +307,7 @@ def make_atlas(
         images=None if images is None else Path(images), name=name, retry=retry, overwrite=overwrite, on=on,
         address=address, workers=workers, alpha=alpha, judge=None if judge is None else open_network(judge),
         encoder=encoder, labels=labels,
+        concepts=None if concepts is None else os.fspath(concepts), how=how,
     )  # fmt: skip
     return write_atlas(network, out, request, progress=options.get("progress", True), on_message=on_message)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Literal, TypeAlias, get_args
 
@@ -181,6 +181,24 @@ class ConceptSelection:
             got = f"{first}-{last}" if isinstance(item, tuple) else f"{item}"
             raise TargetError(f"{file} has concepts 0 to {count - 1} (got {got})")
         return range(first, last + 1)
+
+
+def one_of(text: str, number: int) -> str:
+    """The text of one of the concepts that a text means.
+
+    >>> one_of("concept(blocks.8, sae, *, latent)", 17)
+    'concept(blocks.8, sae, 17, latent)'
+    """
+    return str(replace(ConceptSelection.parse(text), units=(number,)))
+
+
+def is_concept(text: str) -> bool:
+    """Whether a text is of concepts.
+
+    >>> is_concept("concept(blocks.8, sae, *)"), is_concept("blocks.8:3")
+    (True, False)
+    """
+    return CALL.match(text) is not None
 
 
 def require_read(text: str) -> None:

@@ -16,6 +16,7 @@ from filterscope.cli.options import (
     quiet_option,
     weights_option,
 )
+from filterscope.concept import How
 from filterscope.errors import ArgumentError, WorkError
 
 SHOWN = 20  # units that are not ok, printed at the end; the report has all
@@ -36,6 +37,18 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="Folder of natural images, with its subfolders, for excitations and each unit's best forty.",
+)
+@click.option(
+    "--concepts",
+    metavar="FILE",
+    help="Draw the concepts of this file or folder, at each layer of --layers [at the layer that it names].",
+)
+@click.option(
+    "--how",
+    type=click.Choice(["dot", "cosine", "latent"]),
+    default="dot",
+    show_default=True,
+    help="With --concepts: by the product with each direction, the cosine to it, or an autoencoder's latent.",
 )
 @click.option(
     "--name",
@@ -78,7 +91,8 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
 @json_option
 @quiet_option
 def atlas(
-    net: str, out: str, layers: str | None, images: Path | None, name: str | None, retry: bool, overwrite: bool,
+    net: str, out: str, layers: str | None, images: Path | None, concepts: str | None, how: How, name: str | None,
+    retry: bool, overwrite: bool,
     on: str, address: str | None, workers: int | None, alpha: bool, judge: str | None,
     judge_weights: str | None, encoder: str | None, labels: Path | None, drawing: Drawing, weights: str | None,
     as_json: bool, quiet: bool,
@@ -94,6 +108,7 @@ def atlas(
     \b
     filterscope atlas tiny-vgg16 --out out/atlas --layers block1_conv1,block1_conv2
     filterscope atlas tiny-vgg16 --out out/atlas --labels descriptions.csv
+    filterscope atlas tiny-vgg16 --concepts nmf.npy --layers block4_conv3
     filterscope atlas vgg16 --out s3://bucket/vgg16 --images photographs --on ray --address auto
     """
     if judge_weights is not None and judge is None:
@@ -122,6 +137,7 @@ def atlas(
         names, recipe, drawing.run, weights=weights, images=images, name=name,
         retry=retry, overwrite=overwrite, on=on, address=address, workers=workers, alpha=alpha,
         judge=None if judge is None else open_network(judge, weights=judge_weights), encoder=encoder, labels=labels,
+        concepts=concepts, how=how,
     )  # fmt: skip
     summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)
     if as_json:

@@ -17,6 +17,7 @@ FLAGS = {
     "encoder": "--encoder",
     "groups": "--groups",
     "guide": "--guide",
+    "how": "--how",
     "image": "--image",
     "images": "--images",
     "layers": "--layers",

@@ -11,6 +11,7 @@ from PIL import Image
 
 from filterscope.errors import ArgumentError
 from filterscope.measure.alternatives import LEAST_PHOTOGRAPHS
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.fields import SIDE, example_crops
 from filterscope.measure.gathering import BEST
 from filterscope.measure.natural import (
@@ -39,17 +40,19 @@ def find_examples(
     fresh: bool = False,
     shown: bool | None = None,
     on_skip: OnSkip | None = None,
+    concepts: Sequence[ConceptUnits] = (),
 ) -> dict[str, NaturalActivations]:
     """Each layer's natural activations over a folder of pictures, from the cache where it has them.
 
     layers: layer names, or "*" for all. shown: whether to show a progress bar (None: on a terminal).
     on_skip: called with each file that cannot be read, which is left out; None gives a warning. ImageError where
-    none can be read.
+    none can be read. concepts: files' concepts, whose natural activations have their `key` for a layer's name.
     """
     from tqdm.auto import tqdm
 
     mode_of(network.input.channels, network.name)  # before any picture is read
-    names = check_layers(network, layers)
+    of_files = {one.key: one for one in concepts}
+    names = [*(check_layers(network, layers) if layers or not of_files else ()), *of_files]
     folder = folder.absolute()
     images = list_images(folder)
     digest, side = images_digest(images), size or network.input.size
@@ -68,6 +71,7 @@ def find_examples(
                 size=side,
                 on_batch=lambda done: bar.update(done - bar.n),
                 on_skip=on_skip or _warn,
+                concepts=of_files,
             )
         for found in computed.values():
             remember(network, found, images=digest, size=side)

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from filterscope.errors import ImageError
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.png import read_image
@@ -41,15 +42,23 @@ MAX_PIXELS = 400_000  # of the pictures that go through the network together: th
 
 
 @in_our_torch
-def effective_fields(network: Network, layer: str, units: Sequence[int], pixels: Tensor) -> np.ndarray:
+def effective_fields(
+    network: Network,
+    layer: str,
+    units: Sequence[int],
+    pixels: Tensor,
+    concepts: ConceptUnits | None = None,
+) -> np.ndarray:
     """The effective receptive field of one unit in each picture: float32 (B, H, W), 0 to 1 at its maximum.
 
     units: of each picture the unit, B of them. pixels: (B, C, H, W), in 0 to 255. The gradient is of the unit's largest
     value on its map (of a dense layer its value, of a class that before the softmax). Where there is no gradient, as of a
-    unit that nothing in the picture excites, the whole picture is the field.
+    unit that nothing in the picture excites, the whole picture is the field. concepts: a file's at that layer, whose numbers
+    the units are.
     """
     inputs = pixels.detach().clone().requires_grad_()
     (maps,) = network.probe([layer]).eval()(network.input.preprocess(inputs))
+    maps = maps if concepts is None else concepts.of_maps(maps)
     values = maps.flatten(2) if maps.ndim > 2 else maps[..., None]  # (B, units, places)
     peaks = values[torch.arange(len(values)), list(units)].max(1).values
     gradient = None
@@ -124,9 +133,15 @@ def example_crops(
 
 
 def example_fields(
-    network: Network, layer: str, examples: Sequence[tuple[int, Path]], *, size: Size | None = None
+    network: Network,
+    layer: str,
+    examples: Sequence[tuple[int, Path]],
+    *,
+    size: Size | None = None,
+    concepts: ConceptUnits | None = None,
 ) -> Iterator[tuple[Image.Image, np.ndarray] | None]:
-    """As `example_crops`: each photograph as the network is given it, at its own resolution, with the unit's field in it."""
+    """As `example_crops`: each photograph as the network is given it, at its own resolution, with the unit's field in it.
+    concepts: as for `effective_fields`."""
     given = size or network.input.size
     together = max(1, MAX_PIXELS // math.prod(sides_of(given)))
     for begin in range(0, len(examples), together):
@@ -136,7 +151,7 @@ def example_fields(
         found: Iterator[np.ndarray] = iter(())
         if there:
             pixels = torch.stack([pixels_of(image, network.input, size=given) for _, image in there])
-            found = iter(effective_fields(network, layer, [unit for unit, _ in there], pixels))
+            found = iter(effective_fields(network, layer, [unit for unit, _ in there], pixels, concepts))
         for image in images:
             yield None if image is None else (as_given(image, given), next(found))
 

@@ -26,6 +26,7 @@ from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import safe_name, writing
 from filterscope.formats import NATURAL
 from filterscope.measure.classify import class_layer
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.gathering import Gathered
 from filterscope.measure.selectivity import folder_classes
 from filterscope.networks.network import Network
@@ -132,6 +133,7 @@ def natural_activations(
     batch: int | None = None,
     on_batch: Callable[[int], object] | None = None,
     on_skip: OnSkip | None = None,
+    concepts: Mapping[str, ConceptUnits] | None = None,
 ) -> dict[str, NaturalActivations]:
     """Run the network over the images, once for all layers, in batches, in float32.
 
@@ -139,6 +141,8 @@ def natural_activations(
     batch: images at a time; as many as keep the maps of the layers within 256 MiB where it is None.
     on_batch: called with how many images are done. on_skip: called with each file that is no picture, which is left out;
     without it such a file raises ImageError, as does a set that has no picture at all.
+
+    concepts: by the names among `layers` that stand for a file's concepts, these: the units are the concepts.
 
     The images' classes are the folders that they lie in; without such folders those that the network names, where it has
     classes whose weights are here.
@@ -156,6 +160,7 @@ def natural_activations(
         on_batch=on_batch,
         on_skip=on_skip,
         classes=classes,
+        concepts=concepts,
     )
     of_folders = folder_classes(found.names)
     names, numbers = of_folders or (tuple(_class_names(network, classes)), found.named)
@@ -180,17 +185,23 @@ def gather(
     on_batch: Callable[[int], object] | None = None,
     on_skip: OnSkip | None = None,
     classes: str | None = None,
+    concepts: Mapping[str, ConceptUnits] | None = None,
 ) -> Activations:
     """Every unit's activation for every image; arguments as for `natural_activations`.
 
     classes: a layer of classes, whose first one is noted for each image.
     """
-    probed = [*layers, *([classes] if classes else [])]
+    known = concepts or {}
+    probed = [known[name].layer if name in known else name for name in layers]
+    probed += [classes] if classes else []
     probe = network.probe(probed).eval()
     gathered = {layer: Gathered() for layer in layers}
     names: list[str] = []
     named: list[torch.Tensor] = []
-    batch = batch or images_together(network, probed, size or network.input.size)
+    more = [
+        name for name, one in known.items() for _ in range(-(-one.count // network.layer(one.layer).units))
+    ]
+    batch = batch or images_together(network, [*probed, *(known[n].layer for n in more)], size or network.input.size)
     for begin in range(0, len(images), batch):
         some = images[begin : begin + batch]
         read = _load(some, network, size, on_skip)
@@ -200,7 +211,7 @@ def gather(
             with torch.no_grad():
                 maps = probe(network.input.preprocess(pixels).to(memory_format=torch.channels_last))
             for layer, found in zip(layers, maps[: len(layers)], strict=True):
-                gathered[layer].add(found)
+                gathered[layer].add(known[layer].of_maps(found) if layer in known else found)
             named += [maps[-1].argmax(1)] if classes else []
         if on_batch is not None:
             on_batch(begin + len(some))

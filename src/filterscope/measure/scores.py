@@ -17,6 +17,8 @@ from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.soundness import require_finite
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
+from filterscope.concept import Concept
+from filterscope.measure.concepts import concept_key
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
 from filterscope.objective import Objective
@@ -169,10 +171,9 @@ class Measurers:
         tile: Size | None = None,
     ) -> Measurer:
         """The measurer of objectives of the same layers, and of the photographs that they compare a picture with."""
-        layer = targets[0].layers[0]
-        known = self._best(layer) if len(targets[0].layers) == 1 else None
+        known = self._best(_key(targets[0])) if len(targets[0].layers) == 1 else None
         natural = [None if known is None else _natural_best(goal, *known) for goal in targets]
-        whole = known is not None and any(best is not None for best in natural)
+        whole = any(n is not None and isinstance(t, Target) for n, t in zip(natural, targets, strict=True))
         prepared = self._whole_layer(targets) if whole else self._prepared(targets)
         best, peak = known if known is not None and whole else (None, None)
         return Measurer(prepared, targets, natural, best, peak, photographs or {}, tile)
@@ -200,11 +201,19 @@ class Measurers:
         return self._known[layer]
 
 
+def _key(goal: Objective) -> str:
+    """By which a goal's natural activations are known: its layer, of a concept its file too."""
+    return concept_key(goal.layer, goal.sha256, goal.how) if isinstance(goal, Concept) else goal.layers[0]
+
+
 def _natural_best(goal: Objective, best: Tensor, peak: Tensor | None) -> float | None:
-    """Of a channel the largest mean over space, of a neuron the largest value at any place; of anything else nothing
-    is known."""
-    values = peak if isinstance(goal, Target) and goal.at else best
-    return float(values[goal.unit]) if isinstance(goal, Target) and values is not None else None
+    """Of a channel or a concept the largest mean over space, of one at a place the largest value at any place; of anything
+    else nothing is known."""
+    if not isinstance(goal, Target | Concept):
+        return None
+    values = peak if goal.at else best
+    number = goal.number if isinstance(goal, Concept) else goal.unit
+    return float(values[number]) if values is not None and number < len(values) else None
 
 
 def _units_of(values: Tensor, goal: Target) -> Tensor:

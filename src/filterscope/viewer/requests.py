@@ -75,6 +75,10 @@ def parse_request(body: object, networks: Mapping[str, NetworkManifest]) -> Draw
     entry = networks[network].layer(layer) if isinstance(layer, str) else None
     if entry is None:
         raise TargetError(f"{network} has no layer {shortened(layer, 60)} in this atlas")
+    if entry.concepts is not None:
+        raise ArgumentError(
+            f"the viewer draws units, not the concepts of a file (got {shortened(layer, 60)}); filterscope show draws them"
+        )
     if type(unit) is not int or not 0 <= unit < entry.units:
         raise TargetError(
             f"{shortened(layer, 60)} has units 0 to {entry.units - 1} (got {shortened(unit, 60)})"

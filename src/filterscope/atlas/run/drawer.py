@@ -6,7 +6,7 @@ import contextlib
 import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -16,9 +16,11 @@ from torch import fx
 from filterscope.ascent.engine.prepare import choose_device
 from filterscope.atlas.plan import Chunk, ChunkResult, ChunkRow
 from filterscope.atlas.storage.rows import FAILED, Journal, Row, encode_response
+from filterscope.concept import Concept
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.errors import kind_and_line
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
@@ -26,22 +28,28 @@ from filterscope.pictures import Picture
 from filterscope.recipe import Recipe
 
 Files = dict[str, bytes]
+MOST_RELATED = (
+    8192  # concepts of a file of which each picture's response to all others is kept, to tell which are alike
+)
 
 
 @dataclass
 class ChunkDrawer:
     """Draws chunks of one network; the seed of `run` is each chunk's own. `best` holds for each layer the units' largest
     activations on natural images, as they were when the atlas was begun, so that the scores of its pictures stay
-    comparable. alpha: whether each picture is written with an alpha channel too."""
+    comparable. alpha: whether each picture is written with an alpha channel too. concepts: those of files, whose chunks
+    have their names for a layer's."""
 
     network: Network
     recipe: Recipe
     run: Run
     best: Mapping[str, np.ndarray] | None = None
     alpha: bool = False
+    concepts: Sequence[ConceptUnits] = ()
     _probe: tuple[str, fx.GraphModule] | None = None
 
     def __post_init__(self) -> None:
+        self._concepts = {one.name: one for one in self.concepts}
         self._measurers = Measurers(self.network, choose_device(self.run.device), self.best or {})
 
     def draw(self, chunk: Chunk) -> ChunkResult:
@@ -74,7 +82,10 @@ class ChunkDrawer:
 
     def _draw(self, chunk: Chunk) -> tuple[list[Row], Files]:
         pictures = self._pictures(chunk, self.recipe, batch=len(chunk.units) * self.recipe.facet_count)
-        responses = self._responses(chunk.layer, np.stack([p.image for p in pictures]))
+        one = self._concepts.get(chunk.layer)
+        responses: Iterable[np.ndarray | None] = [None] * len(pictures)
+        if one is None or one.count <= MOST_RELATED:
+            responses = self._responses(chunk.layer, np.stack([p.image for p in pictures]))
         rows: list[Row] = []
         files: Files = {}
         for picture, response in zip(pictures, responses, strict=True):
@@ -91,18 +102,23 @@ class ChunkDrawer:
     ) -> list[Picture]:
         run = replace(self.run, seed=chunk.seed)
         given = Given(batch=batch, attempt=attempt, measurers=self._measurers)
-        return list(draw(self.network, chunk.targets, recipe, run, given=given))
+        one = self._concepts.get(chunk.layer)
+        goals = chunk.targets if one is None else one.goals(chunk.units)
+        return list(draw(self.network, goals, recipe, run, given=given))
 
     @in_our_torch
     def _responses(self, layer: str, images: np.ndarray) -> np.ndarray:
         """The activations of all units of the layer for saved pictures, uint8 (B, H, W, C) to (B, units)."""
         device = choose_device(self.run.device)
         if self._probe is None or self._probe[0] != layer:  # one layer at a time: memory stays bounded
-            probe = self.network.probe([layer]).eval()
+            one = self._concepts.get(layer)
+            probe = self.network.probe([one.layer if one else layer]).eval()
             self._probe = layer, probe if device.type == "cpu" else copy.deepcopy(probe).to(device)
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
         with torch.no_grad():
             (maps,) = self._probe[1](self.network.input.preprocess(pixels))
+            if layer in self._concepts:
+                maps = self._concepts[layer].means(maps.float())
         values = maps.flatten(2).mean(2) if maps.ndim > 2 else maps
         return values.float().cpu().numpy()  # type: ignore[no-any-return]
 
@@ -130,10 +146,10 @@ def _failed_rows(chunk: Chunk, recipe: str, reason: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def _make_row(picture: Picture, file: str, size: int, response: np.ndarray) -> Row:
+def _make_row(picture: Picture, file: str, size: int, response: np.ndarray | None) -> Row:
     scores = asdict(picture.scores)
     return Row(
-        unit=int(getattr(picture.target, "unit", 0)),
+        unit=getattr(picture.target, "number" if isinstance(picture.target, Concept) else "unit", 0),
         facet=picture.facet,
         class_name=picture.class_name,
         status=picture.status,
@@ -146,7 +162,7 @@ def _make_row(picture: Picture, file: str, size: int, response: np.ndarray) -> R
         file=file,
         bytes=size,
         curve=[float(f"{value:.6g}") for value in picture.curve],
-        response=encode_response(response),
+        response=None if response is None else encode_response(response),
     )
 
 

@@ -17,6 +17,7 @@ from filterscope.atlas.storage.rows import Row
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import ImageError
 from filterscope.measure.clarity import LEAST_EXAMPLES, clarity, polysemanticity
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.fields import (
     as_given,
     crop_to_field,
@@ -39,17 +40,19 @@ Encode = Callable[[Sequence[Image.Image]], np.ndarray]
 @dataclass(frozen=True)
 class ExampleMeasure:
     """Crops the natural images of a layer's units, of photographs in a folder. encode: features of images, (B, D), by which
-    clarity and polysemanticity are measured; None where they are not. folder: the network's in the atlas."""
+    clarity and polysemanticity are measured; None where they are not. folder: the network's in the atlas.
+    concepts: of files, that are drawn in this run."""
 
     network: Network
     images: Path
     folder: str
     encode: Encode | None = None
+    concepts: Sequence[ConceptUnits] = ()
 
     def add_to(self, rows: Sequence[Row], store: Store, layer: LayerEntry) -> None:
         """Write a sheet of crops for each unit, and fill in the rows of a layer whose natural activations are of these
         photographs."""
-        if not layer.natural:
+        if not layer.natural or (layer.concepts and layer.name not in {one.name for one in self.concepts}):
             return
         natural = read_natural(store, self.folder, str(layer.folder))
         there = store.sizes(f"{self.folder}/{layer.folder}")
@@ -69,7 +72,9 @@ class ExampleMeasure:
     def _examples(self, natural: NaturalRows, layer: LayerEntry, unit: int) -> list[Example | None]:
         """The unit's best photographs with its field in each, best first; None for one that cannot be read."""
         files = natural.example_files(unit, self.images)
-        exact = list(example_fields(self.network, layer.name, [(unit, file) for file in files[:EXACT]]))
+        one = next((one for one in self.concepts if one.name == layer.name), None)
+        name, some = (one.layer if one else layer.name), [(unit, file) for file in files[:EXACT]]
+        exact = list(example_fields(self.network, name, some, concepts=one))
         places = np.nan_to_num(natural.places[unit], nan=0.5)
         known = [(one[1], place) for one, place in zip(exact, places, strict=False) if one is not None]
         if not known:

@@ -18,6 +18,7 @@ from filterscope.atlas.storage.labels import read_kept_labels, with_labels
 from filterscope.atlas.storage.manifest import REPORT, read_manifest
 from filterscope.atlas.storage.rows import FAILED, STATUSES
 from filterscope.atlas.storage.store import Store
+from filterscope.concept import is_concept, one_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +57,7 @@ def _count(tables: Iterator[pa.Table], report: Report) -> Iterator[pa.Table]:
             entry["pictures"] += row["status"] != FAILED
             entry[row["status"]] += 1
             if row["status"] != "ok":
-                target = f"{row['layer']}:{row['unit']}"
+                layer, unit = row["layer"], row["unit"]
+                target = one_of(layer, unit) if is_concept(layer) else f"{layer}:{unit}"
                 entry["not_ok"].append({"target": target, **{key: row[key] for key in columns}})
         yield table

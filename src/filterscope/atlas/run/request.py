@@ -27,8 +27,10 @@ from filterscope.atlas.storage.manifest import (
 )
 from filterscope.atlas.storage.natural import EXAMPLES_FOLDER, save_natural
 from filterscope.atlas.storage.store import Store
+from filterscope.concept import ANY_LAYER, How
 from filterscope.drawing.run import USUAL, Run
 from filterscope.errors import ArgumentError
+from filterscope.measure.concepts import ConceptUnits, concepts_at
 from filterscope.measure.examples import find_examples
 from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network
@@ -56,6 +58,8 @@ class AtlasRequest:
     encoder: see `open_encoder`, for the same of the examples.
     labels: a CSV file of units' labels, or rows of one. With labels alone (and `name`, `weights`) nothing is drawn: they are
     added to what is there.
+    concepts: a file or folder of concepts, which are drawn instead of the layers' units, at the layers that are named or,
+        where none is, at the one that the file names. how: by what: "dot", "cosine" or "latent".
     """
 
     layers: Sequence[str] | None = None
@@ -73,6 +77,8 @@ class AtlasRequest:
     judge: Network | None = None
     encoder: Any = None
     labels: Any = None
+    concepts: str | None = None
+    how: How = "dot"
 
     def __post_init__(self) -> None:
         if self.images is not None:  # a text will do too
@@ -102,11 +108,14 @@ class AtlasRequest:
             )
         if self.name is not None:
             check_name(self.name)
+        if self.concepts is None and self.how != "dot":
+            raise ArgumentError(f"how={self.how!r} is of a file of concepts: name it with concepts=")
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """Begins to draw a network into a folder of an atlas, or to go on with it. ray: Ray, where workers are to draw."""
+    """Begins to draw a network into a folder of an atlas, or to go on with it. ray: Ray, where workers are to draw.
+    concepts: what is drawn instead of layers' units."""
 
     store: Store
     folder: str
@@ -115,21 +124,25 @@ class Beginning:
     request: AtlasRequest
     on_message: OnMessage
     ray: Any = None
+    concepts: Sequence[ConceptUnits] = ()
 
     def write(self) -> NetworkManifest:
         """Check what there is to draw, and write it down with natural activations; the network's manifest."""
         store, folder, request = self.store, self.folder, self.request
-        names = choose_layers(self.network, request.layers)
+        names = [] if self.concepts else choose_layers(self.network, request.layers)
+        layers = [*names, *(one.layer for one in self.concepts)]
         if not request.overwrite:
             refuse_foreign(store, folder)
-        for layer in names:
+        for layer in layers:
             self.network.part(
                 layer
             )  # damaged weights are found now; and their hash must not fetch a file of its own
         before = read_manifest(store, folder)
-        asked = self._describe(names, before)
+        asked = self._describe(layers, before)
         before = self._accept(before, asked)
-        entries = make_layer_entries(self.network, names, request.recipe, before, self._device())
+        entries = make_layer_entries(
+            self.network, names, request.recipe, before, self._device(), self.concepts
+        )
         store.check()
         add_network(store, folder)  # first of all: what lies here is an atlas from now on
         for place in (folder, f"{folder}/{EXAMPLES_FOLDER}"):
@@ -210,11 +223,15 @@ class Beginning:
                 f"{self.store.address}/{self.folder} was begun with images={before.images!r}; give it for the new "
                 "layers too"
             )
-        computed = find_examples(network, [entry.name for entry in fresh], images) if images and fresh else {}
+        concepts = {one.name: one for one in self.concepts}
+        layers = [entry.name for entry in fresh if entry.name not in concepts]
+        computed = find_examples(network, layers, images, concepts=self.concepts) if images and fresh else {}
         for entry in fresh:
-            found = computed.get(entry.name) or recall(network, entry.name)
+            one = concepts.get(entry.name)
+            key, layer = (one.key, one.layer) if one else (entry.name, entry.name)
+            found = computed.get(key) or recall(network, key)
             if found is not None:
-                shape = network.output_shape(entry.name, network.input.size)
+                shape = network.output_shape(layer, network.input.size)
                 save_natural(
                     self.store, self.folder, str(entry.folder), found, shape=shape, size=network.input.size,
                     images=images,
@@ -225,6 +242,14 @@ class Beginning:
 def encoder_name(encoder: Any) -> str:
     """An encoder as network.json names it: as it was given, or an object's class."""
     return encoder if isinstance(encoder, str) else type(encoder).__name__
+
+
+def choose_concepts(network: Network, request: AtlasRequest) -> list[ConceptUnits]:
+    """The concepts that are drawn instead of layers' units; none where no file is named."""
+    if request.concepts is None:
+        return []
+    layers = [ANY_LAYER] if request.layers is None else list(dict.fromkeys(request.layers))
+    return [concepts_at(network, request.concepts, layer, request.how) for layer in layers]
 
 
 def choose_layers(network: Network, layers: Sequence[str] | None) -> list[str]:

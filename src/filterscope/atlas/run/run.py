@@ -26,7 +26,7 @@ from filterscope.atlas.run.executor import ChunkLost, Executor, LocalExecutor
 from filterscope.atlas.run.layer import LegibilityMeasure
 from filterscope.atlas.run.progress import Progress
 from filterscope.atlas.run.report import write_index
-from filterscope.atlas.run.request import AtlasRequest, Beginning, OnMessage, choose_layers
+from filterscope.atlas.run.request import AtlasRequest, Beginning, OnMessage, choose_concepts, choose_layers
 from filterscope.atlas.run.retry import find_pending_round, remaining_chunks, start_round
 from filterscope.atlas.run.writer import AtlasWriter
 from filterscope.atlas.storage.index import import_pyarrow
@@ -36,6 +36,7 @@ from filterscope.atlas.storage.manifest import NetworkManifest, read_manifest
 from filterscope.atlas.storage.natural import read_natural
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, OutputError
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.encoders import Encoder, encode_images, open_encoder
 from filterscope.measure.labels import Label, read_labels
 from filterscope.measure.legibility import Features
@@ -69,10 +70,13 @@ def make_atlas(
     if request.labels_alone and store.exists(f"{folder}/network.json"):
         return add_labels(store, folder, network, labels, on_message)
     with hold_lock(store, folder), _open_cluster(request) as ray:
-        manifest = Beginning(store, folder, network, source, request, on_message, ray).write()
+        concepts = choose_concepts(network, request)
+        manifest = Beginning(store, folder, network, source, request, on_message, ray, concepts).write()
         if labels:
             keep_labels(store, folder, labels)
-        return _Run(store, folder, network, manifest, request, on_message, ray, encoder).run(progress)
+        return _Run(store, folder, network, manifest, request, on_message, ray, encoder, concepts).run(
+            progress
+        )
 
 
 def add_labels(
@@ -128,9 +132,10 @@ class _Run:
     on_message: OnMessage
     ray: Any = None
     encoder: Encoder | None = None
+    concepts: Sequence[ConceptUnits] = ()
 
     def run(self, shown: bool | None) -> dict[str, Any]:
-        names = choose_layers(self.network, self.request.layers)
+        names = [one.name for one in self.concepts] or choose_layers(self.network, self.request.layers)
         entries = [entry for entry in self.manifest.layers if entry.name in names]
         writer = AtlasWriter(self.store, self.folder, entries, self._measures())
         begun = time.monotonic()
@@ -162,7 +167,7 @@ class _Run:
         if self.encoder is not None:
             encode = partial(encode_images, self.encoder)
         legibility = [] if seen is None else [LegibilityMeasure(seen, images, self.folder)]
-        return [*legibility, ExampleMeasure(self.network, images, self.folder, encode)]
+        return [*legibility, ExampleMeasure(self.network, images, self.folder, encode, self.concepts)]
 
     def _draw(self, writer: AtlasWriter, executor: Executor, progress: Progress) -> None:
         plan = Plan(tuple(writer.layers.values()), self.manifest.seed)
@@ -208,20 +213,25 @@ class _Run:
             for name, entry in writer.entries.items()
             if entry.natural
         }
+        keys = {one.name: one.key for one in self.concepts}
+        best = {keys.get(name, name): values for name, values in best.items()}
         request, manifest = self.request, self.manifest
         run = replace(request.run, precision=str(manifest.precision))
         if self.ray is None:
-            yield LocalExecutor(ChunkDrawer(self.network, request.recipe, run, best, manifest.alpha))
+            yield LocalExecutor(
+                ChunkDrawer(self.network, request.recipe, run, best, manifest.alpha, self.concepts)
+            )
             return
         from filterscope.atlas.run.ray import start_workers
-        from filterscope.atlas.run.worker import WorkerSetup, read_given_files
+        from filterscope.atlas.run.worker import WorkerSetup, read_given_files, send_concepts
 
         source, weights = str(manifest.source), request.weights
         setup = WorkerSetup(
             source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), run,
-            tuple(writer.layers), best,
+            () if self.concepts else tuple(writer.layers), best,
             files=read_given_files(source, weights) if request.address else {},
             address=self.store.address if self.store.shared else None, folder=self.folder, alpha=manifest.alpha,
+            concepts=[send_concepts(one, whole=bool(request.address)) for one in self.concepts],
         )  # fmt: skip
         with start_workers(self.ray, setup, workers=request.workers, on_message=self.on_message) as executor:
             yield executor

@@ -5,17 +5,37 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from filterscope.atlas.plan import Chunk, ChunkResult
 from filterscope.atlas.storage.journal import write_files
 from filterscope.atlas.storage.store import open_store
+from filterscope.concept import How
 from filterscope.drawing.run import Run
 from filterscope.errors import WorkError
+from filterscope.files import is_there
+from filterscope.networks.concepts.reading import concept_files
+from filterscope.networks.weights.table import part_of
+
+if TYPE_CHECKING:
+    from filterscope.measure.concepts import ConceptUnits
+    from filterscope.networks import Network
+
+
+@dataclass(frozen=True)
+class SentConcepts:
+    """A file or folder of concepts at a layer. files: its bytes by name, for workers that lack it."""
+
+    path: str
+    sha256: str
+    layer: str
+    how: How
+    files: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,7 @@ class WorkerSetup:
     address: str | None = None
     folder: str = ""
     alpha: bool = False
+    concepts: Sequence[SentConcepts] = ()
 
 
 class Worker:
@@ -61,12 +82,15 @@ class Worker:
             ) in setup.layers:  # read now: the folder goes, and a hash must not fetch a file of its own
                 network.part(name)
             found = network.weights.sha256
+            concepts = [_received(network, one, Path(folder)) for one in setup.concepts]
         if found != setup.sha256:
             raise WorkError(
                 f"the worker on {platform.node()} has other weights for {setup.source} than the driver: sha256 "
                 f"{found} and {setup.sha256}; give the same file as weights="
             )
-        self._drawer = ChunkDrawer(network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha)
+        self._drawer = ChunkDrawer(
+            network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha, concepts
+        )
         self._store = None if setup.address is None else open_store(setup.address)
         self._folder = setup.folder
 
@@ -90,6 +114,36 @@ class Worker:
 def read_given_files(*paths: str | None) -> dict[str, bytes]:
     """What workers on other machines need of files here: their bytes by the path as given."""
     return {path: Path(path).read_bytes() for path in paths if path is not None and Path(path).is_file()}
+
+
+def send_concepts(one: ConceptUnits, *, whole: bool) -> SentConcepts:
+    """A file or folder of concepts for workers: where it lies and, for those on other machines, the `whole` of it."""
+    path = one.file.path
+    own = part_of(path)[0]
+    files = {file.name: file.read_bytes() for file in concept_files(own)} if whole else {}
+    return SentConcepts(str(path), one.file.sha256, one.layer, one.how, files)
+
+
+def _received(network: Network, sent: SentConcepts, folder: Path) -> ConceptUnits:
+    """The concepts here: where the driver has them, or written anew from its bytes."""
+    from filterscope.measure.concepts import concepts_at
+
+    path = Path(sent.path)
+    if not is_there(part_of(path)[0]):
+        whole = part_of(path)[0]
+        place = folder / "concepts" / whole.name if len(sent.files) > 1 else folder / "concepts"
+        place.mkdir(parents=True, exist_ok=True)
+        for name, data in sent.files.items():
+            (place / Path(name).name).write_bytes(data)
+        is_folder = len(sent.files) > 1
+        path = place if is_folder else place / path.name
+    found = concepts_at(network, str(path), sent.layer, sent.how)
+    if found.file.sha256 != sent.sha256:
+        raise WorkError(
+            f"the worker on {platform.node()} has another file of concepts at {sent.path} than the driver: sha256 "
+            f"{found.file.sha256} and {sent.sha256}"
+        )
+    return found
 
 
 def _find_file(given: str, files: Mapping[str, bytes], folder: Path) -> str:

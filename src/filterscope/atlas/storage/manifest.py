@@ -13,8 +13,10 @@ from filterscope.ascent.engine.batch import batch_size
 from filterscope.atlas.plan import PlannedLayer, choose_folder_names, list_differences
 from filterscope.atlas.storage.index import INDEX, list_network_folders
 from filterscope.atlas.storage.store import Store
+from filterscope.concept import How
 from filterscope.errors import ArgumentError, DamagedError
 from filterscope.formats import ATLAS
+from filterscope.measure.concepts import ConceptUnits
 from filterscope.networks.network import Network
 from filterscope.recipe import Recipe
 from filterscope.sides import Sides, checked_size
@@ -23,8 +25,18 @@ REPORT = "report.json"
 KEPT = ("weights_sha256", "recipe", "seed", "precision", "version", "images_digest")  # that pictures rest on
 
 
+class ConceptsEntry(BaseModel):
+    """The concepts of a file, as an atlas draws them beside layers: the file's name, without its folder, and sha256, the
+    layer that they are of, and by what they are drawn."""
+
+    file: str
+    sha256: str
+    layer: str
+    how: How = "dot"
+
+
 class LayerEntry(BaseModel):
-    """A layer in network.json; a key that an atlas from elsewhere lacks has its default."""
+    """A layer in network.json, or a file's concepts at a layer; a key that an atlas from elsewhere lacks has its default."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -38,6 +50,7 @@ class LayerEntry(BaseModel):
     batch: int = 1
     classes: list[str] | None = None
     natural: bool = False
+    concepts: ConceptsEntry | None = None
 
     def plan(self) -> PlannedLayer:
         """The layer as the plan takes it."""
@@ -144,8 +157,10 @@ def make_layer_entries(
     recipe: Recipe,
     before: NetworkManifest | None,
     device: torch.device,
+    concepts: Sequence[ConceptUnits] = (),
 ) -> list[LayerEntry]:
-    """The `layers` of network.json: those that are there and the named ones, in the network's order.
+    """The `layers` of network.json: those that are there and the named ones, in the network's order, and behind them the
+    concepts of files.
 
     A chunk is as large as is usual for the device, not as a measurement on this machine would have it: whoever draws
     the same atlas anew draws the same batches.
@@ -153,23 +168,47 @@ def make_layer_entries(
     known = {entry.name: entry for entry in before.layers} if before else {}
     folders = choose_folder_names(network.layers)
     entries = []
-    for name, layer in network.layers.items():
+    for name in network.layers:
         if name in known:
             entries.append(known[name])
         elif name in names:
-            size = recipe.size or network.picture_size(name, recipe.usual_size)
-            network.output_shape(name, size)  # whatever cannot be drawn is refused before any work
-            entries.append(
-                LayerEntry(
-                    name=name,
-                    folder=folders[name],
-                    kind=layer.kind,
-                    units=layer.units,
-                    output_shape=list(layer.output_shape),
-                    receptive_field=layer.receptive_field,
-                    size=list(size) if isinstance(size, tuple) else size,
-                    batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.views)),
-                    classes=[own[0] for own in network.class_names(name)] or None,
-                )
-            )
-    return entries
+            entries.append(_entry(network, name, recipe, device))
+            entries[-1].folder = folders[name]
+    others = [entry for name, entry in known.items() if name not in network.layers]
+    taken = [*network.layers, *(entry.name for entry in others)]
+    for one in concepts:
+        if one.name in known:
+            _require_same_file(known[one.name], one)
+            continue
+        entry = _entry(network, one.layer, recipe, device)
+        entry.name, entry.kind = one.name, f"concepts of {one.file.name} ({one.file.table.form})"
+        entry.folder = choose_folder_names([*taken, one.name])[one.name]
+        entry.units, entry.classes = one.count, list(one.file.table.names) or None
+        entry.concepts = ConceptsEntry(
+            file=one.file.name, sha256=one.file.sha256, layer=one.layer, how=one.how
+        )
+        others.append(entry)
+        taken.append(one.name)
+    return entries + others
+
+
+def _entry(network: Network, name: str, recipe: Recipe, device: torch.device) -> LayerEntry:
+    """A layer's entry, without a folder; ArgumentError for what cannot be drawn."""
+    layer = network.layer(name)
+    size = recipe.size or network.picture_size(name, recipe.usual_size)
+    network.output_shape(name, size)  # whatever cannot be drawn is refused before any work
+    return LayerEntry(
+        name=name, kind=layer.kind, units=layer.units, output_shape=list(layer.output_shape),
+        receptive_field=layer.receptive_field, size=list(size) if isinstance(size, tuple) else size,
+        batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.views)),
+        classes=[own[0] for own in network.class_names(name)] or None,
+    )  # fmt: skip
+
+
+def _require_same_file(entry: LayerEntry, one: ConceptUnits) -> None:
+    before = entry.concepts.sha256 if entry.concepts else None
+    if before != one.file.sha256:
+        raise ArgumentError(
+            f"the atlas holds pictures of {entry.name} from another file (sha256 {before}, now {one.file.sha256}): rename "
+            "the file, choose another out=, or draw all of them anew with overwrite=True"
+        )

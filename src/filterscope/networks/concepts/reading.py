@@ -83,6 +83,16 @@ def weights_file(path: Path) -> Path:
     raise WeightsError(f"the folder {path.name} is of no known form (it holds {holds}); expected {FORMS}")
 
 
+def concept_files(path: Path) -> list[Path]:
+    """The files that a file or folder of concepts is read from: its weights, and its settings beside them."""
+    weights = weights_file(path)
+    beside = [weights.parent / name for name in (SAELENS[0], PRISMA)]
+    return [
+        weights,
+        *(file for file in beside if file.is_file() and weights.suffix in (*PICKLED, ".safetensors")),
+    ]
+
+
 def sha256_concepts(path: Path) -> str:
     """What identifies a file or folder of concepts: its weights file's sha256, of a part of one that with its name."""
     file, part = part_of(path)

@@ -49,7 +49,8 @@
 
   fs.openUnit = async function (item) {
     open = item;
-    const name = item.name ? [`Unit ${item.unit} `, h("span", { class: "class-name" }, item.name)] : [`Unit ${item.unit}`];
+    const number = `${document.body.dataset.layer.startsWith("concept(") ? "Concept" : "Unit"} ${item.unit}`;
+    const name = item.name ? [`${number} `, h("span", { class: "class-name" }, item.name)] : [number];
     document.getElementById("panel-title").replaceChildren(...name);
     const at = fs.shown.indexOf(item);
     document.getElementById("previous").disabled = at <= 0;
