@@ -87,6 +87,7 @@ def test_summary(drawn):
         "largest_difference": 0,
         "same_weights": True,
         "same_photographs": True,
+        "same_concepts": True,
         "activation": again.picture.scores.activation,
     }
 
