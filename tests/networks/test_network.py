@@ -335,3 +335,21 @@ def test_numbers_are_reproduced(small):
     """The same picture gives the same numbers to the bit."""
     x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 255
     assert np.array_equal(small.part("conv2")(x).output.numpy(), small.part("conv2")(x).output.numpy())
+
+
+def test_weights_that_are_here(random_vgg16, tiny):
+    """Those of a file are; those that it does not cover, and those that would be downloaded, are not."""
+    from filterscope.networks.keras.source import DownloadedWeights
+
+    assert tiny.is_here("predictions")
+    assert random_vgg16.is_here("block2_conv1")
+    assert not random_vgg16.is_here("predictions")
+    published = DownloadedWeights("vgg16", {"block1_conv1": ("", ()), "predictions": ("", ())})
+    published._hidden = frozenset({"block1_conv1"})
+    assert [published.is_here(layer) for layer in ("block1_conv1", "predictions", "flatten")] == [
+        False,
+        False,
+        True,
+    ]
+    published.parts.update({False: None})
+    assert [published.is_here(layer) for layer in ("block1_conv1", "predictions")] == [True, False]

@@ -13,7 +13,7 @@ photograph, not a mean over many, so its absolute value is blurred first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +132,14 @@ def example_crops(
         yield None if found is None else crop_to_field(*found, side=side)
 
 
+def read_example(path: Path) -> Image.Image | None:
+    """A photograph; None where it cannot be read (any more)."""
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
+
+
 def example_fields(
     network: Network,
     layer: str,
@@ -139,6 +147,7 @@ def example_fields(
     *,
     size: Size | None = None,
     concepts: ConceptUnits | None = None,
+    read: Callable[[Path], Image.Image | None] = read_example,
 ) -> Iterator[tuple[Image.Image, np.ndarray] | None]:
     """As `example_crops`: each photograph as the network is given it, at its own resolution, with the unit's field in it.
     concepts: as for `effective_fields`."""
@@ -146,7 +155,7 @@ def example_fields(
     together = max(1, MAX_PIXELS // math.prod(sides_of(given)))
     for begin in range(0, len(examples), together):
         some = examples[begin : begin + together]
-        images = [_read(path) for _, path in some]
+        images = [read(path) for _, path in some]
         there = [(unit, image) for (unit, _), image in zip(some, images, strict=True) if image is not None]
         found: Iterator[np.ndarray] = iter(())
         if there:
@@ -184,13 +193,6 @@ def as_given(image: Image.Image, size: Size) -> Image.Image:
     part = image.crop(cropped((image.height, image.width), size))
     part.thumbnail((MOST_SIDE, MOST_SIDE), Image.Resampling.BICUBIC)
     return part
-
-
-def _read(path: Path) -> Image.Image | None:
-    try:
-        return read_image(path)
-    except ImageError:
-        return None
 
 
 def _around(begin: int, end: int, side: int, length: int) -> tuple[int, int]:

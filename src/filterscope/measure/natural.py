@@ -201,7 +201,9 @@ def gather(
     more = [
         name for name, one in known.items() for _ in range(-(-one.count // network.layer(one.layer).units))
     ]
-    batch = batch or images_together(network, [*probed, *(known[n].layer for n in more)], size or network.input.size)
+    batch = batch or images_together(
+        network, [*probed, *(known[n].layer for n in more)], size or network.input.size
+    )
     for begin in range(0, len(images), batch):
         some = images[begin : begin + batch]
         read = _load(some, network, size, on_skip)

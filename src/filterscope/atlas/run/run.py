@@ -137,7 +137,7 @@ class _Run:
     def run(self, shown: bool | None) -> dict[str, Any]:
         names = [one.name for one in self.concepts] or choose_layers(self.network, self.request.layers)
         entries = [entry for entry in self.manifest.layers if entry.name in names]
-        writer = AtlasWriter(self.store, self.folder, entries, self._measures())
+        writer = AtlasWriter(self.store, self.folder, entries, self._measures(shown))
         begun = time.monotonic()
         try:
             with self._start_executor(writer) as executor, Progress(shown) as progress:
@@ -156,7 +156,7 @@ class _Run:
         seconds = time.monotonic() - begun
         return {**summary, "out": self.store.address, "drawn": writer.drawn, "seconds": seconds}
 
-    def _measures(self) -> list[LegibilityMeasure | ExampleMeasure]:
+    def _measures(self, shown: bool | None) -> list[LegibilityMeasure | ExampleMeasure]:
         """What is measured by photographs when a layer is complete; nothing where their folder is gone."""
         judge, given = self.request.judge, self.request.images or self.manifest.images
         images = None if given is None else Path(given).absolute()
@@ -167,7 +167,8 @@ class _Run:
         if self.encoder is not None:
             encode = partial(encode_images, self.encoder)
         legibility = [] if seen is None else [LegibilityMeasure(seen, images, self.folder)]
-        return [*legibility, ExampleMeasure(self.network, images, self.folder, encode, self.concepts)]
+        examples = ExampleMeasure(self.network, images, self.folder, encode, shown, self.concepts)
+        return [*legibility, examples]
 
     def _draw(self, writer: AtlasWriter, executor: Executor, progress: Progress) -> None:
         plan = Plan(tuple(writer.layers.values()), self.manifest.seed)
