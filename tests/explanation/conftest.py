@@ -44,6 +44,16 @@ class Tokens(nn.Module):
         return self.head(self.last(x).mean(1))
 
 
+class FromOneToken(Tokens):
+    """The same, but the classes come from the first token, which the others reach by one mixing of all."""
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = self.mlp(torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], 1))
+        x = x + x.mean(1, keepdim=True)
+        return self.head(self.last(x)[:, 0])
+
+
 def opened(kind: type[nn.Module], **options):
     torch.manual_seed(3)
     return open_network(kind().eval(), size=16, range=(0, 1), **options)

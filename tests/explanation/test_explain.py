@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.explanation.conftest import FromOneToken, opened
 from torch import nn
 
 from filterscope import make_atlas
@@ -106,6 +107,27 @@ def test_other_targets(small, photo):
         found = explain(small, photo, target, layers="conv1", **PLAIN)
         assert found.layers[0].attribution.activations.shape[0] == 4
         assert found.seen.probability(found.question.target) is None
+
+
+def test_a_real_network(tiny, shared):
+    """On a photograph the largest contributions are what the class rests on, at each layer; path-integrated too."""
+    photograph = shared / "data" / "imagenet-sample" / "n01443537_goldfish.jpg"
+    found = explain(tiny, photograph, layers="block4_conv3,block5_conv3", **PLAIN)
+    assert found.names == ("goldfish",)
+    areas = [layer.check.area for layer in found.layers]
+    assert min(areas) > 3
+    along = explain(tiny, photograph, layers="block4_conv3", integrate=8, **PLAIN)
+    assert along.layers[0].check.area > 3
+
+
+def test_layers_without_effect_are_passed_over(photo):
+    """The patches behind the last mixing have no effect on classes that come from one token."""
+    net = opened(FromOneToken)
+    layers = [layer.layer for layer in explain(net, photo, **PLAIN).layers]
+    assert layers
+    assert "last" not in layers
+    with pytest.raises(TargetError, match="nothing at last has an effect on head"):
+        explain(net, photo, layers="last", **PLAIN)
 
 
 def test_below_zero(photo):

@@ -77,11 +77,11 @@ def test_votes(tiny, image):
 
 
 def test_no_votes(tiny, image, monkeypatch):
-    """A network without classes, and one whose layers have too many places."""
+    """A network without classes, and one whose layers all have too many places."""
     with pytest.raises(ArgumentError, match="ends in no classes"):
         count_votes(_headless(tiny), read_photograph(image))
     monkeypatch.setattr("filterscope.explanation.votes.MOST_PLACES", 3)
-    with pytest.raises(ArgumentError, match="too many places"):
+    with pytest.raises(ArgumentError, match="no layer before predictions:"):
         count_votes(tiny, read_photograph(image), [LAYER])
 
 

@@ -113,9 +113,16 @@ def explain(
     chosen = None if layers is None else named_layers(net, layers, question.goal)
     net.probe(question.goal.layers)  # reads the weights, by whose hash an atlas is known
     known = None if atlas is None else AtlasPictures(atlas, net)
+    looked: dict[str, LayerFound] = {}
+
+    def works(layer: str) -> bool:
+        with contextlib.suppress(TargetError):  # the next one is asked
+            looked[layer] = _at_layer(net, seen, question, layer, asked)
+        return layer in looked
+
     if chosen is None:
-        chosen = choose_layers(net, question.goal, known.layers if known else ())
-    found = tuple(_at_layer(net, seen, question, layer, asked) for layer in chosen)
+        chosen = choose_layers(net, question.goal, known.layers if known else (), works=works)
+    found = tuple(looked.get(layer) or _at_layer(net, seen, question, layer, asked) for layer in chosen)
     with progress_bar(options.get("progress", True), also=options.get("on_step")) as bar:
         shapes = _shapes(net, found, known, asked, bar)
     both = (question.target, question.against)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from filterscope.ascent.engine.prepare import choose_device
-from filterscope.errors import ArgumentError
+from filterscope.errors import ArgumentError, TargetError
 from filterscope.explanation.attribution import attribute
 from filterscope.explanation.behind import Behind
 from filterscope.explanation.goals import Seen, see, value_of
@@ -43,17 +44,22 @@ def count_votes(
 ) -> tuple[Seen, list[Votes]]:
     """What a network names in a photograph, and at the usual layers, by preference those of `among`, each place's units.
 
-    Raises ArgumentError where the network has no classes, or no layer has a map of at most 32 x 32 places.
+    Raises ArgumentError where the network has no classes, or none of the layers a map of at most 32 x 32 places.
     """
     seen = see(network, photograph, choose_device(device))
     if seen.layer is None:
         raise ArgumentError(f"{network.name} ends in no classes, for which units could vote")
     goal = Target(seen.layer, seen.classes[0].unit)
-    names = choose_layers(network, goal, among)
-    found = [_at_layer(network, seen, name) for name in names if _places(network, name) <= MOST_PLACES]
-    if not found:
-        raise ArgumentError(f"{', '.join(names)} of {network.name} have too many places to show one by one")
-    return seen, found
+    found: dict[str, Votes] = {}
+
+    def works(name: str) -> bool:
+        if _places(network, name) <= MOST_PLACES:
+            with contextlib.suppress(TargetError):  # no effect on the classes: the next one is asked
+                found[name] = _at_layer(network, seen, name)
+        return name in found
+
+    names = choose_layers(network, goal, among, works=works)
+    return seen, [found[name] for name in names]
 
 
 def _places(network: Network, layer: str) -> int:
