@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from filterscope.explanation.evidence import Shape
 from filterscope.explanation.found import Found, LayerFound
 from filterscope.explanation.masks import enlarged, light
 from filterscope.explanation.words import amount, plain, share_text, unit_text
@@ -13,8 +14,7 @@ from filterscope.pictures.sheet import BACKGROUND, GAP, Tile, compose
 
 SIDE = 176  # of a tile in pixels
 LINE = 22  # of text
-EMPTY = Image.new("RGB", (8, 8), BACKGROUND)
-NONE = Image.new("RGB", (8, 8), (225, 225, 225))  # in place of a picture that was not drawn
+NONE = Image.new("RGB", (8, 8), (225, 225, 225))  # of a dense layer's unit that was not drawn
 
 
 def draw_sheet(found: Found) -> Image.Image:
@@ -43,28 +43,43 @@ def _head(found: Found) -> Image.Image:
 
 def _channels(found: Found, layer: LayerFound) -> Image.Image:
     """The channels' pictures in a row, where in the photograph each is relevant below."""
-    above, below = [], []
-    for side, channels in ((False, layer.raising), (True, layer.lowering)):
+    tiles = []
+    for against, channels in ((False, layer.raising), (True, layer.lowering)):
         for channel in channels:
             shape = found.shapes.get((channel.layer, channel.unit))
-            above.append(Tile(shape.to_pil() if shape else NONE, unit_text(channel)))
-            mask = (
-                light(found.seen.image, channel.relevance, against=side)
-                if layer.attribution.spatial
-                else EMPTY
-            )
-            below.append(Tile(mask, "", plain(share_text(channel.share))))
+            mask = light(found.seen.image, channel.relevance, against=against)
+            image = _pair(shape, mask if layer.attribution.spatial else None)
+            tiles.append(Tile(image, unit_text(channel), plain(share_text(channel.share))))
     apart = len(layer.raising) if layer.raising and layer.lowering else None
-    return compose([*above, *below], columns=len(above), side=SIDE, group=apart)
+    return compose(tiles, columns=len(tiles), side=SIDE, group=apart)
 
 
 def _groups(found: Found, layer: LayerFound) -> Image.Image:
-    above, below = [], []
+    tiles = []
     for group in layer.groups:
         shape = found.shapes.get((group.layer, f"group-{group.number}"))
-        above.append(Tile(shape.to_pil() if shape else NONE, f"group {group.number}"))
-        below.append(Tile(light(found.seen.image, group.strength), "", plain(share_text(group.share))))
-    return compose([*above, *below], columns=len(above), side=SIDE)
+        image = _pair(shape, light(found.seen.image, group.strength))
+        tiles.append(Tile(image, f"group {group.number}", plain(share_text(group.share))))
+    return compose(tiles, columns=len(tiles), side=SIDE)
+
+
+def _pair(shape: Shape | None, mask: Image.Image | None) -> Image.Image:
+    """A picture above its mask, whichever there are."""
+    parts = [shape.to_pil()] if shape else []
+    parts += [mask] if mask else []
+    parts = [_wide(part) for part in parts or [NONE]]
+    pair = Image.new("RGB", (SIDE, sum(part.height for part in parts) + GAP * (len(parts) - 1)), BACKGROUND)
+    top = 0
+    for part in parts:
+        pair.paste(part, (0, top))
+        top += part.height + GAP
+    return pair
+
+
+def _wide(image: Image.Image) -> Image.Image:
+    return image.convert("RGB").resize(
+        (SIDE, round(image.height * SIDE / image.width)), Image.Resampling.LANCZOS
+    )
 
 
 def _layer_line(found: Found, layer: LayerFound) -> str:
