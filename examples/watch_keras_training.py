@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 
 import filterscope as fs
 
-EPOCHS = 8
+EPOCHS, STEPS = 8, 64  # of the training; of each picture
 TARGETS = ["conv2:0-5", "digit:*"]
 
 
@@ -52,7 +52,7 @@ def main(out: str = "keras-training") -> None:
     """Train with the callback and without, and compare."""
     digits = load_digits()
     x, y = (digits.images * (255 / 16)).round().astype("uint8")[..., None], digits.target
-    look = fs.keras.VisualizeUnits(TARGETS, out=out, images=x[:256], steps=64)
+    look = fs.keras.VisualizeUnits(TARGETS, out=out, images=x[:256], steps=STEPS)
     began = time.perf_counter()
     watched, losses = train(x, y, [look])
     print(

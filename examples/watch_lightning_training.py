@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import filterscope as fs
 
-EPOCHS = 8
+EPOCHS, STEPS = 8, 64  # of the training; of each picture
 TARGETS = ["net.relu2:0-5", "net.digit:*"]
 
 
@@ -79,7 +79,7 @@ def main(out: str = "lightning-training") -> None:
     digits = load_digits()
     x, y = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None], torch.tensor(digits.target)
     look = fs.lightning.VisualizeUnits(
-        TARGETS, out=out, images=x[:256], steps=64,
+        TARGETS, out=out, images=x[:256], steps=STEPS,
         input={"range": (0, 1), "size": 8, "classes": [str(i) for i in range(10)]},
     )  # fmt: skip
     began = time.perf_counter()

@@ -20,7 +20,7 @@ def turn(folder, epoch: int, status: str) -> dict:
     for unit, name in ((0, ""), (1, HOSTILE)):
         file = f"epoch-{epoch:05d}/conv-000{unit}.png"
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (16, 16), (40 * epoch, 90, 90 * unit)).save(folder / file)
+        Image.new("RGB", (16, 16), (40 * epoch % 256, 90, 90 * unit)).save(folder / file)
         rows.append(
             {
                 "name": f"conv-000{unit}", "target": f"conv:{unit}", "class_name": name, "file": file,

@@ -20,7 +20,8 @@ from filterscope.recipe import AutoRecipe, Recipe, ask_recipe
 
 TRIAL = 4  # steps of the trial drawing: the first one also prepares the network, the others are timed
 LEAST = 8  # steps that are always drawn, however small the budget is
-RESERVE = 0.9  # of the budget: the rest is for files and pages
+RESERVE = 0.9  # of the budget: the rest is for the page
+WRITING = 0.15  # seconds for the picture and the animation of a unit: what 48 frames of 128 px take to encode
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def measure_cost(net: Network, goals: Sequence[Objective], recipe: Recipe | Auto
     watch, began = Stopwatch(), time.perf_counter()
     list(draw(net, goals, with_steps(recipe, TRIAL), run, given=Given(attempt=0), on_step=watch))
     each = watch.seconds_a_step()
-    return Cost(each, max(0.0, time.perf_counter() - began - TRIAL * each))
+    rest = max(0.0, time.perf_counter() - began - TRIAL * each)
+    return Cost(each, rest + WRITING * len(goals))
 
 
 def own_steps(net: Network, goals: Sequence[Objective], recipe: Recipe | AutoRecipe) -> int:

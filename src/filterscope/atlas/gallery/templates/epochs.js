@@ -17,7 +17,6 @@
     $("timeline").hidden = data.epochs.length < 2;
     relus();
     show(data.epochs.length - 1);
-    for (const strip of document.querySelectorAll(".strip-of-epochs")) strip.scrollLeft = strip.scrollWidth;
   };
 
   const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(0)} %`);
@@ -57,6 +56,8 @@
       one.status.className = `unit-status ${unit.status[at] || ""}`;
       one.thumbs.forEach((thumb, k) => thumb.setAttribute("aria-pressed", String(k === at)));
       one.charts.forEach((c) => c.mark(at));
+      const thumb = one.thumbs[at], strip = thumb.parentElement;
+      strip.scrollLeft = thumb.offsetLeft - strip.offsetLeft - (strip.clientWidth - thumb.offsetWidth) / 2;
     });
     for (const c of marks) c.mark(at);
     const dead = data.units.filter((unit) => unit.status[at] === "dead").map((unit) => unit.target);
