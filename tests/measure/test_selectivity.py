@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from filterscope.errors import ArgumentError
+from filterscope.measure import natural
 from filterscope.measure.clarity import clarity, polysemanticity, two_clusters
 from filterscope.measure.examples import example_sheet, find_examples, unit_rows
 from filterscope.measure.selectivity import by_class, folder_classes, lifetime_sparsity
@@ -113,13 +114,22 @@ def test_numbers_of_a_folder_of_classes(small, classes):
     assert unit_rows(again, by_class=True) == rows
 
 
-def test_classes_that_the_network_names(small, classes, tmp_path):
+def test_classes_that_the_network_names(small, classes, tmp_path, monkeypatch):
     """Pictures in no folders have the classes that the network names first; they are no classes of folders."""
     for place in classes.rglob("*.png"):
         (tmp_path / f"{place.parent.name}{place.name}").write_bytes(place.read_bytes())
-    found = find_examples(small, ["conv1", "predictions"], tmp_path, shown=False)["conv1"]
+    found = find_examples(small, ["conv1"], tmp_path, shown=False)["conv1"]
     assert (found.by_folder, found.class_names) == (False, ("0", "1", "2", "3", "4"))
     assert set(found.image_classes) <= set(range(5))
+    asked = []
+    real = natural.gather
+    monkeypatch.setattr(natural, "gather", lambda *a, **k: asked.append(k["classes"]) or real(*a, **k))
+    other = find_examples(small, ["conv2"], tmp_path, shown=False)["conv2"]
+    assert asked == [None]  # the network has named these pictures already
+    np.testing.assert_array_equal(other.image_classes, found.image_classes)
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "one more.png")
+    assert len(find_examples(small, ["conv2"], tmp_path, shown=False)["conv2"].image_classes) == 10
+    assert asked == [None, "predictions"]
     with pytest.raises(ArgumentError, match="have no classes: these are the names of subfolders"):
         unit_rows(found, by_class=True)
     with pytest.raises(ArgumentError, match="have no classes"):

@@ -150,6 +150,7 @@ def natural_activations(
     place = images[0].parent if folder is None else folder
     by_folder = folder_classes([_name(path, place) for path in images]) is not None
     classes = None if by_folder else _own_classes(network, size or network.input.size)
+    before = _named_before(network, images, size or network.input.size) if classes else None
     found = gather(
         network,
         layers,
@@ -159,11 +160,12 @@ def natural_activations(
         batch=batch,
         on_batch=on_batch,
         on_skip=on_skip,
-        classes=classes,
+        classes=classes if before is None else None,
         concepts=concepts,
     )
     of_folders = folder_classes(found.names)
-    names, numbers = of_folders or (tuple(_class_names(network, classes)), found.named)
+    named = found.named if before is None else before.get(found.names)
+    names, numbers = of_folders or (tuple(_class_names(network, classes)), named)
     return {
         layer: NaturalActivations(
             layer=layer, images=found.names, folder=found.folder, class_names=names, by_folder=of_folders is not None,
@@ -352,6 +354,23 @@ def looked_up(
         zipfile.BadZipFile, zlib.error,
     ):  # fmt: skip
         return None
+
+
+def _named_before(
+    network: Network, images: Sequence[Path], size: Size
+) -> dict[tuple[str, ...], np.ndarray] | None:
+    """The classes that the network named of these very images while another layer was measured, by the images' names; None
+    where they are not known. So the whole network runs once over a set of images, however many layers are looked up."""
+    asked = (images_digest(images), list(size) if isinstance(size, tuple) else size)
+    for place in sorted(_cached(network, "any").parent.glob("*.npz")):
+        try:
+            with np.load(place, allow_pickle=False) as file:
+                meta = json.loads(str(file["meta"]))
+                if (meta["images"], meta["size"], meta["by_folder"]) == (*asked, False):
+                    return {tuple(meta["names"]): file["image_classes"]}
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+            continue
+    return None
 
 
 def shipped(network: Network, layer: str) -> NaturalActivations | None:
