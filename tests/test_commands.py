@@ -30,6 +30,7 @@ FUNCTIONS = {
     "classify": fs.classify,
     "examples": fs.find_examples,
     "label": fs.label_units,
+    "concepts": fs.find_concepts,
     "atlas": fs.make_atlas,
     "view": fs.view_atlas,
     "compare": fs.compare_networks,

@@ -54,6 +54,7 @@ NAMES = [
     "dream",
     "explain",
     "explore",
+    "find_concepts",
     "find_examples",
     "find_wires",
     "get_recipe",

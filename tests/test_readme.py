@@ -49,7 +49,9 @@ def test_commands_run(
     words = shlex.split(line)[1:]
     if "vgg16" in words:
         words += ["--weights", str(request.getfixturevalue("real_weights"))]
-    if words[0] in ("show", "wires", "ladder", "dream", "invert", "caricature", "accentuate"):
+    if words[0] == "concepts":
+        words += ["--importance", "gradient"]
+    if words[0] in ("show", "wires", "concepts", "ladder", "dream", "invert", "caricature", "accentuate"):
         words += ["--steps", "2", "--size", "128" if "@" in line else "32"]
     if words[0] == "explain":
         words += ["--steps", "1", "--count", "1", "--layers", "block5_conv3"]

@@ -10,7 +10,7 @@
 networks       open_network, list_models, list_layers, classify, find_examples, draw_examples, draw_kernels, find_wires
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate, explain
-many units     make_atlas, view_atlas, compare_networks, label_units, run_demo
+many units     make_atlas, view_atlas, compare_networks, label_units, find_concepts, run_demo
 while training Recorder, keras.VisualizeUnits, lightning.VisualizeUnits
 in a notebook  explore; pictures, sheets, tables, networks and comparisons show themselves
 targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, Between, or a text as above
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from filterscope.concept import Concept
     from filterscope.epochs.recorder import Recorder
     from filterscope.explanation import explain
+    from filterscope.factorization.concepts import find_concepts
     from filterscope.measure.dissect import label_units
     from filterscope.networks import Network, open_network
     from filterscope.notebook.explore import explore
@@ -85,6 +86,7 @@ _LATER = {
         "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
         "find_examples list_layers make_atlas redraw run_demo view_atlas",
         "filterscope.explanation": "explain",
+        "filterscope.factorization.concepts": "find_concepts",
         "filterscope.epochs.recorder": "Recorder",
         "filterscope.measure.dissect": "label_units",
         "filterscope.concept": "Concept",
@@ -143,6 +145,7 @@ __all__ = [
     "dream",
     "explain",
     "explore",
+    "find_concepts",
     "find_examples",
     "find_wires",
     "get_recipe",

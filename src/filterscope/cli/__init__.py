@@ -8,6 +8,7 @@ import click
 
 from filterscope._version import __version__
 from filterscope.cli.atlas import atlas
+from filterscope.cli.concepts import concepts
 from filterscope.cli.drawing import demo, ladder, rerun, show
 from filterscope.cli.explaining import explain
 from filterscope.cli.failures import exit_status, print_whatever
@@ -41,7 +42,7 @@ def cli() -> None:
 
 for command in (
     models, layers, show, ladder, dream, invert, caricature, accentuate, locate, explain, kernels, wires, classify, examples,
-    label, atlas, view, compare, rerun, demo,
+    label, concepts, atlas, view, compare, rerun, demo,
 ):  # fmt: skip
     cli.add_command(command)
 
