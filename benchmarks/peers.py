@@ -53,6 +53,30 @@ def make(name: str, venvs: str | os.PathLike[str] | None = None) -> Path:
     return python
 
 
+PACKAGES = {"efficientnet-lite": "efficientnet_lite_pytorch==0.1.0"}  # Python alone, over any torch
+
+
+def package(name: str, venvs: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that a package lies in which needs nothing but torch, fetched with pip where it is not there."""
+    home, wanted = folder(venvs) / name, PACKAGES[name]
+    made = home / "made"
+    if not made.exists() or made.read_text() != wanted:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(home),
+            wanted,
+        ]
+        subprocess.run(command, check=True)
+        made.write_text(wanted)
+    return home
+
+
 def run_json(
     python: Path,
     arguments: Sequence[str],

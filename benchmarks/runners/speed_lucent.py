@@ -8,6 +8,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
+from speed_models import made
 from speed_plan import Clock, convolutions, random_vgg16, read, say
 from torchvision_cpu import torchvision_operators
 
@@ -50,10 +51,7 @@ def main():
         torch.set_num_threads(plan["threads"])
     torch.manual_seed(0)
     if plan["model"]:
-        model, layer = (
-            torchvision.models.get_model(plan["model"], weights=None),
-            plan["layer"].replace(".", "_"),
-        )
+        model, layer = made(plan["model"]), plan["layer"].replace(".", "_")
     else:
         model, layer = vgg16(plan)
     model.eval()

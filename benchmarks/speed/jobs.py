@@ -12,6 +12,13 @@ from typing import Any
 
 from benchmarks.speed.bench import Bench
 from benchmarks.speed.busy import busy
+from benchmarks.speed.modern import modern, package, share
+from benchmarks.speed.opening import opening
+from benchmarks.speed.roofline import roofline
+from benchmarks.speed.rows import Row
+from benchmarks.speed.rows import plain as _plain
+from benchmarks.speed.rows import ratio as _ratio
+from benchmarks.speed.rows import seconds as _seconds
 
 BLOG = (
     34,
@@ -34,7 +41,6 @@ BLOG = (
 MODELS = {  # torchvision's name: the layer of classes
     "resnet50": "fc", "efficientnet_b0": "classifier.1", "convnext_tiny": "classifier.2", "vit_b_16": "heads.head",
 }  # fmt: skip
-Row = dict[str, Any]
 
 
 def deep(bench: Bench) -> list[Row]:
@@ -290,18 +296,21 @@ def _process(arguments: Sequence[str]) -> float:
 
 
 JOBS: dict[str, Callable[[Bench], list[Row]]] = {
-    job.__name__: job for job in (deep, own, many, blog, lucent, networks, precision, start, busy)
+    job.__name__: job
+    for job in (
+        deep,
+        own,
+        many,
+        blog,
+        lucent,
+        networks,
+        precision,
+        start,
+        busy,
+        package,
+        modern,
+        share,
+        opening,
+        roofline,
+    )
 }
-
-
-def _seconds(what: str, who: str, spans: Sequence[float]) -> Row:
-    return {"what": f"{what}, {who}", "value": statistics.median(spans), "unit": "s", "all": list(spans)}
-
-
-def _ratio(what: str, theirs: Sequence[float], ours: Sequence[float], aim: float | str) -> Row:
-    quotients = [a / b for a, b in zip(theirs, ours, strict=False)]
-    return _plain(what, quotients, aim if isinstance(aim, str) else f">= {aim:g}")
-
-
-def _plain(what: str, values: Sequence[float], aim: str) -> Row:
-    return {"what": what, "value": statistics.median(values), "unit": "", "aim": aim, "all": list(values)}

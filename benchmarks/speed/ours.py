@@ -5,9 +5,11 @@
 "excitation" draws pictures and tells their activations, "measure" those of pictures in a file, "memory" draws all.
 """
 
+import importlib
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,15 +31,11 @@ Plan = dict[str, Any]
 
 
 def network(plan: Plan) -> Network:
-    """The plan's network: a torchvision model with random weights, or VGG16."""
+    """The plan's network: a model of `speed_models` with random weights, or VGG16."""
     if plan["model"]:
-        from tests.helpers.torchvision_cpu import torchvision_operators
-
-        torchvision_operators()
-        import torchvision
-
-        torch.manual_seed(0)
-        return open_network(torchvision.models.get_model(plan["model"], weights=None))
+        sys.path.insert(0, str(Path(__file__).parents[1] / "runners"))
+        made = importlib.import_module("speed_models").made
+        return open_network(made(plan["model"], plan.get("packages")), size=plan["size"])
     return open_network(plan.get("net") or "vgg16", weights=plan["weights"])
 
 

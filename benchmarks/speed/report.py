@@ -9,10 +9,17 @@ from typing import Any
 
 from benchmarks import machine, result_files
 
+# jobs whose rows are tables of their own on the page
+FILES = {
+    "package": "speed-networks", "modern": "speed-networks", "share": "speed-networks", "opening": "speed-networks",
+    "roofline": "speed-roofline",
+}  # fmt: skip
+
 
 def keep(job: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Path:
-    """Put a job's rows into benchmarks/results/speed.json, in place of those of an earlier run; where it lies."""
-    name = "speed-quick" if options.quick else "speed"
+    """Put a job's rows into benchmarks/results/speed.json (or as FILES has it), in place of those of an earlier run; where
+    it lies."""
+    name = FILES.get(job, "speed") + "-quick" * options.quick
     part = {"rows": list(rows), "notes": [told(options)]}
     return result_files.keep(name, {job: part}, machine=machine.described(), folder=options.results)
 

@@ -1,14 +1,15 @@
 """How fast filterscope is, beside other programs doing the same work in the same run, and beside what the machine can do.
 
-usage: python benchmarks/speed.py [--jobs NAME,...] [--weights FILE] [--venvs DIR] [--repeats N] [--quick]
+usage: python benchmarks/speed.py [--only NAME,...] [--weights FILE] [--venvs DIR] [--repeats N] [--quick]
                                   [--threads N] [--clock wall|cpu] [--results DIR]
 
 Every program runs in a process of its own, all of them in turn, several times over; a step's time is the median over the
 steps of a run, and the table gives the median over the runs, ratios being taken run by run. The peers' virtual
 environments are made at first use (benchmarks/peers.py). --weights names VGG16's real weights, at least up to
 block3_conv1, for the jobs `blog` and `lucent`, which are left out without them. Each job's rows go into
-benchmarks/results/speed.json (of a quick run speed-quick.json), where those of other jobs stay; `python -m benchmarks.page`
-makes the documents' tables from it. Prints the table of all that is in it.
+benchmarks/results/speed.json, those of `package`, `modern`, `share` and `opening` into speed-networks.json, those of
+`roofline` into speed-roofline.json (of a quick run speed-quick.json and so on), where those of other jobs stay;
+`python -m benchmarks.page` makes the documents' tables from them. Prints the tables of all that is in them.
 """
 
 import argparse
@@ -27,7 +28,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--jobs", default=",".join(JOBS), help=f"of {', '.join(JOBS)}")
+    parser.add_argument(
+        "--only",
+        "--jobs",
+        dest="jobs",
+        metavar="NAME,...",
+        default=",".join(JOBS),
+        help=f"of {', '.join(JOBS)}",
+    )
     parser.add_argument("--weights", help="VGG16's real weights, at least up to block3_conv1")
     parser.add_argument("--venvs", help="folder of the peers' virtual environments")
     parser.add_argument("--repeats", type=int, default=3)
@@ -48,10 +56,12 @@ def main() -> None:
     for name in options.jobs.split(","):
         if name not in jobs:
             print(f"{name} is left out: it needs --weights FILE", file=sys.stderr)
+    paths: dict[Path, None] = {}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
         for name in jobs:
             print(f"{name}: {(JOBS[name].__doc__ or '').strip()}", file=sys.stderr, flush=True)
             path = report.keep(name, JOBS[name](bench), options)
-    if jobs:
+            paths[path] = None
+    for path in paths:
         print(report.table(path))
