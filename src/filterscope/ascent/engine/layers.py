@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from filterscope.ascent.engine.onednn import LAYOUT, Bounds, Kernel, Pads, clamped, has_onednn, masked
 from filterscope.ascent.engine.patches import Patches
 from filterscope.ascent.engine.places import Pair, output_size, pair, sides
+from filterscope.ascent.engine.winograd import Winograd
 
 log = logging.getLogger("filterscope")
 
@@ -80,11 +81,12 @@ class Convolution(nn.Module):
     def _with(self, around: Pads) -> Kernel | Patches:
         if around not in self.kernels:
             how = (self.stride, self.dilation, self.groups)
-            self.kernels[around] = (
-                Patches(self.weight, self.bias)
-                if Patches.can(self.weight, around, *how)
-                else Kernel(self.weight, self.bias, around, *how)
-            )
+            if Patches.can(self.weight, around, *how):
+                self.kernels[around] = Patches(self.weight, self.bias)
+            elif Winograd.suits(self.weight, around, *how):
+                self.kernels[around] = Winograd(self.weight, self.bias, around)
+            else:
+                self.kernels[around] = Kernel(self.weight, self.bias, around, *how)
         return self.kernels[around]
 
     def _fits(self, shortcut: Tensor | float, x: Tensor, around: Pads) -> bool:
