@@ -178,6 +178,8 @@ def test_cached_examples(small, photo, tmp_path):
     found = explain(small, photo, layers="conv2", **PLAIN)
     assert all(len(images) == 3 for images in found.examples.values())
     assert max(next(iter(found.examples.values()))[0].size) == 112
+    own = explain(small, tmp_path / "2.png", layers="conv2", **PLAIN)  # no example of itself
+    assert all(len(images) == 2 for images in own.examples.values())
     for path in tmp_path.glob("*.png"):
         path.unlink()
     assert explain(small, photo, layers="conv2", **PLAIN).examples == {}

@@ -3,6 +3,7 @@ effective receptive field in it."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,15 +15,21 @@ from filterscope.networks import Network
 
 
 def natural_examples(
-    network: Network, layer: str, units: Sequence[int], count: int
+    network: Network, layer: str, units: Sequence[int], count: int, *, but: Path | None = None
 ) -> dict[int, list[Image.Image]]:
-    """At most `count` for each unit, best first; none where they are not known or their files are gone."""
+    """At most `count` for each unit, best first; none where they are not known or their files are gone.
+
+    but: a photograph that is not taken, as the one that is explained.
+    """
     found = looked_up(network, layer)
     if found is None or not found.folder:
         return {}
-    folder = Path(found.folder)
-    paths = [(unit, folder / found.images[i]) for unit in units for i in found.top[unit][:count]]
-    there = [(unit, path) for unit, path in paths if path.is_file()]
+    folder, left_out = Path(found.folder), None if but is None else but.resolve()
+    there: list[tuple[int, Path]] = []
+    for unit in units:
+        paths = (folder / found.images[i] for i in found.top[unit])
+        own = (path for path in paths if path.is_file() and path.resolve() != left_out)
+        there += [(unit, path) for path in itertools.islice(own, count)]
     images: dict[int, list[Image.Image]] = {}
     for (unit, _), crop in zip(there, example_crops(network, layer, there), strict=True):
         if crop is not None:

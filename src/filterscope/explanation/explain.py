@@ -29,6 +29,7 @@ from filterscope.networks import Network, open_network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
 from filterscope.photographs.sources import Source, photograph_of
+from filterscope.pictures.reading import Photograph
 from filterscope.progress import OnStep, progress_bar
 from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe
 from filterscope.target import Target
@@ -129,7 +130,7 @@ def explain(
     return Explanation(
         network=net.name, weights_sha256=net.weights.sha256, photograph=photograph, seen=seen, question=question,
         names=tuple(named(net, seen, one) for one in both if one is not None), value=found[0].attribution.value,
-        layers=found, shapes=shapes, examples=_examples(net, found, known), integrate=integrate, seed=run.seed,
+        layers=found, shapes=shapes, examples=_examples(net, found, known, photograph), integrate=integrate, seed=run.seed,
     )  # fmt: skip
 
 
@@ -179,14 +180,15 @@ def _shapes(
 
 
 def _examples(
-    net: Network, found: Sequence[LayerFound], known: AtlasPictures | None
+    net: Network, found: Sequence[LayerFound], known: AtlasPictures | None, photograph: Photograph
 ) -> dict[Key, list[Image.Image]]:
     """The natural images that excite each shown channel most: the atlas' own, or those that `find_examples` looked up."""
     examples: dict[Key, list[Image.Image]] = {}
     for layer in found:
         units = [channel.unit for channel in layer.channels if not channel.below]
         own = {unit: known.examples(layer.layer, unit)[:EXAMPLES] for unit in units} if known else {}
-        cached = natural_examples(net, layer.layer, [u for u in units if not own.get(u)], EXAMPLES)
+        missing = [unit for unit in units if not own.get(unit)]
+        cached = natural_examples(net, layer.layer, missing, EXAMPLES, but=photograph.path)
         examples |= {(layer.layer, unit): images for unit, images in (own | cached).items() if images}
     return examples
 

@@ -150,8 +150,8 @@ def curve(check: Removal) -> dict[str, Any]:
     return {
         "top": points(check.top),
         "random": points(check.random),
-        "low": f"{low:.1f}",
-        "high": f"{high:.1f}",
+        "first": f"{check.top[0]:.1f}",
+        "end": f"{check.top[-1]:.1f}",
         "last": last,
     }
 
