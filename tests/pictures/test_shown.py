@@ -29,6 +29,15 @@ def shown(tiny) -> dict[str, Shown]:
         "Comparison": compare(tiny, tiny, ["block1_conv1:1"], recipe=recipe),
         "Wires": fs.find_wires(tiny, "block1_conv2:1", count=1, **HOW),
         "Photograph": read_photograph(photo),
+        "Explanation": fs.explain(
+            tiny,
+            photo,
+            "predictions:goldfish",
+            layers=["block5_conv3"],
+            count=1,
+            pictures=False,
+            progress=False,
+        ),
     }
 
 
