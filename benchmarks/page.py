@@ -1,4 +1,4 @@
-"""The measured tables of docs/benchmarks.md and README.md, made from benchmarks/results/.
+"""The measured tables of docs/benchmarks.md, docs/recipes.md and README.md, made from benchmarks/results/.
 
 usage: python -m benchmarks.page [--check]
 
@@ -21,7 +21,7 @@ from benchmarks import result_files
 from benchmarks.quality.table import markdown
 
 HOME = Path(__file__).resolve().parents[1]
-PAGES = (HOME / "docs" / "benchmarks.md", HOME / "README.md")
+PAGES = (HOME / "docs" / "benchmarks.md", HOME / "docs" / "recipes.md", HOME / "README.md")
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 SHOWN = {  # programs of the README's table: what they are called, and the package whose version is theirs
     "sharp": ("filterscope, `sharp`", None),

@@ -2,7 +2,7 @@
 
 usage: python -m benchmarks.recipes --images DIR --cifar WEIGHTS [--only NETWORK] [--presets NAME,...]
 
-DIR      photographs, by which excitations are measured (those of tiny-vgg16 ship with it)
+DIR      photographs, by which excitations are measured (those of tiny-vgg16 ship with it); some hundreds are enough
 WEIGHTS  a published checkpoint of ResNet-20 for CIFAR-10
 
 Each network's pictures become one image, docs/pictures/recipes-NETWORK.jpg, and its numbers a part of
@@ -55,12 +55,12 @@ def cases(cifar: str | None) -> list[Case]:
     found = [
         Case(
             "tiny-vgg16", "tiny-vgg16", ("block2_conv2:7", "block3_conv3:63", "block4_conv3:165", "block5_conv3:178"),
-            "predictions:goldfish,monarch,school_bus,lemon", 128, "efficientnet-lite0",
+            "predictions:goldfish,monarch,school_bus,lemon", 64, "efficientnet-lite0",
         ),
         Case(
             "efficientnet-lite0", "efficientnet-lite0",
             ("blocks.2.1.bn1:3", "blocks.3.0.bn1:7", "blocks.5.0.bn1:40", "blocks.5.0.bn1:100"),
-            "classifier:goldfish,goblet,warplane,lion", 128, "efficientnet-lite1",
+            "classifier:goldfish,goblet,warplane,lion", 112, "efficientnet-lite1",
         ),
     ]  # fmt: skip
     if cifar is not None:
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.only in (None, case.title):
             rows, sheets = draw(case, presets, args.images)
             gallery(sheets, presets, args.pictures / f"recipes-{case.title}.jpg")
-            part = {"columns": COLUMNS, "rows": rows, "notes": f"{case.side} px"}
+            part = {"columns": COLUMNS, "rows": rows, "notes": [f"{case.side} px"]}
             result_files.keep("recipes", {case.title: part}, machine=described(), folder=args.results)
     return 0
 

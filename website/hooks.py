@@ -72,3 +72,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"]({SOURCE}{path}{match[2]})" if outside else match[0]
 
     return re.sub(r"\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", lambda match: led(match), markdown)
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """The search index as a script too, which the theme asks for where the pages are opened from a folder."""
+    index = Path(config.site_dir) / "search" / "search_index.json"
+    if index.is_file():
+        text = index.read_text(encoding="utf-8")
+        index.with_suffix(".js").write_text(f"var __index = {text}", encoding="utf-8")

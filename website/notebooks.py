@@ -67,9 +67,10 @@ def run(code: Sequence[str]) -> list[list[dict[str, Any]]]:
     with tempfile.TemporaryDirectory() as place:
         environment = {**os.environ, "XDG_CACHE_HOME": place, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
         client = NotebookClient(
-            made, timeout=300, kernel_name="python3", resources={"metadata": {"path": place}}
-        )
-        client.execute(env=environment, extra_arguments=["--IPKernelApp.log_level=40"])
+            made, timeout=300, kernel_name="python3", resources={"metadata": {"path": place}},
+            extra_arguments=["--IPKernelApp.log_level=40"],  # no word about how it is reached
+        )  # fmt: skip
+        client.execute(env=environment)
     seconds = time.perf_counter() - began
     LOG.info("a notebook of %d cells ran in %.0f s", len(code), seconds)
     return [list(cell["outputs"]) for cell in made.cells]

@@ -52,6 +52,12 @@ def test_every_page_is_built(site):
     assert written | notebooks | commands <= built
 
 
+def test_no_page_asks_another_address(site):
+    """Nor is anything loaded from one (links.find_faults); the theme asks GitHub where repo_url is set."""
+    assert 'data-md-component="source"' not in (site / "index.html").read_text(encoding="utf-8")
+    assert (site / "search" / "search_index.js").read_text(encoding="utf-8").startswith("var __index = {")
+
+
 def test_every_public_name_is_explained(site):
     """With its signature and its docstring, at a place that a link can name."""
     places = set()
