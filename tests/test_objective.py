@@ -150,3 +150,19 @@ def test_other_things_do_not_add():
 def test_direction_of_values():
     """From one value a channel, zeros left out."""
     assert Direction.of("conv", [0, 2, 0, -1]).vector == ((1, 2.0), (3, -1.0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "concept(" + "'" * 101,
+        "concept(a, " + "''" * 3000 + ", 3",
+        "concept(" * 300,
+        "x concept(a, b, 3)",
+        "concept(3)",
+    ],
+)
+def test_concepts_that_cannot_be_read(text):
+    """Are refused at once, however many quotes and brackets there are."""
+    with pytest.raises(TargetError, match=r"concept\(LAYER, FILE, 17\)|concept\(\.\.\.\) alone"):
+        parse(text)

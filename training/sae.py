@@ -180,7 +180,13 @@ def save(
 
 
 def share(
-    network: fs.Network, sae: Path, photographs: Path, latents: int, steps: int, out: Path, seed: int = 0
+    network: fs.Network,
+    sae: Path,
+    photographs: Path,
+    latents: int,
+    recipe: fs.Recipe,
+    out: Path,
+    seed: int = 0,
 ) -> dict[str, object]:
     """Draw some latents, chosen by the seed among those that a photograph activates, and count those whose picture excites
     them more than any photograph (each the mean over the map of the value before the activation)."""
@@ -195,7 +201,6 @@ def share(
         np.random.default_rng(seed).choice(awake, min(latents, len(awake)), replace=False).tolist()
     )
     best = gathered.values.max(0)
-    recipe = fs.get_recipe("sharp", steps=steps)
     pictures = list(draw(network, units.goals(chosen), recipe, Run(seed)))
     sheet = fs.Sheet(pictures)
     out.mkdir(parents=True, exist_ok=True)
@@ -227,19 +232,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--latents", type=int, default=None, help="2048 to train, 16 to draw")
     parser.add_argument("--epochs", type=int, default=Settings.epochs)
     parser.add_argument("--steps", type=int, default=64, help="of each picture's ascent")
+    parser.add_argument("--size", type=int, default=None, help="of each picture, in pixels")
     parser.add_argument("--sae", type=Path, default=Path("sae"))
     parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args(argv)
     network = fs.open_network(NETWORK, weights=asked.weights)
     if asked.what == "share":
-        result = share(
-            network,
-            asked.sae,
-            asked.photographs,
-            asked.latents or 16,
-            asked.steps,
-            asked.out or Path("latents"),
-        )
+        recipe = fs.get_recipe("sharp", steps=asked.steps, size=asked.size)
+        out = asked.out or Path("latents")
+        result = share(network, asked.sae, asked.photographs, asked.latents or 16, recipe, out)
         print(json.dumps(result, indent=1))
         return 0
     settings = Settings(latents=asked.latents or Settings.latents, epochs=asked.epochs)

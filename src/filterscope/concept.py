@@ -26,7 +26,8 @@ How: TypeAlias = Literal["dot", "cosine", "latent"]
 HOWS: tuple[str, ...] = get_args(How)
 ANY_LAYER = "*"  # in the layer's stead: the one that the file names
 ADVICE = "write concept(LAYER, FILE, 17), or behind the number cosine or latent; LAYER is * where the file names it"
-CALL = re.compile(r"""(?<![\w.])concept\((?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^'"()])*\)""")
+# in quotes a doubled quote is one: here, the end of one text in quotes and the beginning of another
+CALL = re.compile(r"""(?<![\w.])concept\((?:'[^']*'|"[^"]*"|[^'"()])*\)""")
 _PART = re.compile(r"""\s*(?:'((?:[^']|'')*)'|"((?:[^"]|"")*)"|([^,'"]*?))\s*(,|$)""")
 _NEEDS_QUOTES = re.compile(r"""[,()'"]|^\s|\s$|^$""")
 
@@ -90,7 +91,8 @@ class Concept(Algebra):
         name = file.name if file.suffix not in ENDINGS else file.stem
         how = "" if self.how == "dot" else f"-{self.how}"
         layer = "any" if layer == ANY_LAYER else safe_name(layer)
-        return f"{layer}-{safe_name(name)[:60]}-{self.number:04d}{how}{place}"
+        name = safe_name(name).removeprefix(f"{layer}.")  # of a file that `filterscope concepts` wrote
+        return f"{layer}-{name[:60]}-{self.number:04d}{how}{place}"
 
     @property
     def layers(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -36,7 +36,7 @@ class FoundConcepts(Shown):
 
     @property
     def names(self) -> list[str]:
-        """A name for each: the class that most of its best crops are of."""
+        """A name for each: the class that a third or more of its best crops are of, else `concept 3`."""
         return self.found.names
 
     @property

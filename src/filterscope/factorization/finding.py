@@ -84,16 +84,18 @@ class Found:
 
     @cached_property
     def names(self) -> list[str]:
-        """A name for each: the class that most of its best crops are of, numbered where several have the same; without
-        classes `concept 3`."""
+        """A name for each: the class that a third or more of its best crops are of, numbered where several have the same;
+        else `concept 3`."""
         told: Counter[str] = Counter()
         names = []
         for number in range(self.count):
             of = Counter(name for crop in self.best(number) if (name := self.classes[crop.image]))
-            name = of.most_common(1)[0][0] if of else "concept"
+            name, crops = of.most_common(1)[0] if of else ("", 0)
+            if 3 * crops < max(2, len(self.best(number))):
+                names.append(f"concept {number}")
+                continue
             told[name] += 1
-            plain = f"{name} {told[name]}" if told[name] > 1 else name
-            names.append(plain if of else f"concept {number}")
+            names.append(f"{name} {told[name]}" if told[name] > 1 else name)
         return names
 
     def best(self, number: int) -> list[Crop]:

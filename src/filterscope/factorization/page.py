@@ -52,7 +52,7 @@ def _row(
         "number": number, "name": found.names[number], "file": f"{picture.stem}.png", "status": picture.status,
         "share": float(found.factors.share[number]), "crops": crops, "activation": picture.scores.activation,
         "importance": [
-            (name, value, round(100 * abs(value) / most, 1) if most else 0.0)
+            (name, value, round(75 * abs(value) / most, 1) if most else 0.0)
             for name, value in sorted(values, key=lambda pair: -pair[1])
         ],
     }  # fmt: skip
