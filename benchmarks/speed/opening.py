@@ -44,7 +44,7 @@ def opening(bench: Bench) -> list[Row]:
         rows.append({"what": f"import {module}", "value": spent[name], "unit": "s", "all": spans})
     for name, arguments in SOURCES.items():
         spans = [_spent(arguments, bench.options.clock) for _ in range(bench.repeats)]
-        own = next((part for part in IMPORTS if name.startswith(part)), "torch")
+        own = next((part for part in IMPORTS if name.partition(" (")[0] == part), "torch")
         note = f"of it {spent[own]:.2g} to import {IMPORTS[own]}" if spent[own] else ""
         what = f"filterscope layers, cold: {name}"
         rows.append(
