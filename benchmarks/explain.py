@@ -120,21 +120,22 @@ def run(args: argparse.Namespace) -> None:
             if (i + 1) % 10 == 0:
                 print(f"{layer}: {i + 1} of {len(images)}", file=sys.stderr, flush=True)
         rows += table_rows(layer, found)
+    columns = [
+        "layer",
+        "channels removed in the order of",
+        "area over random, logits",
+        "above random",
+        "above plain activation",
+    ]
     part = {
-        "columns": [
-            "layer",
-            "channels removed in the order of",
-            "area over random, logits",
-            "above random",
-            "above plain activation",
-        ],
+        "columns": columns,
         "rows": rows,
         "notes": [
             f"{len(images)} photographs, the class that the network names; mean and standard error",
             f"{time.monotonic() - began:.0f} s",
         ],
     }
-    print(lines([part["columns"], *rows]))
+    print(lines([columns, *rows]))
     result_files.keep(args.name, {args.net: part}, machine=described(), folder=args.results)
 
 
