@@ -63,6 +63,8 @@ OF_ANOTHER = {
     "seed": (fs.draw_examples, "seed"),
     "precision": (fs.draw_examples, "precision"),
     "device": (fs.draw_examples, "device"),
+    "layer": (fs.make_map, "layer"),
+    "grid": (fs.make_map, "grid"),
     "overwrite": (fs.make_atlas, "overwrite"),  # of a comparison: Comparison.save(overwrite=True)
 }
 OF_PYTHON = {"progress", "on_step", "on_message", "on_ready", "networks", "recipes"}

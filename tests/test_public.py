@@ -64,6 +64,7 @@ NAMES = [
     "list_models",
     "locate",
     "make_atlas",
+    "make_map",
     "open_network",
     "redraw",
     "run_demo",

@@ -10,7 +10,7 @@
 networks       open_network, list_models, list_layers, classify, find_examples, draw_examples, draw_kernels, find_wires
 pictures       visualize, visualize_one, visualize_sheet, visualize_filter, draw, draw_ladder, animate, redraw
 photographs    dream, invert, caricature, accentuate, locate, explain
-many units     make_atlas, view_atlas, compare_networks, label_units, find_concepts, run_demo
+many units     make_atlas, make_map, view_atlas, compare_networks, label_units, find_concepts, run_demo
 while training Recorder, keras.VisualizeUnits, lightning.VisualizeUnits
 in a notebook  explore; pictures, sheets, tables, networks and comparisons show themselves
 targets        Target, WholeLayer, Direction, Concept, Likeness, Sum, Between, or a text as above
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         find_examples,
         list_layers,
         make_atlas,
+        make_map,
         redraw,
         run_demo,
         view_atlas,
@@ -84,7 +85,7 @@ _LATER = {
         "filterscope.api": "draw visualize visualize_filter visualize_one visualize_sheet",
         "filterscope.catalog": "list_models",
         "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
-        "find_examples list_layers make_atlas redraw run_demo view_atlas",
+        "find_examples list_layers make_atlas make_map redraw run_demo view_atlas",
         "filterscope.explanation": "explain",
         "filterscope.factorization.concepts": "find_concepts",
         "filterscope.epochs.recorder": "Recorder",
@@ -155,6 +156,7 @@ __all__ = [
     "list_models",
     "locate",
     "make_atlas",
+    "make_map",
     "open_network",
     "redraw",
     "run_demo",

@@ -312,6 +312,55 @@ def make_atlas(
     return write_atlas(network, out, request, progress=options.get("progress", True), on_message=on_message)
 
 
+def make_map(
+    network: Any,
+    layer: str,
+    images: Place,
+    out: Place,
+    *,
+    grid: Sequence[int] = (15,),
+    weights: Place | None = None,
+    name: str | None = None,
+    retry: bool = False,
+    overwrite: bool = False,
+    on: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    on_message: Callable[[str], object] = lambda _: None,
+    **options: Unpack[DrawingOptions],
+) -> dict[str, Any]:
+    """Draw an activation atlas (Carter et al. 2019) of a layer as a page that pans and zooms; returns a summary.
+
+    One place of each image, chosen by the seed, is laid out by its activations (UMAP, extra "umap"; else t-SNE, extra
+    "concepts"), and each cell of a grid with 6 activations or more is drawn from their mean: the product with it times the
+    squared cosine, at the middle of the layer's map.
+
+    layer: whose output is a map. images: a folder of 50 pictures or more, better thousands.
+    grid: cells a side; several are levels of detail. The recipe is "natural" where none is given, at the network's own size.
+    The others as for `make_atlas`.
+
+    Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
+
+    >>> make_map("tiny-vgg16", "block4_conv3", "no-such-folder", "memory://map")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    filterscope.errors.ImageError: there is no folder 'no-such-folder'
+    """
+    from filterscope.atlas.run.mapping import MapRequest, map_recipe
+    from filterscope.atlas.run.mapping import make_map as write_map
+    from filterscope.atlas.run.request import AtlasRequest
+
+    run = read_run(options)
+    if options.get("on_step") is not None:
+        raise ArgumentError("an activation atlas has no on_step: on_message is called with what is done")
+    recipe = map_recipe(options.get("recipe"), **{k: options.get(k) for k in ("steps", "size", "settings")})
+    atlas = AtlasRequest(
+        None, recipe, run, weights=None if weights is None else os.fspath(weights), images=Path(images), name=name,
+        retry=retry, overwrite=overwrite, on=on, address=address, workers=workers,
+    )  # fmt: skip
+    request = MapRequest(layer, atlas, tuple(grid))
+    return write_map(network, out, request, progress=options.get("progress", True), on_message=on_message)
+
+
 def compare_networks(
     network_a: Any, network_b: Any, target: str | Sequence[str] = (), **options: Unpack[DrawingOptions]
 ) -> Comparison:

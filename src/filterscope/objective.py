@@ -4,6 +4,7 @@
     layer(block4_conv2)                       a whole layer, as Deep Dream excites it
     direction(block4_conv2, 3:1 7:-0.5)       a direction among its channels, as channel:weight
     cosine(block4_conv2, 3:1 7:-0.5)          the angle to that direction alone
+    aligned(block4_conv2, 3:1 7:-0.5)         the direction times the squared cosine to it (Carter et al. 2019)
     concept(block4_conv2, nmf.npy, 17)        a concept of a file (see concept.py)
     match(block4_conv2)                       to say there what the photograph says (see Likeness)
     caricature(block4_conv2)                  to say what the photograph says, and more of it
@@ -34,7 +35,7 @@ FRAMES = 8  # of what lies between two targets, where nothing is said
 MOST_FRAMES = 96  # which are drawn together
 EXAMPLE = "write LAYER:UNIT, as in block3_conv1:30"
 _CALL = re.compile(
-    r"\s*(layer|direction|cosine|match|caricature|guide)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?"
+    r"\s*(layer|direction|cosine|aligned|match|caricature|guide)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?"
 )
 _BETWEEN = re.compile(r"(.+?)\s+->\s+(.+?)\s*(?:\[\s*(?:(\d{1,6})\s*/\s*)?(\d{1,6})\s*\])?\s*", re.DOTALL)
 _SPLIT = re.compile(r"\s+([+-])\s+(?![^()]*\))")
@@ -66,7 +67,8 @@ class Direction(Algebra):
     """A direction among a layer's channels: the mean over space of the product with `vector`.
 
     vector: (channel, weight) pairs; every other channel weighs 0. With `cosine` the mean over space of the
-    cosine between the values and the vector, which no brightness can raise.
+    cosine between the values and the vector, which no brightness can raise. With `aligned` the product times that cosine
+    squared (at least 0.1 before it is squared): what raises the direction and little else (Carter et al. 2019).
 
     >>> str(Direction("block4_conv2", ((3, 1.0), (7, -0.5))))
     'direction(block4_conv2, 3:1 7:-0.5)'
@@ -76,6 +78,7 @@ class Direction(Algebra):
     vector: tuple[tuple[int, float], ...]
     cosine: bool = False
     at: At | None = None
+    aligned: bool = False
 
     @classmethod
     def of(cls, layer: str, values: Sequence[float], *, cosine: bool = False) -> Direction:
@@ -83,7 +86,7 @@ class Direction(Algebra):
         return cls(layer, tuple((i, float(v)) for i, v in enumerate(values) if v), cosine)
 
     def __str__(self) -> str:
-        name = "cosine" if self.cosine else "direction"
+        name = "cosine" if self.cosine else "aligned" if self.aligned else "direction"
         place = f"@{place_text(self.at)}" if self.at else ""
         return f"{name}({self.layer}, {' '.join(f'{i}:{number(v)}' for i, v in self.vector)}){place}"
 
@@ -226,8 +229,14 @@ def has_place(goal: Algebra) -> bool:
     if isinstance(goal, Between):  # whichever frame it is
         return has_place(goal.first) or has_place(goal.second)
     return any(
-        isinstance(term, Target | Direction | Concept) and term.at is not None for _, term in terms_of(goal)
+        isinstance(term, Target | Direction | Concept) and term.at is not None and not _is_about(term)
+        for _, term in terms_of(goal)
     )
+
+
+def _is_about(term: Algebra) -> bool:
+    """Whether a term is for about its place, which what moves the picture may move too: an activation atlas' cell."""
+    return isinstance(term, Direction) and term.aligned
 
 
 def may_be_dead(goal: Algebra) -> bool:
@@ -382,7 +391,7 @@ def _term(text: str, whole: str) -> WholeLayer | Direction | Likeness | Selectio
     if not found:
         return Selection.parse(text)
     name, layer, vector, place = found.groups()
-    if name not in ("direction", "cosine"):
+    if name not in ("direction", "cosine", "aligned"):
         if vector or place:
             raise TargetError(f"{whole!r}: {name}(NAME) takes a layer's name alone (got {text!r})")
         return WholeLayer(layer) if name == "layer" else Likeness(name, layer)  # type: ignore[arg-type]
@@ -396,4 +405,4 @@ def _term(text: str, whole: str) -> WholeLayer | Direction | Likeness | Selectio
     weights = tuple((int(p[1]), float(p[2])) for p in pairs if p)
     if len({i for i, _ in weights}) < len(weights):
         raise TargetError(f"{whole!r} names a channel twice in {text!r}")
-    return Direction(where.layer, weights, name == "cosine", where.at)
+    return Direction(where.layer, weights, name == "cosine", where.at, name == "aligned")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterscope.ascent.activity import ActiveFrom
-from filterscope.ascent.likeness import resemblance
+from filterscope.ascent.likeness import LEAST_COSINE, resemblance
 from filterscope.concept import Concept
 from filterscope.errors import TargetError
 from filterscope.networks.held import held
@@ -198,9 +198,10 @@ def _along(values: Tensor, goal: Direction | Concept) -> Tensor:
     if isinstance(goal, Concept):
         values, bias = rescaled(values, goal.read_numbers.rescale), goal.read_numbers.bias
     dot = torch.einsum("bc...,c->b...", values, vector) + bias
-    if goal.cosine:
+    aligned = isinstance(goal, Direction) and goal.aligned
+    if goal.cosine or aligned:
         lengths = values.square().sum(1).clamp(min=1e-12).sqrt() * vector.norm().clamp(min=1e-12)
-        dot = dot / lengths
+        dot = dot * (dot / lengths).clamp(min=LEAST_COSINE).square() if aligned else dot / lengths
     return mean_at(dot, [goal.at])[0]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from filterscope.cli.options import (
     Drawing,
@@ -85,6 +86,19 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     type=click.Path(path_type=Path),
     help="CSV file of units' labels (layer, unit, description, similarity), as `filterscope label` and CLIP-Dissect write.",
 )
+@click.option(
+    "--map",
+    "layer",
+    metavar="LAYER",
+    help="Instead draw an activation atlas of this layer: the activations for --images as a map.",
+)
+@click.option(
+    "--grid",
+    metavar="N,...",
+    default="15",
+    show_default=True,
+    help="Cells a side of the map; several are its levels of detail, as 10,20,40.",
+)
 @alpha_option
 @drawing_options()
 @weights_option
@@ -94,7 +108,8 @@ def atlas(
     net: str, out: str, layers: str | None, images: Path | None, concepts: str | None, how: How, name: str | None,
     retry: bool, overwrite: bool,
     on: str, address: str | None, workers: int | None, alpha: bool, judge: str | None,
-    judge_weights: str | None, encoder: str | None, labels: Path | None, drawing: Drawing, weights: str | None,
+    judge_weights: str | None, encoder: str | None, labels: Path | None, layer: str | None, grid: str,
+    drawing: Drawing, weights: str | None,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw every unit of every layer, as pages for a browser.
@@ -110,10 +125,28 @@ def atlas(
     filterscope atlas tiny-vgg16 --out out/atlas --labels descriptions.csv
     filterscope atlas tiny-vgg16 --concepts nmf.npy --layers block4_conv3
     filterscope atlas vgg16 --out s3://bucket/vgg16 --images photographs --on ray --address auto
+
+    With --map, one place of each image is laid out by its activations (UMAP, extra umap; else t-SNE, extra concepts), and
+    each cell of the grid with 6 activations or more is drawn from their mean, by `natural` unless another recipe is named:
+    an activation atlas (Carter et al. 2019), as a page that pans and zooms.
+
+    \b
+    filterscope atlas tiny-vgg16 --map block4_conv3 --images photographs --grid 8,16 --out out/map
     """
     if judge_weights is not None and judge is None:
         raise click.UsageError("--judge-weights needs --judge NET")
-    recipe = drawing.get_recipe()
+    given = click.get_current_context().get_parameter_source
+    if layer is None and given("grid") is ParameterSource.COMMANDLINE:
+        raise ArgumentError("--grid is of a map: name its layer with --map LAYER")
+    grids = read_grids(grid)
+    if layer is not None and given("recipe") is not ParameterSource.COMMANDLINE:
+        from filterscope.atlas.run.mapping import map_recipe
+        from filterscope.recipe import parse_settings
+
+        settings = parse_settings(drawing.settings)
+        recipe = map_recipe(steps=drawing.steps, size=drawing.size, settings=settings)
+    else:
+        recipe = drawing.get_recipe()
     names = None if layers is None else [part.strip() for part in layers.split(",") if part.strip()]
     if names == []:
         raise ArgumentError("--layers names no layer")
@@ -139,13 +172,39 @@ def atlas(
         judge=None if judge is None else open_network(judge, weights=judge_weights), encoder=encoder, labels=labels,
         concepts=concepts, how=how,
     )  # fmt: skip
-    summary = make_atlas(net, store, request, progress=False if quiet else None, on_message=on_message)
+    shown = False if quiet else None
+    if layer is None:
+        summary = make_atlas(net, store, request, progress=shown, on_message=on_message)
+    else:
+        from filterscope.atlas.run.mapping import MapRequest, make_map
+
+        summary = make_map(
+            net, store, MapRequest(layer, request, grids), progress=shown, on_message=on_message
+        )
     if as_json:
         click.echo(json.dumps(summary, indent=1))
     elif not quiet:
-        _tell(summary)
+        (_tell if layer is None else _tell_map)(summary)
     if summary["failed"]:
         raise WorkError(f"{summary['failed']} units failed; the same command with --retry draws them again")
+
+
+def read_grids(text: str) -> tuple[int, ...]:
+    """The cells a side that --grid names; ArgumentError for anything but whole numbers."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise ArgumentError(f"--grid is a number of cells a side, or several as 10,20,40 (got {text!r})")
+    return tuple(int(part) for part in parts)
+
+
+def _tell_map(summary: dict[str, Any]) -> None:
+    counts = ", ".join(f"{summary[key]} {key}" for key in ("ok", "no-gain", "dead", "failed") if summary[key])
+    cells = ", ".join(f"{count} of {grid} x {grid}" for grid, count in summary["cells"].items())
+    click.echo(
+        f"{summary['images']} images laid out by {summary['layout']}; cells: {cells}; "
+        f"{summary['pictures']} pictures ({summary['drawn']} of them drawn now): {counts}"
+    )
+    click.echo(summary["page"])
 
 
 def _tell(summary: dict[str, Any]) -> None:

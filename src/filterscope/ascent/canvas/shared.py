@@ -15,6 +15,7 @@ from filterscope.ascent.canvas.canvas import Canvas
 from filterscope.objective import Between, Objective
 from filterscope.sides import Sides
 
+WEIGHT = 0.5  # of the shared rows: all rows move at one rate, and a frame moves by their sum
 PARTS = 3  # that frames share: one of all, one of the first, one of the last
 
 
@@ -59,15 +60,15 @@ class SharedCanvas:
 
 
 def mixture(goals: Sequence[Objective]) -> Tensor:
-    """How much of each shared row each frame has, (B, S): all of the first, and of the next two by how near it is to the
-    beginning and to the end.
+    """How much of each shared row each frame has, (B, S): of the first as much as all others, of the next two by how near
+    it is to the beginning and to the end.
 
     >>> from filterscope.target import Target
     >>> mixture(Between.frames_of(Target("conv", 1), Target("conv", 2), 3)).tolist()
-    [[1.0, 1.0, 0.0], [1.0, 0.5, 0.5], [1.0, 0.0, 1.0]]
+    [[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.5, 0.0, 0.5]]
     """
     shares = [goal.share for goal in goals if isinstance(goal, Between)]
-    return torch.tensor([(1.0, 1 - share, share) for share in shares])
+    return WEIGHT * torch.tensor([(1.0, 1 - share, share) for share in shares])
 
 
 def are_frames(goals: Sequence[Objective]) -> bool:

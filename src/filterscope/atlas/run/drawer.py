@@ -7,7 +7,7 @@ import copy
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.scores import Measurers
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
+from filterscope.objective import Objective
 from filterscope.pictures import Picture
 from filterscope.recipe import Recipe
 
@@ -38,7 +39,8 @@ class ChunkDrawer:
     """Draws chunks of one network; the seed of `run` is each chunk's own. `best` holds for each layer the units' largest
     activations on natural images, as they were when the atlas was begun, so that the scores of its pictures stay
     comparable. alpha: whether each picture is written with an alpha channel too. concepts: those of files, whose chunks
-    have their names for a layer's."""
+    have their names for a layer's. goals: what the units of other layers are that are none of the network's own, as the cells
+    of a map."""
 
     network: Network
     recipe: Recipe
@@ -46,6 +48,7 @@ class ChunkDrawer:
     best: Mapping[str, np.ndarray] | None = None
     alpha: bool = False
     concepts: Sequence[ConceptUnits] = ()
+    goals: Mapping[str, Sequence[Objective]] = field(default_factory=dict)
     _probe: tuple[str, fx.GraphModule] | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class ChunkDrawer:
 
     def _draw(self, chunk: Chunk) -> tuple[list[Row], Files]:
         pictures = self._pictures(chunk, self.recipe, batch=len(chunk.units) * self.recipe.facet_count)
+        if chunk.layer in self.goals:
+            return self._cells(chunk, pictures)
         one = self._concepts.get(chunk.layer)
         responses: Iterable[np.ndarray | None] = [None] * len(pictures)
         if one is None or one.count <= MOST_RELATED:
@@ -91,20 +96,36 @@ class ChunkDrawer:
         for picture, response in zip(pictures, responses, strict=True):
             file = f"{chunk.folder}/{picture.stem}.png"
             files[file] = picture.encoded()
-            rows.append(_make_row(picture, file, len(files[file]), response))
+            unit = int(getattr(picture.target, "number" if isinstance(picture.target, Concept) else "unit", 0))
+            rows.append(_make_row(picture, unit, file, len(files[file]), response))
             if self.alpha:
                 rows[-1].alpha = f"{chunk.folder}/{picture.stem}.alpha.png"
                 files[rows[-1].alpha] = picture.encoded(alpha=True)
         return rows, files
+
+    def _cells(self, chunk: Chunk, pictures: Sequence[Picture]) -> tuple[list[Row], Files]:
+        """Rows and files of what has a number here alone, in whose order the pictures are."""
+        rows: list[Row] = []
+        files: Files = {}
+        for i, picture in enumerate(pictures):
+            unit = chunk.units[i // self.recipe.facet_count]
+            file = f"{chunk.folder}/cell-{unit:04d}{f'~{picture.facet}' if picture.facet else ''}.png"
+            files[file] = picture.encoded()
+            rows.append(_make_row(picture, unit, file, len(files[file])))
+        return rows, files
+
+    def _goals(self, chunk: Chunk) -> Sequence[Objective]:
+        if chunk.layer in self.goals:
+            return [self.goals[chunk.layer][unit] for unit in chunk.units]
+        one = self._concepts.get(chunk.layer)
+        return chunk.targets if one is None else one.goals(chunk.units)
 
     def _pictures(
         self, chunk: Chunk, recipe: Recipe, *, batch: int | None = None, attempt: int | None = None
     ) -> list[Picture]:
         run = replace(self.run, seed=chunk.seed)
         given = Given(batch=batch, attempt=attempt, measurers=self._measurers)
-        one = self._concepts.get(chunk.layer)
-        goals = chunk.targets if one is None else one.goals(chunk.units)
-        return list(draw(self.network, goals, recipe, run, given=given))
+        return list(draw(self.network, self._goals(chunk), recipe, run, given=given))
 
     @in_our_torch
     def _responses(self, layer: str, images: np.ndarray) -> np.ndarray:
@@ -146,10 +167,12 @@ def _failed_rows(chunk: Chunk, recipe: str, reason: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def _make_row(picture: Picture, file: str, size: int, response: np.ndarray | None) -> Row:
+def _make_row(
+    picture: Picture, unit: int, file: str, size: int, response: np.ndarray | None = None
+) -> Row:
     scores = asdict(picture.scores)
     return Row(
-        unit=getattr(picture.target, "number" if isinstance(picture.target, Concept) else "unit", 0),
+        unit=unit,
         facet=picture.facet,
         class_name=picture.class_name,
         status=picture.status,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from filterscope.measure.encoders import Encoder, encode_images, open_encoder
 from filterscope.measure.labels import Label, read_labels
 from filterscope.measure.legibility import Features
 from filterscope.networks import Network, open_network
+from filterscope.objective import Objective
 
 
 def make_atlas(
@@ -69,14 +70,13 @@ def make_atlas(
     encoder = None if request.encoder is None else open_encoder(request.encoder)
     if request.labels_alone and store.exists(f"{folder}/network.json"):
         return add_labels(store, folder, network, labels, on_message)
-    with hold_lock(store, folder), _open_cluster(request) as ray:
+    with hold_lock(store, folder), open_cluster_for(request) as ray:
         concepts = choose_concepts(network, request)
         manifest = Beginning(store, folder, network, source, request, on_message, ray, concepts).write()
         if labels:
             keep_labels(store, folder, labels)
-        return _Run(store, folder, network, manifest, request, on_message, ray, encoder, concepts).run(
-            progress
-        )
+        run = AtlasRun(store, folder, network, manifest, request, on_message, ray, encoder, concepts)
+        return run.run(progress)
 
 
 def add_labels(
@@ -109,7 +109,7 @@ def add_labels(
 
 
 @contextlib.contextmanager
-def _open_cluster(request: AtlasRequest) -> Iterator[Any]:
+def open_cluster_for(request: AtlasRequest) -> Iterator[Any]:
     """Ray, where it is to draw; else None."""
     if request.on != "ray":
         yield None
@@ -121,7 +121,7 @@ def _open_cluster(request: AtlasRequest) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class AtlasRun:
     """One run over what is requested."""
 
     store: Store
@@ -133,6 +133,7 @@ class _Run:
     ray: Any = None
     encoder: Encoder | None = None
     concepts: Sequence[ConceptUnits] = ()
+    goals: Mapping[str, Sequence[Objective]] = field(default_factory=dict)  # of layers that are not units'
 
     def run(self, shown: bool | None) -> dict[str, Any]:
         names = [one.name for one in self.concepts] or choose_layers(self.network, self.request.layers)
@@ -140,21 +141,27 @@ class _Run:
         writer = AtlasWriter(self.store, self.folder, entries, self._measures(shown))
         begun = time.monotonic()
         try:
-            with self._start_executor(writer) as executor, Progress(shown) as progress:
-                self._draw(writer, executor, progress)
-        except (KeyboardInterrupt, OutputError) as stopped:
-            if isinstance(stopped, KeyboardInterrupt):
-                with contextlib.suppress(OutputError):
-                    write_index(self.store)
-            self.on_message(
-                f"{writer.finished} of {writer.units} units are finished and kept in {self.store.address}; "
-                "the same command goes on from there"
-            )
+            self.draw_all(writer, shown)
+        except KeyboardInterrupt:
+            with contextlib.suppress(OutputError):
+                write_index(self.store)
             raise
         summary = write_index(self.store)[self.folder]
         build_gallery(self.store)
         seconds = time.monotonic() - begun
         return {**summary, "out": self.store.address, "drawn": writer.drawn, "seconds": seconds}
+
+    def draw_all(self, writer: AtlasWriter, shown: bool | None) -> None:
+        """Draw what is left; where that is cut short, how far it came is said."""
+        try:
+            with self._start_executor(writer) as executor, Progress(shown) as progress:
+                self._draw(writer, executor, progress)
+        except (KeyboardInterrupt, OutputError):
+            self.on_message(
+                f"{writer.finished} of {writer.units} units are finished and kept in {self.store.address}; "
+                "the same command goes on from there"
+            )
+            raise
 
     def _measures(self, shown: bool | None) -> list[LegibilityMeasure | ExampleMeasure]:
         """What is measured by photographs when a layer is complete; nothing where their folder is gone."""
@@ -207,6 +214,13 @@ class _Run:
         self.on_message(f"{total} units to draw{again}: about {duration} (from {basis}{also})")
         return estimate
 
+    def _layers_of_workers(self, writer: AtlasWriter) -> tuple[str, ...]:
+        """The network's layers whose weights a worker reads first."""
+        if self.goals:
+            layers = (name for goals in self.goals.values() for goal in goals for name in goal.layers)
+            return tuple(dict.fromkeys(layers))
+        return () if self.concepts else tuple(writer.layers)
+
     @contextlib.contextmanager
     def _start_executor(self, writer: AtlasWriter) -> Iterator[Executor]:
         best = {
@@ -220,7 +234,9 @@ class _Run:
         run = replace(request.run, precision=str(manifest.precision))
         if self.ray is None:
             yield LocalExecutor(
-                ChunkDrawer(self.network, request.recipe, run, best, manifest.alpha, self.concepts)
+                ChunkDrawer(
+                    self.network, request.recipe, run, best, manifest.alpha, self.concepts, self.goals
+                )
             )
             return
         from filterscope.atlas.run.ray import start_workers
@@ -229,10 +245,10 @@ class _Run:
         source, weights = str(manifest.source), request.weights
         setup = WorkerSetup(
             source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), run,
-            () if self.concepts else tuple(writer.layers), best,
+            self._layers_of_workers(writer), best,
             files=read_given_files(source, weights) if request.address else {},
             address=self.store.address if self.store.shared else None, folder=self.folder, alpha=manifest.alpha,
-            concepts=[send_concepts(one, whole=bool(request.address)) for one in self.concepts],
+            concepts=[send_concepts(one, whole=bool(request.address)) for one in self.concepts], goals=self.goals,
         )  # fmt: skip
         with start_workers(self.ray, setup, workers=request.workers, on_message=self.on_message) as executor:
             yield executor

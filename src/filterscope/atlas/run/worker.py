@@ -21,6 +21,7 @@ from filterscope.errors import WorkError
 from filterscope.files import is_there
 from filterscope.networks.concepts.reading import concept_files
 from filterscope.networks.weights.table import part_of
+from filterscope.objective import Objective
 
 if TYPE_CHECKING:
     from filterscope.measure.concepts import ConceptUnits
@@ -40,8 +41,9 @@ class SentConcepts:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs. best: by layer every unit's largest natural activation. files: what it may lack
-    of files, by path. address: of the atlas, where the worker can write there itself."""
+    """What a worker needs. layers: of the network, whose weights are read first. best: by layer every unit's largest natural
+    activation. files: what it may lack of files, by path. address: of the atlas, where the worker can write there itself.
+    goals: what is drawn of layers that are not units of the network's."""
 
     source: str
     weights: str | None
@@ -56,6 +58,7 @@ class WorkerSetup:
     folder: str = ""
     alpha: bool = False
     concepts: Sequence[SentConcepts] = ()
+    goals: Mapping[str, Sequence[Objective]] = field(default_factory=dict, repr=False)
 
 
 class Worker:
@@ -89,7 +92,7 @@ class Worker:
                 f"{found} and {setup.sha256}; give the same file as weights="
             )
         self._drawer = ChunkDrawer(
-            network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha, concepts
+            network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha, concepts, setup.goals
         )
         self._store = None if setup.address is None else open_store(setup.address)
         self._folder = setup.folder
