@@ -65,6 +65,7 @@ OF_ANOTHER = {
     "device": (fs.draw_examples, "device"),
     "layer": (fs.make_map, "layer"),
     "grid": (fs.make_map, "grid"),
+    "images": (fs.make_map, "images"),  # of a comparison's maps
     "overwrite": (fs.make_atlas, "overwrite"),  # of a comparison: Comparison.save(overwrite=True)
 }
 OF_PYTHON = {"progress", "on_step", "on_message", "on_ready", "networks", "recipes"}

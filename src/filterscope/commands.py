@@ -326,6 +326,7 @@ def make_map(
     on: str = "local",
     address: str | None = None,
     workers: int | None = None,
+    beside: Any = None,
     on_message: Callable[[str], object] = lambda _: None,
     **options: Unpack[DrawingOptions],
 ) -> dict[str, Any]:
@@ -337,6 +338,7 @@ def make_map(
 
     layer: whose output is a map. images: a folder of 50 pictures or more, better thousands.
     grid: cells a side; several are levels of detail. The recipe is "natural" where none is given, at the network's own size.
+    beside: another network, another checkpoint say, whose map is drawn too, on the same layout, with a page of both.
     The others as for `make_atlas`.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
@@ -358,6 +360,12 @@ def make_map(
         retry=retry, overwrite=overwrite, on=on, address=address, workers=workers,
     )  # fmt: skip
     request = MapRequest(layer, atlas, tuple(grid))
+    if beside is not None:
+        from filterscope.comparison.maps import compare_maps
+
+        first = open_network(network, weights=weights)
+        shown = options.get("progress", True)
+        return compare_maps(first, beside, out, request, progress=shown, on_message=on_message)
     return write_map(network, out, request, progress=options.get("progress", True), on_message=on_message)
 
 

@@ -183,3 +183,17 @@ def test_command(photographs, tmp_path, quick, capsys):
         ]
         == "natural"
     )
+
+
+def test_beside(small, photographs, tmp_path, quick):
+    """Two networks on one layout: the same cells, each with pictures of its own, and a page with both."""
+    made = fs.make_map(small, "conv2", photographs, tmp_path / "out", grid=[2], beside=small, **HOW)
+    first, second = made["maps"]
+    assert first["cells"] == second["cells"]
+    assert second["layout"] == "as the other map"
+    assert made["pictures"] == 2 * first["pictures"]
+    page = (tmp_path / "out" / "map.html").read_text()
+    assert page.count("beside.js") == 2
+    assert page.count('class="map"') == 2
+    script = (tmp_path / "out" / second["folder"] / "beside.js").read_bytes()
+    assert f'"folder":"{second["folder"]}/"'.encode() in script

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -19,6 +19,9 @@ from filterscope.cli.options import (
 )
 from filterscope.concept import How
 from filterscope.errors import ArgumentError, WorkError
+
+if TYPE_CHECKING:
+    from filterscope.recipe import Recipe
 
 SHOWN = 20  # units that are not ok, printed at the end; the report has all
 
@@ -139,14 +142,7 @@ def atlas(
     if layer is None and given("grid") is ParameterSource.COMMANDLINE:
         raise ArgumentError("--grid is of a map: name its layer with --map LAYER")
     grids = read_grids(grid)
-    if layer is not None and given("recipe") is not ParameterSource.COMMANDLINE:
-        from filterscope.atlas.run.mapping import map_recipe
-        from filterscope.recipe import parse_settings
-
-        settings = parse_settings(drawing.settings)
-        recipe = map_recipe(steps=drawing.steps, size=drawing.size, settings=settings)
-    else:
-        recipe = drawing.get_recipe()
+    recipe = drawing.get_recipe() if layer is None else recipe_of_map(drawing)
     names = None if layers is None else [part.strip() for part in layers.split(",") if part.strip()]
     if names == []:
         raise ArgumentError("--layers names no layer")
@@ -184,7 +180,7 @@ def atlas(
     if as_json:
         click.echo(json.dumps(summary, indent=1))
     elif not quiet:
-        (_tell if layer is None else _tell_map)(summary)
+        (_tell if layer is None else print_map)(summary)
     if summary["failed"]:
         raise WorkError(f"{summary['failed']} units failed; the same command with --retry draws them again")
 
@@ -197,7 +193,20 @@ def read_grids(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _tell_map(summary: dict[str, Any]) -> None:
+def recipe_of_map(drawing: Drawing) -> Recipe:
+    """The recipe of a map's cells: the one that was named on the command line, else the map's own."""
+    from filterscope.atlas.run.mapping import map_recipe
+    from filterscope.recipe import parse_settings
+
+    named = click.get_current_context().get_parameter_source("recipe") is ParameterSource.COMMANDLINE
+    settings = parse_settings(drawing.settings)
+    return map_recipe(
+        drawing.recipe if named else None, steps=drawing.steps, size=drawing.size, settings=settings
+    )
+
+
+def print_map(summary: dict[str, Any]) -> None:
+    """Say what came of a map."""
     counts = ", ".join(f"{summary[key]} {key}" for key in ("ok", "no-gain", "dead", "failed") if summary[key])
     cells = ", ".join(f"{count} of {grid} x {grid}" for grid, count in summary["cells"].items())
     click.echo(

@@ -16,6 +16,7 @@ from filterscope.cli.options import (
     quiet_option,
     verbose_option,
 )
+from filterscope.errors import ArgumentError
 
 
 @click.command()
@@ -69,6 +70,12 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
 @click.option("--weights-b", metavar="FILE", help="Weights of NET_B.")
 @input_options("net_a", "net_b", its="the input of both networks")
 @click.option("--overwrite", is_flag=True, help="Replace the pages of another comparison in DIR.")
+@click.option(
+    "--map", "layer", metavar="LAYER",
+    help="Instead draw the activation atlases of this layer of both, on one layout: the activations for --images.",
+)  # fmt: skip
+@click.option("--images", metavar="DIR", type=click.Path(path_type=Path), help="Folder of images, for --map.")
+@click.option("--grid", metavar="N,...", default="15", show_default=True, help="Cells a side of the maps.")
 @out_option
 @json_option
 @quiet_option
@@ -81,6 +88,9 @@ def compare(
     weights_a: str | None,
     weights_b: str | None,
     overwrite: bool,
+    layer: str | None,
+    images: Path | None,
+    grid: str,
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -93,6 +103,12 @@ def compare(
 
     \b
     filterscope compare tiny-vgg16 tiny-vgg16 block5_conv3 --weights-b fine-tuned.safetensors
+
+    With --map, two activation atlases are drawn on the layout of NET_A, as for `filterscope atlas --map`, and map.html shows
+    both beside each other.
+
+    \b
+    filterscope compare tiny-vgg16 tiny-vgg16 --map block4_conv3 --images photographs --weights-b fine-tuned.safetensors
     """
     from filterscope.files import check_writable
     from filterscope.progress import progress_bar
@@ -102,6 +118,14 @@ def compare(
     for text in targets:
         Selection.parse(text)
     first, second = _both_weights(weights, weights_a, weights_b)
+    if layer is not None or images is not None:
+        if layer is None or images is None or targets:
+            raise ArgumentError("a map takes --map LAYER and --images DIR, and no TARGET")
+        nets = (net_a, first), (net_b, second)
+        _compare_maps(
+            nets, layer, images, grid, drawing, out, overwrite=overwrite, as_json=as_json, quiet=quiet
+        )
+        return
     check_writable(out)
     from filterscope.comparison.compare import check_out, planned_files
     from filterscope.comparison.compare import compare as compare_networks
@@ -126,6 +150,34 @@ def compare(
             change = "no gain in either" if pair.change is None else f"change {pair.change:.2f}"
             click.echo(f"{pair.name:28} {pair.a.class_name or '':16} {change}")
         click.echo(f"{len(found.pairs)} pairs in {out}: compare.png, report.json, {page.name}")
+
+
+def _compare_maps(
+    nets: tuple[tuple[str, str | None], ...], layer: str, images: Path, grid: str, drawing: Drawing, out: Path, *,
+    overwrite: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from filterscope.atlas.run.mapping import MapRequest
+    from filterscope.atlas.run.request import AtlasRequest
+    from filterscope.cli.atlas import print_map, read_grids, recipe_of_map
+    from filterscope.comparison.maps import compare_maps
+    from filterscope.networks import open_network
+
+    grids, recipe = read_grids(grid), recipe_of_map(drawing)
+    first, second = (open_network(net, weights=weights) for net, weights in nets)
+    atlas = AtlasRequest(None, recipe, drawing.run, images=images, overwrite=overwrite)
+
+    def on_message(line: str) -> None:
+        if not quiet:
+            click.echo(f"filterscope: {line}", err=True)
+
+    shown = False if quiet else None
+    found = compare_maps(
+        first, second, out, MapRequest(layer, atlas, grids), progress=shown, on_message=on_message
+    )
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    elif not quiet:
+        print_map(found)
 
 
 def _both_weights(
