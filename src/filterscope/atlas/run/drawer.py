@@ -39,8 +39,8 @@ class ChunkDrawer:
     """Draws chunks of one network; the seed of `run` is each chunk's own. `best` holds for each layer the units' largest
     activations on natural images, as they were when the atlas was begun, so that the scores of its pictures stay
     comparable. alpha: whether each picture is written with an alpha channel too. concepts: those of files, whose chunks
-    have their names for a layer's. goals: what the units of other layers are that are none of the network's own, as the cells
-    of a map."""
+    have their names for a layer's. goals: what the units of other layers are that are none of the network's own, as the
+    cells of a map."""
 
     network: Network
     recipe: Recipe
@@ -96,7 +96,9 @@ class ChunkDrawer:
         for picture, response in zip(pictures, responses, strict=True):
             file = f"{chunk.folder}/{picture.stem}.png"
             files[file] = picture.encoded()
-            unit = int(getattr(picture.target, "number" if isinstance(picture.target, Concept) else "unit", 0))
+            unit = int(
+                getattr(picture.target, "number" if isinstance(picture.target, Concept) else "unit", 0)
+            )
             rows.append(_make_row(picture, unit, file, len(files[file]), response))
             if self.alpha:
                 rows[-1].alpha = f"{chunk.folder}/{picture.stem}.alpha.png"
@@ -167,9 +169,7 @@ def _failed_rows(chunk: Chunk, recipe: str, reason: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def _make_row(
-    picture: Picture, unit: int, file: str, size: int, response: np.ndarray | None = None
-) -> Row:
+def _make_row(picture: Picture, unit: int, file: str, size: int, response: np.ndarray | None = None) -> Row:
     scores = asdict(picture.scores)
     return Row(
         unit=unit,
