@@ -54,7 +54,7 @@ class Asked:
         """From a function's arguments; the errors of `visualize`."""
         run = read_run(options)
         net = open_network(network)
-        recipe = ask_recipe(options.get("recipe", AUTO), **_changes(options))
+        recipe = read_asked(options)
         goals = list(dict.fromkeys(g for one in _each(targets) for g in net.objectives(one, seed=run.seed)))
         if not goals:
             raise TargetError(f"there is no target to draw; {EXAMPLE}")
@@ -91,6 +91,11 @@ def read_recipe(options: DrawingOptions, recipe: str | Recipe | None = None) -> 
         options.get("recipe", "sharp") if recipe is None else recipe,
         **_changes(options),
     )
+
+
+def read_asked(options: DrawingOptions) -> Recipe | AutoRecipe:
+    """The recipe of a function's options, "auto" where none is named, with their steps, size and settings."""
+    return ask_recipe(options.get("recipe"), **_changes(options))
 
 
 def _changes(options: DrawingOptions) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
+from filterscope.errors import ArgumentError
 from filterscope.table import Table
 
 EMBEDDED = "tiny-vgg16"
@@ -27,6 +29,59 @@ APPLICATION_FUNCTIONS = {
     "EfficientNetV2B3 EfficientNetV2S EfficientNetV2M EfficientNetV2L ConvNeXtTiny ConvNeXtSmall ConvNeXtBase "
     "ConvNeXtLarge ConvNeXtXLarge",
 }
+
+
+_NAMED = re.compile(r"([A-Za-z]\w{0,31}):\s*(\S.*)")  # NAME:NET, one network of an ensemble
+_LIBRARIES = ("keras", "torchvision", "timm")  # what stands before a colon in a network's own name
+
+
+def split_ensemble(text: str) -> dict[str, str]:
+    """The networks of an ensemble, `NAME:NET + NAME:NET`, by name; empty for the text of one network. Networks without a
+    name are called a, b, c by their place. ArgumentError for a name that is there twice.
+
+    >>> split_ensemble("a:efficientnet-lite0 + b:efficientnet-lite1")
+    {'a': 'efficientnet-lite0', 'b': 'efficientnet-lite1'}
+    >>> split_ensemble("tiny-vgg16 + old:runs/best.py:make")
+    {'a': 'tiny-vgg16', 'old': 'runs/best.py:make'}
+    >>> split_ensemble("timm:resnet18")
+    {}
+    """
+    pieces = _terms(text)
+    if len(pieces) == 1 or Path(text).exists():
+        return {}
+    return _once([(name or chr(ord("a") + i % 26), net) for i, (name, net) in enumerate(pieces)], text)
+
+
+def split_files(text: str) -> dict[str, str]:
+    """Files for the networks of an ensemble, `NAME:FILE + NAME:FILE`, by the networks' names; ArgumentError without.
+
+    >>> split_files("b:runs/best.pth")
+    {'b': 'runs/best.pth'}
+    """
+    pieces = _terms(text)
+    for name, file in pieces:
+        if not name:
+            raise ArgumentError(
+                f"of an ensemble say whose weights they are: NAME:FILE + NAME:FILE (got {file!r})"
+            )
+    return _once(pieces, text)
+
+
+def _terms(text: str) -> list[tuple[str, str]]:
+    """NAME and what stands behind it, for each term of a text; no name where none is given."""
+    found = []
+    for piece in re.split(r"\s+\+\s+", text.strip()):
+        named = _NAMED.fullmatch(piece)
+        found.append((named[1], named[2]) if named and named[1] not in _LIBRARIES else ("", piece))
+    return found
+
+
+def _once(pieces: Sequence[tuple[str, str]], text: str) -> dict[str, str]:
+    names = [name for name, _ in pieces]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(f"two networks are called {name!r} in {text!r}: give each a name, NAME:NET")
+    return dict(pieces)
 
 
 def network_names() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Unpack, overload
 
 from PIL import Image
 
-from filterscope.api import Asked, DrawingOptions, Targets, read_recipe, read_run
+from filterscope.api import Asked, DrawingOptions, Targets, read_asked, read_recipe, read_run
 from filterscope.catalog import EMBEDDED
 from filterscope.comparison.compare import Comparison, compare
 from filterscope.concept import How
@@ -387,7 +387,7 @@ def compare_networks(
     run = read_run(options)
     with progress_bar(options.get("progress", True), also=options.get("on_step")) as bar:
         return compare(
-            network_a, network_b, target, recipe=read_recipe(options), seed=run.seed, precision=run.precision,
+            network_a, network_b, target, recipe=read_asked(options), seed=run.seed, precision=run.precision,
             device=run.device, on_step=bar,
         )  # fmt: skip
 

@@ -55,6 +55,23 @@ class PhotographRecord(_Read):
     sha256: str = Field(max_length=1000)
 
 
+class NetworkRecord(_Read):
+    """One network of an ensemble."""
+
+    network: _Name
+    weights_sha256: str | None = None
+    weights_file: str | None = None
+
+
+class TermRecord(_Read):
+    """The scores of one term of a sum."""
+
+    target: _Name
+    weight: float
+    activation: float
+    probability: float | None = None
+
+
 class PictureRecord(_Read):
     """A picture's record in today's form. recipe: as it was carried out, so that drawing by it again, with the noise of
     `attempt` and `facet`, gives the picture; `carried_out` (None where an older form lacks it) says what no setting does.
@@ -63,6 +80,7 @@ class PictureRecord(_Read):
 
     version: str
     network: _Name
+    networks: dict[str, NetworkRecord] = {}
     weights_sha256: str | None = None
     weights_file: str | None = None
     target: _Name
@@ -77,6 +95,7 @@ class PictureRecord(_Read):
     batch: int = Field(ge=1, le=MOST)
     status: Literal["ok", "no-gain", "dead"] = "ok"
     scores: dict[str, float | bool | None] = {}
+    terms: list[TermRecord] = []
     judge: dict[str, str | float | None] | None = None
     curve: list[float] = []
     photographs: dict[Literal["image", "guide"], PhotographRecord] = {}

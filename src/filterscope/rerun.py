@@ -129,7 +129,7 @@ def draw_again(
     record = read_record(recorded, repr(os.fspath(path)))
     if size is not None:
         return Again(_recorded_picture(path, record).render(size), recorded, 0.0, 0, rendered=True)
-    network = _opened(recorded, record.network, Path(path), net, weights)
+    network = _opened(recorded, record, Path(path), net, weights)
     files = _find_concepts(record, Path(path), concepts)
     targets = network.objectives(record.target, seed=record.seed, files=files)
     photographs = _find_photographs(record, Path(path), {"image": image, "guide": guide})
@@ -145,12 +145,31 @@ def draw_again(
 
 def _opened(
     recorded: dict[str, Any],
-    name: str,
+    record: PictureRecord,
     picture: Path,
     net: str | None,
     weights: str | os.PathLike[str] | None,
 ) -> Network:
     """The network that a picture was drawn from; only what a person names with `net` may run code of theirs."""
+    if not record.networks:
+        return _opened_one(recorded, record.network, picture, net, weights)
+    if net is not None or weights is not None:
+        return open_network(net or record.network, weights=weights)
+    return open_network(
+        {
+            name: _opened_one({**recorded, **one.model_dump()}, one.network, picture, None, None)
+            for name, one in record.networks.items()
+        }
+    )
+
+
+def _opened_one(
+    recorded: dict[str, Any],
+    name: str,
+    picture: Path,
+    net: str | None,
+    weights: str | os.PathLike[str] | None,
+) -> Network:
     found = Path(weights) if weights else find_weights(recorded, picture)
     if net is not None:
         return open_network(net, weights=found)
@@ -214,10 +233,10 @@ def _compared(path: str | os.PathLike[str], picture: Picture, recorded: dict[str
 
 
 def remember_weights(network: Network) -> None:
-    """Note where a weights file lies, so that `rerun` finds it again by its hash; kept on this machine only."""
-    if network.weights.path is None:
-        return
-    _remember(network.weights.sha256, network.weights.path)
+    """Note where its weights' files lie, so that `rerun` finds them again by their hash; kept on this machine only."""
+    for one in network.members.values() or [network]:
+        if one.weights.path is not None:
+            _remember(one.weights.sha256, one.weights.path)
 
 
 def remember_photograph(photograph: Photograph) -> None:

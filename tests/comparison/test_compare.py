@@ -14,7 +14,7 @@ from filterscope.errors import TargetError
 from filterscope.networks import open_network
 from filterscope.pictures import Scores
 from filterscope.pictures.png import read_metadata
-from filterscope.recipe import get_recipe
+from filterscope.recipe import ask_recipe, get_recipe
 
 QUICK = get_recipe("sharp", steps=12, size=32)
 
@@ -31,6 +31,22 @@ def other(tiny_file, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("other") / "turned.safetensors"
     save_file(tensors, path)
     return path
+
+
+def test_what_suits_the_first(tiny, turned, tmp_path):
+    """Without a recipe each unit is drawn by what suits it in the first network, in both networks alike."""
+    steps = []
+    asked = ask_recipe(None, steps=1, size=32)
+    found = compare(tiny, turned, ["block1_conv1:0", "predictions:3"], recipe=asked, on_step=steps.append)
+    assert {(p.a.recipe.name, p.b.recipe.name) for p in found.pairs} == {
+        ("sharp", "sharp"),
+        ("robust", "robust"),
+    }
+    assert [(s.done, s.total) for s in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    found.save(tmp_path)
+    pages = [page.read_text() for page in tmp_path.glob("*/index.html")]
+    assert len(pages) == 2
+    assert all("auto: what suits each layer" in page for page in pages)
 
 
 @pytest.fixture(scope="module")

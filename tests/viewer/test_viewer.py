@@ -293,6 +293,17 @@ def test_draw(live, tiny):
     assert events(live.client, job)[-1] == told[-1]  # whoever comes late is told the same
 
 
+def test_what_suits_the_unit(live):
+    """Without a recipe a unit is drawn by what suits it; what any choice would exceed is refused."""
+    asked = {key: QUICK[key] for key in ("network", "layer", "unit")} | {"steps": 2, "size": 16}
+    told = events(live.client, started(live, asked))
+    assert told[-1][1]["pictures"][0]["recipe"] == "sharp"
+    assert {data["steps"] for kind, data in told if kind == "progress"} <= {0, 2}
+    assert live.client.get("/_live/config").json()["recipes"][0] == "auto"
+    with pytest.raises(RecipeError, match="at most 2048 steps"):
+        parse_request(asked | {"steps": 5000}, live.queue.manifests)
+
+
 def test_watch(live):
     """Steps count up, previews are pictures that change while it emerges."""
     told = events(live.client, started(live, LONG | {"steps": 120}))

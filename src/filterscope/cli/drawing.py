@@ -60,7 +60,8 @@ def show(
 ) -> None:
     """Draw what units respond to.
 
-    Writes one PNG per unit, a labelled sheet and a report.
+    Writes one PNG per unit, a labelled sheet and a report. Several networks, NAME:NET + NAME:NET, are drawn as one: a
+    picture for the sum of NAME:LAYER:UNIT of each; a target without a name means the same unit of each.
 
     \b
     filterscope show tiny-vgg16 block3_conv1
@@ -68,6 +69,7 @@ def show(
     filterscope show vgg16 block3_conv1:34,22,240 --recipe blog --steps 300
     filterscope show tiny-vgg16 block4_conv2:17 --frames 32
     filterscope show tiny-vgg16 "concept(block4_conv3, nmf.npy, 17)"
+    filterscope show "a:efficientnet-lite0 + b:efficientnet-lite1" classifier:goldfish
 
     "A -> B" draws what lies between two targets: 8 frames of (1 - t) A + t B, or --frames N of them, aligned, and with
     --frames also as an animation. Several units on a side give each pair; in a sum they give a grid of sums.
@@ -133,6 +135,9 @@ def _summary(pictures: list[Picture], out: Path, film: str | None = None) -> Non
         )
         line += "" if scores.excitation is None else f"  excitation {scores.excitation:.2f}"
         line += "" if scores.probability is None else f"  probability {scores.probability:.1%}"
+        line += "".join(
+            f"  {t.target} {t.probability:.1%}" for t in scores.terms if t.probability is not None
+        )
         if scores.legibility is not None:
             ceiling = scores.legibility_ceiling
             line += f"  legibility {scores.legibility:.0%}" + (f" of {ceiling:.0%}" if ceiling else "")

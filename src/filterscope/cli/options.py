@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from filterscope.catalog import split_ensemble
 from filterscope.errors import ArgumentError, checked_seed
 from filterscope.openmp import limit_threads
 from filterscope.sides import Size, checked_size, size_text
@@ -87,9 +88,19 @@ def weights_option(function: F) -> F:
     weights = click.option(
         "--weights", metavar="FILE",
         help="Weights to use instead: .safetensors, .weights.h5, .h5 or a PyTorch checkpoint (FILE#PART takes a part "
-        "of one, as FILE#ema); \"random\" leaves a name or FILE.py:FACTORY untrained.",
+        "of one, as FILE#ema); \"random\" leaves a name or FILE.py:FACTORY untrained. Of several networks a:FILE + b:FILE.",
     )  # fmt: skip
     return weights(input_options("net")(function))
+
+
+def _require_one(net: str, told: str) -> None:
+    """ArgumentError for the input of an ensemble's networks, which have one each."""
+    if several := split_ensemble(net):
+        name, source = next(iter(several.items()))
+        raise ArgumentError(
+            f"the networks of an ensemble have an input each: write it behind the one that it is of, as "
+            f"'{name}:{source.partition('?')[0]}?{told}'"
+        )
 
 
 def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
@@ -110,6 +121,7 @@ def input_options(*nets: str, its: str = "NET's input") -> Callable[[F], F]:
             text = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
             for net in nets:
                 if text and kw.get(net):
+                    _require_one(kw[net], text)
                     name, _, own = kw[net].partition("?")
                     both = (own, text) if len(nets) == 1 else (text, own)  # of two that differ the last holds
                     kw[net] = f"{name}?{'&'.join(filter(None, both))}"
@@ -254,10 +266,14 @@ class Drawing:
 
     def ask_recipe(self) -> Recipe | AutoRecipe:
         """The recipe, or the one that suits each target where none is named."""
-        from filterscope.recipe import AUTO, ask_recipe, parse_settings
+        from filterscope.recipe import ask_recipe, parse_settings
 
+        given = click.get_current_context().get_parameter_source("recipe") is not ParameterSource.DEFAULT
         return ask_recipe(
-            self.recipe or AUTO, steps=self.steps, size=self.size, settings=parse_settings(self.settings)
+            self.recipe if given else None,
+            steps=self.steps,
+            size=self.size,
+            settings=parse_settings(self.settings),
         )
 
 

@@ -61,7 +61,7 @@ def view(folder: str, host: str, port: int, token: str | None, quiet: bool) -> N
 @click.argument("net_a")
 @click.argument("net_b")
 @click.argument("targets", metavar="[TARGET...]", nargs=-1)
-@drawing_options()
+@drawing_options(recipe="auto")
 @click.option(
     "--weights", metavar="FILE", multiple=True,
     help="Weights of NET_B; given twice, of NET_A and NET_B. \"random\" leaves a network untrained.",
@@ -114,7 +114,7 @@ def compare(
     from filterscope.progress import progress_bar
     from filterscope.target import Selection
 
-    recipe = drawing.get_recipe()
+    recipe = drawing.ask_recipe()
     for text in targets:
         Selection.parse(text)
     first, second = _both_weights(weights, weights_a, weights_b)

@@ -30,6 +30,7 @@ from filterscope.comparison.pairs import (
     pair_units,
     select_units,
 )
+from filterscope.drawing.choice import recipe_for
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError
@@ -41,7 +42,7 @@ from filterscope.pictures.html import SIDE, figure, grid
 from filterscope.pictures.sheet import Tile, compose, save_sheet
 from filterscope.pictures.shown import Shown
 from filterscope.progress import OnStep, Step
-from filterscope.recipe import Recipe, get_recipe
+from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe
 from filterscope.report import add_to_report, pictures_of, read_report, stamped
 
 MAX_PAIRS = 64  # pairs on the sheet
@@ -110,7 +111,7 @@ def compare(
     network_b: Any,
     targets: str | Sequence[str] = (),
     *,
-    recipe: str | Recipe = "sharp",
+    recipe: str | Recipe | AutoRecipe = AUTO,
     seed: int = 0,
     precision: str = "auto",
     device: str = "auto",
@@ -121,25 +122,29 @@ def compare(
     networks: names, files, model objects or opened Networks, two checkpoints of one say.
     targets: as for `visualize`; a class by name is looked up in each network, a number is the same in both. None
         means four units of every layer with weights that both networks have.
+    recipe: as for `visualize`; "auto" is for both what suits the first network.
 
     Raises TargetError for a unit that one of the networks does not have.
     """
     run = Run(seed, precision, device)
     a, b = open_network(network_a), open_network(network_b)
-    chosen = get_recipe(recipe)
-    chosen = chosen.model_copy(update={"facets": None})  # one picture a unit: pairs must be of one kind
+    asked = recipe if isinstance(recipe, AutoRecipe) else ask_recipe(recipe)
     texts = [targets] if isinstance(targets, str) else list(targets)
     wanted = pair_units(a, b, texts or select_units(a, b, seed=run.seed), seed=run.seed)
-    total = 2 * len(wanted) * chosen.steps
-    drawn: list[list[Picture]] = []
+    # one picture a unit: pairs must be of one kind
+    chosen = [recipe_for(a, first, asked).model_copy(update={"facets": None}) for first, _ in wanted]
+    total, done = 2 * sum(one.steps for one in chosen), 0
+    drawn: list[list[Picture]] = [[], []]
     for side, network in enumerate((a, b)):
+        for one, same in groupby(zip(chosen, wanted, strict=True), key=lambda both: both[0]):
+            own: list[Objective] = [pair[side] for _, pair in same]
 
-        def report(step: Step, before: int = side * total // 2) -> None:
-            if on_step is not None:
-                on_step(replace(step, done=before + step.done, total=total))
+            def report(step: Step, before: int = done) -> None:
+                if on_step is not None:
+                    on_step(replace(step, done=before + step.done, total=total))
 
-        own: list[Objective] = [pair[side] for pair in wanted]
-        drawn.append(list(draw(network, own, chosen, run, on_step=report)))
+            drawn[side] += draw(network, own, one, run, on_step=report)
+            done += len(own) * one.steps
     crossed = zip(
         measure_crossed(a, drawn[0], drawn[1], device=device),
         measure_crossed(b, drawn[1], drawn[0], device=device),

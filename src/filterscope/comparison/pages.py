@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from filterscope.comparison.pairs import Pair, name_files, name_folders
 from filterscope.measure.natural import recall
 from filterscope.networks import Network
 from filterscope.pictures import Picture
+from filterscope.recipe import AutoRecipe, record_asked
 
 
 def write_pages(
@@ -74,10 +74,17 @@ def _network(network: Network, place: str, pictures: Sequence[Picture], name: st
     ]  # fmt: skip
     record = NetworkManifest(
         name=name, input=str(network.input), weights_sha256=pictures[0].weights_sha256,
-        weights_file=network.weights_file, recipe=json.loads(pictures[0].recipe.model_dump_json()), layers=layers,
+        weights_file=network.weights_file, recipe=_recipe(pictures), layers=layers,
     )  # fmt: skip
     units = {n: counts[n] for n in network.layers if n in counts}
     return NetworkPages(place, record, units, home="Comparison")
+
+
+def _recipe(pictures: Sequence[Picture]) -> dict[str, Any]:
+    """What all pictures were drawn with; where that differs, that it was chosen for each."""
+    if len({picture.recipe.name for picture in pictures}) > 1:
+        return AutoRecipe().record()
+    return record_asked(pictures[0].recipe)
 
 
 def _row(network: Network, place: str, picture: Picture) -> Row:

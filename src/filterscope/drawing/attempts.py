@@ -231,5 +231,13 @@ class Batch:
             attempt=found.number,
             seconds=seconds,
             photographs={role: known.identity for role, known in self.photographs.items()},
+            networks={
+                name: {
+                    "network": one.name,
+                    "weights_sha256": one.weights.sha256,
+                    "weights_file": one.weights_file,
+                }
+                for name, one in net.members.items()
+            },
             shown=net.input.as_colours,
         )

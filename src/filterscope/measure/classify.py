@@ -26,6 +26,8 @@ class Guess:
 
 def class_layer(network: Network) -> str:
     """The layer whose units are the classes: the first that a softmax, or the sigmoid at the end, belongs to."""
+    if network.members:
+        raise ArgumentError(f"{network.name} is an ensemble: one of its networks can be asked for classes")
     for name, row in network.layers.items():
         if row.softmax is not None and not row.spatial:
             return name

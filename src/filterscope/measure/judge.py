@@ -51,13 +51,13 @@ class Judge:
         that the judge does not know has no probability and no rank. Channels and classes have their legibility in the
         judge's features too, where `find_examples` has looked up photographs for their layer.
         """
-        places = {name: self.places(network, name) for name in {_class_layer_of(p) for p in pictures} if name}
+        classes = [network.class_of(p.target) for p in pictures]
+        places = {name: self.places(network, name) for name in {c.layer for c in classes if c}}
         taps = self.look([p.to_pil() for p in pictures])
         assert taps.softmax is not None  # of a class layer
         judged = []
-        for picture, values, shares in zip(pictures, taps.output, taps.softmax, strict=True):
-            layer = _class_layer_of(picture)
-            place = places[layer][picture.target.unit] if layer else None  # type: ignore[union-attr]
+        for picture, own, values, shares in zip(pictures, classes, taps.output, taps.softmax, strict=True):
+            place = None if own is None else places[own.layer][own.unit]
             judged.append(replace(self.tested(network, picture), judge=self._opinion(values, shares, place)))
         return judged
 
@@ -126,9 +126,3 @@ def matching(wanted: Sequence[Sequence[str]], own: Sequence[Sequence[str]]) -> l
         most = max(shared, default=0)
         found.append(shared.index(most) if most else None)
     return found
-
-
-def _class_layer_of(picture: Picture) -> str | None:
-    """The layer of a picture of a class, None for any other."""
-    is_class = picture.class_name is not None and isinstance(picture.target, Target)
-    return picture.target.layers[0] if is_class else None

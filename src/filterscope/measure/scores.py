@@ -22,10 +22,10 @@ from filterscope.measure.concepts import concept_key
 from filterscope.measure.natural import recall
 from filterscope.networks.network import Network, Taps
 from filterscope.objective import Objective
-from filterscope.pictures.picture import Scores, Status
+from filterscope.pictures.picture import Scores, Status, TermScore
 from filterscope.recipe import Recipe
 from filterscope.sides import Size
-from filterscope.target import Target, row_and_column
+from filterscope.target import Algebra, Sum, Target, row_and_column, terms_of
 
 
 def to_bytes(pixels: Tensor, output: str) -> np.ndarray:
@@ -110,18 +110,40 @@ class Measurer:
             tops.append(bool(values[goal.unit] >= values.max()))
         return tops
 
+    def terms(
+        self, taps: dict[str, Taps], references: References | None = None
+    ) -> list[tuple[TermScore, ...]]:
+        """The scores of each sum's terms, one by one; none of what is no sum."""
+        sums = [terms_of(goal) if isinstance(goal, Sum) else () for goal in self.targets]
+        found: list[list[TermScore]] = [[] for _ in sums]
+        for k in range(max(map(len, sums))):
+            own = [
+                one[min(k, len(one) - 1)][1] if one else goal
+                for one, goal in zip(sums, self.targets, strict=True)
+            ]
+            values = activation(taps, own, references=references).tolist()  # type: ignore[arg-type]
+            for i, one in enumerate(sums):
+                if k < len(one):
+                    weight, term = one[k]
+                    found[i].append(TermScore(str(term), weight, values[i], _probability(taps, term, i)))
+        return [tuple(scores) for scores in found]
+
     def scores(self, images: np.ndarray, start: Tensor | None) -> list[Scores]:
         """The scores of finished pictures, beside those of what they started from, (B, C, H, W), where that is known."""
         now = self.measured(pixels_of(images))
         before = [None] * len(images) if start is None else self.measured(start).activations
-        rows = zip(now.activations, self.natural_best, now.probabilities, now.tops, before, strict=True)
+        rows = zip(
+            now.activations, self.natural_best, now.probabilities, now.tops, before, now.terms, strict=True
+        )
         return [
-            Scores(value, value / best if best is not None and best > 0 else None, probability, begin, top)
-            for value, best, probability, top, begin in rows
-        ]
+            Scores(
+                value, value / best if best is not None and best > 0 else None, probability, begin, top, terms=terms
+            )
+            for value, best, probability, top, begin, terms in rows
+        ]  # fmt: skip
 
     def measured(self, pixels: Tensor) -> Measured:
-        """Of pictures (B, C, H, W); over several windows the mean by area, and no unit is called the top one."""
+        """Of pictures (B, C, H, W); over several windows the mean by area, and neither terms nor top units."""
         sides = (pixels.shape[-2], pixels.shape[-1])
         recipe = Recipe(name="measure", tile=self.tile)
         references = ReferenceTaps(self.prepared, self.targets, self.photographs, sides, recipe)
@@ -133,18 +155,34 @@ class Measurer:
             values += share * np.array(self.activations(taps, references(window, still, 0)))
             probabilities = self.probabilities(taps)
             shares += share * np.array(probabilities, dtype=float)
-        tops = self.top_units(taps) if share == 1 else [None] * len(pixels)
-        known = probabilities[0] is not None
-        return Measured(values.tolist(), shares.tolist() if known else [None] * len(pixels), tops)
+        whole, known = share == 1, probabilities[0] is not None
+        return Measured(
+            values.tolist(),
+            shares.tolist() if known else [None] * len(pixels),
+            self.top_units(taps) if whole else [None] * len(pixels),
+            self.terms(taps, references(window, still, 0)) if whole else [()] * len(pixels),
+        )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One value a picture: its activation, its class's probability and whether its unit is the layer's top one."""
+    """One value a picture: its activation, its class's probability, whether its unit is the layer's top one, and the
+    scores of each term of a sum."""
 
     activations: Sequence[float]
     probabilities: Sequence[float | None]
     tops: Sequence[bool | None]
+    terms: Sequence[tuple[TermScore, ...]]
+
+
+def _probability(taps: Mapping[str, Taps], term: Algebra, i: int) -> float | None:
+    """Of picture i the probability of a term that is a class; None of any other."""
+    softmax = taps[term.layer].softmax if isinstance(term, Target) else None
+    return (
+        float(softmax[i, term.unit])
+        if isinstance(term, Target) and softmax is not None and softmax.ndim == 2
+        else None
+    )
 
 
 def pixels_of(images: np.ndarray) -> Tensor:

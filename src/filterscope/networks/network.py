@@ -168,6 +168,7 @@ class Network:
     vouched: bool = True  # False: whether anything trained them is not known
     notes: tuple[str, ...] = ()  # what a person should know of how it was opened, said once
     guessed: tuple[str, ...] = ()  # of its input, "range" and "size": what nothing told (see guesses.py)
+    members: Mapping[str, Network] = field(default_factory=dict)  # by name, of an ensemble (see ensemble.py)
     shapes: Shapes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -245,14 +246,16 @@ class Network:
         is_last = row.softmax is not None or layer == list(self.layers)[-1]
         return self.classes if is_last and row.units == len(self.classes) else ()
 
-    def class_name(self, target: Objective) -> str | None:
+    def class_of(self, goal: Objective) -> Target | None:
+        """The class that an objective is for, None for anything else."""
+        return goal if isinstance(goal, Target) and self.class_names(goal.layer) else None
+
+    def class_name(self, goal: Objective) -> str | None:
         """The name a person reads for a class or for a concept whose file has one, None for anything else."""
-        if isinstance(target, Concept):
-            return target.name
-        if not isinstance(target, Target):
-            return None
-        names = self.class_names(target.layer)
-        return names[target.unit][0] if names else None
+        if isinstance(goal, Concept):
+            return goal.name
+        target = self.class_of(goal)
+        return None if target is None else self.class_names(target.layer)[target.unit][0]
 
     def objectives(
         self,

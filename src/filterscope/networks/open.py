@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from filterscope.catalog import EMBEDDED, PACKAGED, meant, network_names
+from filterscope.catalog import EMBEDDED, PACKAGED, meant, network_names, split_ensemble, split_files
 from filterscope.errors import ArgumentError, NetworkError
+from filterscope.networks.ensemble import join
 from filterscope.networks.files.kinds import require_network
 from filterscope.networks.guesses import log_guesses, without_given
 from filterscope.networks.input_spec import InputOptions
@@ -56,12 +57,13 @@ def open_network(
 
     source: a name (`filterscope models` lists them; "torchvision:NAME" and "timm:NAME" are theirs), the path of
         a `.keras` or `.h5` file or a `torch.export` program (`.pt2`), "path/to/file.py:factory" (your own code, which is
-        run), a Keras model or a torch module, which is read and never changed.
+        run), a Keras model or a torch module, which is read and never changed. Several are drawn as one: names and
+        what each opens, {"a": "tiny-vgg16", "b": module}, or as text "a:efficientnet-lite0 + b:efficientnet-lite1".
     weights: a file to use instead of the network's own weights: `.safetensors`, `.weights.h5` or `.h5` for Keras,
         a checkpoint (`.pt .pth .th .ckpt .bin .safetensors`, "FILE#ema" for a part of one) for PyTorch. It may
         cover only some layers; a target
         in or behind any other is refused. "random": the bare architecture of a name or a factory, with
-        seeded numbers that nothing trained.
+        seeded numbers that nothing trained. Of an ensemble "a:FILE + b:FILE", for the networks that are to have others.
     mean, std, range, channels, size: what the network takes, where what was found is wrong. mean and std in the
         values of `range`, which are those of black and white; size is the side it was trained on, or (height,
         width) where they differ. They may stand behind the name too, and stay in it: "timm:resnet18?size=96&range=-1,1",
@@ -82,6 +84,9 @@ def open_network(
         raise ArgumentError(f"weights is a file's name, or 'random' (got {weights!r})")
     if not isinstance(classes, Iterable | None) or isinstance(classes, str):
         raise ArgumentError(f"classes takes the classes' names in order (got {classes!r})")
+    several = _several(source)
+    if several:
+        return _open_ensemble(several, weights, {"classes": classes, **dataclasses.asdict(options)})
     if isinstance(source, str) and "?" in source:
         source, _, told = source.partition("?")
         options = options.over(InputOptions.parse(told))
@@ -95,6 +100,31 @@ def open_network(
         if options == InputOptions()
         else dataclasses.replace(net, name=f"{net.name.partition('?')[0]}?{options}")
     )
+
+
+def _several(source: Any) -> dict[str, Any]:
+    """The networks of an ensemble by name; empty for one network."""
+    if isinstance(source, Mapping):
+        return dict(source) or {"": None}
+    return dict(split_ensemble(source)) if isinstance(source, str) else {}
+
+
+def _open_ensemble(
+    sources: Mapping[str, Any], weights: str | os.PathLike[str] | None, told: Mapping[str, Any]
+) -> Network:
+    """Each network with its own weights; ArgumentError for what is told of an ensemble and belongs to one network."""
+    given = [name for name, value in told.items() if value is not None]
+    if given:
+        raise ArgumentError(
+            f"an ensemble's networks have an input each: write {given[0]} behind the one that it is of, as "
+            f"{next(iter(sources))}:NET?{given[0]}=..."
+        )
+    files = {} if weights is None else split_files(os.fspath(weights))
+    for name in set(files) - set(sources):
+        raise ArgumentError(
+            f"there is no network {name!r} to have weights: the ensemble is of {', '.join(map(str, sources))}"
+        )
+    return join({name: open_network(one, weights=files.get(name)) for name, one in sources.items()})
 
 
 def _with_classes(net: Network, classes: Sequence[str]) -> Network:

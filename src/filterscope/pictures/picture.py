@@ -30,6 +30,17 @@ Status = Literal["ok", "no-gain", "dead"]
 
 
 @dataclass(frozen=True)
+class TermScore:
+    """What one term of a sum is worth by itself: its target as text and its weight, its activation, and of a class its
+    probability."""
+
+    target: str
+    weight: float
+    activation: float
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
 class Scores:
     """Measured on the saved 8-bit picture, through the network's own preprocessing, in float32.
 
@@ -42,6 +53,7 @@ class Scores:
     legibility: the two-alternative test (see measure/alternatives.py): how often another network, by the picture, names the
         one of two photographs that excites the unit; 0.5 by chance. legibility_ceiling: the same with the unit's own best
         photographs in the picture's stead. Of channels and classes; None without a judge or photographs.
+    terms: of a sum each term's own scores, as those of each network of an ensemble.
     """
 
     activation: float
@@ -51,10 +63,12 @@ class Scores:
     top_unit: bool | None = None
     legibility: float | None = None
     legibility_ceiling: float | None = None
+    terms: tuple[TermScore, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """For a PNG and a report; what only a judge finds, where there is one."""
-        return {k: v for k, v in asdict(self).items() if v is not None or not k.startswith("legibility")}
+        """For a PNG and a report, without the terms; what only a judge finds, where there is one."""
+        numbers = {k: v for k, v in asdict(self).items() if k != "terms"}
+        return {k: v for k, v in numbers.items() if v is not None or not k.startswith("legibility")}
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,7 @@ class Picture(Shown):
     curve: the activation at each step of the ascent, as the ascent saw it.
     batch: how many pictures were drawn together, which can change rounding.
     photographs: what it started from or was compared with ("image", "guide"): each one's file name and sha256.
+    networks: of an ensemble each network by its name there: what it is, its weights' sha256 and their file.
     transparency: where the network looked, uint8 (H, W), 255 where it looked most: the sum over the steps of the absolute
         value of the objective's gradient, without penalties, clipped at its 80th percentile (as Horama does). None of a
         picture that no ascent drew.
@@ -107,6 +122,7 @@ class Picture(Shown):
     attempt: int = 0
     seconds: float = 0.0
     photographs: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    networks: dict[str, dict[str, str | None]] = field(default_factory=dict)
     carried_out: CarriedOut | None = None
     shown: tuple[int, int, int] = (0, 1, 2)
     transparency: np.ndarray | None = field(default=None, repr=False)
@@ -115,7 +131,7 @@ class Picture(Shown):
     @property
     def label(self) -> str:
         """What the blog wrote on a tile: `filter: 34`, or the class's name; a failed one says so."""
-        name = str(self.target)
+        name = self.class_name or str(self.target)
         if isinstance(self.target, Between):
             goal = self.target
             ends = {1: str(goal.first), goal.frames: str(goal.second)}
@@ -145,6 +161,7 @@ class Picture(Shown):
         record = {
             "version": __version__,
             "network": self.network,
+            **({"networks": self.networks} if self.networks else {}),
             "weights_sha256": self.weights_sha256,
             "weights_file": self.weights_file,
             "target": str(self.target),
@@ -159,6 +176,7 @@ class Picture(Shown):
             "batch": self.batch,
             "status": self.status,
             "scores": self.scores.record(),
+            **self._terms(),
             **({"judge": asdict(self.judge)} if self.judge else {}),
             "curve": [float(f"{value:.6g}") for value in self.curve],
             **({"photographs": self.photographs} if self.photographs else {}),
@@ -179,6 +197,7 @@ class Picture(Shown):
             "steps": self.recipe.steps,
             "size": as_size(*self.image.shape[:2]),
             **{k: v for k, v in self.scores.record().items() if k != "start"},
+            **self._terms(),
             **({"judge": asdict(self.judge)} if self.judge else {}),
             "status": self.status,
             "seconds": round(self.seconds, 3),
@@ -199,6 +218,10 @@ class Picture(Shown):
             wide = PILImage.fromarray(looked).resize(sides[::-1], PILImage.Resampling.BICUBIC)
             looked = np.asarray(wide)
         return replace(self, image=pixels, transparency=looked)
+
+    def _terms(self) -> dict[str, Any]:
+        """The scores of a sum's terms, for a PNG and a report."""
+        return {"terms": [asdict(term) for term in self.scores.terms]} if self.scores.terms else {}
 
     def to_pil(self, *, alpha: bool = False) -> PILImage.Image:
         """The picture as a Pillow image; with an `alpha` channel, which is its transparency, if asked for.

@@ -5,7 +5,7 @@ recipe = recipe.changed({"optimizer.lr": 0.5, "regularizers.lp_norm.p": "inf"})
 Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 """
 
-from filterscope.recipe.auto import AUTO, AutoRecipe, ask_recipe
+from filterscope.recipe.auto import AUTO, AutoRecipe, ask_recipe, read_asked, record_asked
 from filterscope.recipe.parts import (
     Backward,
     Cppn,
@@ -66,6 +66,8 @@ __all__ = [
     "count_views",
     "get_recipe",
     "parse_settings",
+    "read_asked",
     "read_recipe",
+    "record_asked",
     "setting_keys",
 ]

@@ -49,7 +49,7 @@ from filterscope.atlas.gallery.pages import (
 )
 from filterscope.atlas.storage.store import Store, open_store
 from filterscope.errors import ArgumentError, FilterscopeError, OutputError, QueueFullError
-from filterscope.recipe import ALIASES, PRESETS
+from filterscope.recipe import ALIASES, AUTO, PRESETS
 from filterscope.viewer.events import describe_job, format_event
 from filterscope.viewer.guard import AtlasFiles, Guard, is_loopback, refuse
 from filterscope.viewer.jobs import ENDS, DrawQueue, Job
@@ -187,7 +187,7 @@ class _Live:
 
     async def config(self, _: Request) -> Response:
         layers = {name: count_units(manifest) for name, manifest in self.queue.manifests.items()}
-        recipes = [*PRESETS, *ALIASES]
+        recipes = [AUTO, *PRESETS, *ALIASES]
         return JSONResponse(
             {
                 "token": self.needs_token,

@@ -7,7 +7,6 @@ import json
 from filterscope.atlas.gallery.data import Data, round_number, thin_curve
 from filterscope.sides import as_size
 from filterscope.viewer.jobs import ENDS, Job
-from filterscope.viewer.requests import DrawRequest
 
 
 def describe_job(job: Job, ahead: int) -> tuple[str, Data]:
@@ -33,7 +32,7 @@ def describe_job(job: Job, ahead: int) -> tuple[str, Data]:
         return "done", {"pictures": rows}
     if job.state in ENDS:
         return job.state, {"message": job.message}
-    steps = job.request.recipe.steps if isinstance(job.request, DrawRequest) else 0
+    steps = job.recipe.steps if job.recipe else 0
     state = {"state": job.state, "ahead": ahead, "step": job.step, "steps": steps}
     return "progress", {**state, "attempt": job.attempt, "activation": round_number(job.activation)}
 

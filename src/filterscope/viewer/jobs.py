@@ -51,6 +51,7 @@ class Job:
     every change. found: what the look gave."""
 
     request: DrawRequest | PhotographRequest
+    recipe: Recipe | None = None  # that it is drawn with, once the network is open
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: str = "queued"
     step: int = 0
@@ -182,13 +183,15 @@ class DrawQueue:
         return found
 
     def _draw(self, job: Job, request: DrawRequest) -> list[Picture]:
+        from filterscope.drawing.choice import recipe_for
         from filterscope.drawing.draw import draw
         from filterscope.drawing.run import Run
 
-        report = _StepReport(job, request.recipe)
         job.check()
         manifest = self.manifests[request.network]
         network = self._networks.get(request.network)
+        job.recipe = recipe = recipe_for(network, request.target, request.recipe)
+        report = _StepReport(job, recipe)
 
         def on_step(step: Step) -> None:
             if step.step == 1 and not step.attempt:  # only now are the weights read and their hash known
@@ -196,7 +199,7 @@ class DrawQueue:
             report(step)
 
         run = Run(request.seed, manifest.precision or "auto")
-        return list(draw(network, [request.target], request.recipe, run, on_step=on_step))
+        return list(draw(network, [request.target], recipe, run, on_step=on_step))
 
 
 class _StepReport:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from filterscope.atlas.storage.manifest import NetworkManifest
 from filterscope.errors import ArgumentError, RecipeError, TargetError, checked_seed, shortened
-from filterscope.recipe import Recipe, get_recipe, parse_settings, read_recipe
+from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe, parse_settings, read_recipe
 from filterscope.sides import sides_of
 from filterscope.target import Target
 
@@ -24,7 +24,7 @@ class DrawRequest:
 
     network: str
     target: Target
-    recipe: Recipe
+    recipe: Recipe | AutoRecipe
     seed: int = 0
 
 
@@ -36,7 +36,7 @@ class _Body(BaseModel):
     network: object = None
     layer: object = None
     unit: object = None
-    recipe: str | dict[str, Any] = "sharp"
+    recipe: str | dict[str, Any] = AUTO
     settings: list[str] = []
     steps: int | None = None
     size: int | None = None
@@ -91,13 +91,19 @@ def count_units(manifest: NetworkManifest) -> dict[str, int]:
     return {entry.name: entry.units for entry in manifest.layers}
 
 
-def _recipe(asked: _Body) -> Recipe:
+def _recipe(asked: _Body) -> Recipe | AutoRecipe:
     recipe = read_recipe(asked.recipe) if isinstance(asked.recipe, dict) else asked.recipe[:200]
-    return get_recipe(recipe, steps=asked.steps, size=asked.size, settings=parse_settings(asked.settings))
+    return ask_recipe(recipe, steps=asked.steps, size=asked.size, settings=parse_settings(asked.settings))
 
 
-def _bounded(recipe: Recipe) -> Recipe:
-    """The recipe, if it is within the viewer's bounds."""
+def _bounded(recipe: Recipe | AutoRecipe) -> Recipe | AutoRecipe:
+    """The recipe, if it and all that "auto" may choose are within the viewer's bounds."""
+    for one in [recipe] if isinstance(recipe, Recipe) else recipe.choices():
+        _require_bounds(one)
+    return recipe
+
+
+def _require_bounds(recipe: Recipe) -> None:
     allowed: list[tuple[str, Callable[[Recipe], float], int]] = [
         ("steps", lambda r: r.steps, MAX_STEPS),
         ("size", lambda r: max(*sides_of(r.size or 0), _number(r.usual_size)), MAX_SIDE),
@@ -110,7 +116,6 @@ def _bounded(recipe: Recipe) -> Recipe:
     for name, value, most in allowed:
         if value(recipe) > most:
             raise RecipeError(f"the viewer draws with at most {most} {name} (got {value(recipe):g})")
-    return recipe
 
 
 def _number(size: int | str | None) -> int:

@@ -133,7 +133,7 @@
           const said = told.attempt ? `Not well enough: drawing again from other noise (${told.attempt})` : "Drawing";
           if (status.textContent !== said) status.textContent = said;
         }
-        bar.value = told.step / told.steps;
+        bar.value = told.steps ? told.step / told.steps : 0;
         if (told.state === "drawing" && told.step) numbers.textContent = `step ${told.step} of ${told.steps} · activation ${fs.number(told.activation)}`;
       });
       source.addEventListener("preview", (event) => {
@@ -200,7 +200,7 @@
     await asked;
     if (!body.isConnected || !config || !(item.unit < (config.networks[network] || {})[layer])) return;
     body.querySelector(".live")?.remove();
-    const slots = [slot(item, "A", "sharp")];
+    const slots = [slot(item, "A", "auto")];
     running = slots;
     const draw = h("button", { type: "submit", class: "primary", id: "draw" }, "Draw");
     const cancel = h("button", { type: "button", id: "cancel", disabled: true, onclick: () => slots.forEach((s) => s.cancel()) }, "Cancel");
