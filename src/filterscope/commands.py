@@ -286,7 +286,8 @@ def make_atlas(
         the atlas, nothing is drawn: they are added to what is there.
     concepts: a file or folder of concepts (see docs/concepts.md), which are drawn instead of units, at each of the
         `layers`, or at the layer that it names. how: by the product ("dot"), the "cosine" or the "latent" of an autoencoder.
-    on_message: called with what is done now, a line at a time. Options as for `visualize`, but for `on_step`.
+    on_message: called with what is done now, a line at a time. Options as for `visualize`, but for `on_step`. Which
+    recipe suits a layer is written down; where none is named an atlas goes on with what it was begun with.
 
     Raises ArgumentError for what cannot be drawn as asked, OutputError where it cannot be written.
 
@@ -303,7 +304,7 @@ def make_atlas(
     if options.get("on_step") is not None:
         raise ArgumentError("an atlas has no on_step: on_message is called with what is done")
     request = AtlasRequest(
-        layers, read_recipe(options), run, weights=None if weights is None else os.fspath(weights),
+        layers, read_asked(options), run, weights=None if weights is None else os.fspath(weights),
         images=None if images is None else Path(images), name=name, retry=retry, overwrite=overwrite, on=on,
         address=address, workers=workers, alpha=alpha, judge=None if judge is None else open_network(judge),
         encoder=encoder, labels=labels,

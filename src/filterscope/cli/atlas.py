@@ -103,7 +103,7 @@ SHOWN = 20  # units that are not ok, printed at the end; the report has all
     help="Cells a side of the map; several are its levels of detail, as 10,20,40.",
 )
 @alpha_option
-@drawing_options()
+@drawing_options(recipe="auto")
 @weights_option
 @json_option
 @quiet_option
@@ -117,8 +117,10 @@ def atlas(
 ) -> None:  # fmt: skip
     """Draw every unit of every layer, as pages for a browser.
 
-    The same command resumes a run that was interrupted. If recipe, seed, precision, weights or images differ from those of
-    the existing atlas, it lists the differences and changes nothing.
+    Each layer is drawn with the recipe that suits it, unless --recipe names one for all. An estimate of the time comes
+    first: robust takes several times as long as sharp. The same command resumes a run that was interrupted. If recipe,
+    seed, precision, weights or images differ from those of the existing atlas, it lists the differences and changes
+    nothing.
 
     With --labels and no other option but --out, --name and --weights, labels are added to the pictures that are there, and
     nothing is drawn.
@@ -142,7 +144,7 @@ def atlas(
     if layer is None and given("grid") is ParameterSource.COMMANDLINE:
         raise ArgumentError("--grid is of a map: name its layer with --map LAYER")
     grids = read_grids(grid)
-    recipe = drawing.get_recipe() if layer is None else recipe_of_map(drawing)
+    recipe = drawing.ask_recipe() if layer is None else recipe_of_map(drawing)
     names = None if layers is None else [part.strip() for part in layers.split(",") if part.strip()]
     if names == []:
         raise ArgumentError("--layers names no layer")

@@ -113,8 +113,8 @@ def test_a_worker_that_lacks_the_file(made, tiny, tmp_path, monkeypatch):
     sent = send_concepts(units, whole=True)
     (tmp_path / "here.safetensors").unlink()
     setup = WorkerSetup(
-        "tiny-vgg16", None, tiny.weights.sha256, get_recipe("sharp", steps=2, size=16).model_dump_json(),
-        Run(precision="float32"), (), {}, concepts=[sent],
+        "tiny-vgg16", None, tiny.weights.sha256,
+        {units.name: get_recipe("sharp", steps=2, size=16).model_dump_json()}, Run(precision="float32"), {}, concepts=[sent],
     )  # fmt: skip
     from filterscope.atlas.plan import PlannedLayer
 

@@ -22,7 +22,7 @@ from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.errors import ArgumentError, OutputError, TargetError, WorkError
 from filterscope.pictures.png import CHUNK
-from filterscope.recipe import get_recipe
+from filterscope.recipe import ask_recipe, get_recipe
 
 QUICK = {"recipe": get_recipe("sharp", steps=2, size=16), "precision": "float32", "progress": False}
 
@@ -323,6 +323,55 @@ def test_one_run_at_a_time(small, tmp_path):
             draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
         draw_atlas(small, tmp_path, layers=["conv1"], name="twin", **QUICK)
     draw_atlas(small, tmp_path, layers=["conv1"], **QUICK)
+
+
+# --- the recipe that suits each layer ---------------------------------------------------------------------------
+
+AUTO = {"recipe": ask_recipe(None, steps=2), "precision": "float32", "progress": False}
+
+
+def test_each_layer_by_what_suits_it(small, memory):
+    """Without a named recipe layers are drawn as `show` draws them; which recipe that is stands in network.json."""
+    draw_atlas(small, memory, layers=["conv1", "predictions"], **AUTO)
+    told = memory.read_json("small/network.json")
+    assert told["recipe"] == {"name": "auto", "changes": {"steps": 2}}
+    assert [row["recipe"]["name"] for row in told["layers"]] == ["sharp", "robust"]
+    assert {(r["layer"], r["recipe"]) for r in rows(memory)} == {
+        ("conv1", "sharp"),
+        ("predictions", "robust"),
+    }
+    shown = next(iter(draw(small, small.targets("predictions:0"), AUTO["recipe"], Run(0, "float32"))))
+    meta = json.loads(
+        Image.open(io.BytesIO(memory.read("small/predictions/predictions-0000.png"))).text[CHUNK]
+    )
+    assert meta["recipe"] == json.loads(shown.recipe.model_dump_json())
+
+
+def test_goes_on_with_what_was_chosen(small, memory, monkeypatch):
+    """A layer that is begun keeps its recipe, though the rules change; what no recipe is named for is not refused."""
+    draw_atlas(small, memory, layers=["conv1"], **AUTO)
+    before = pictures(memory)
+    for name in list(before)[2:]:
+        memory.remove(name)
+    memory.remove("small/conv1/layer.parquet")
+    monkeypatch.setattr("filterscope.drawing.choice.FAR", 0.0)  # all by robust from now on
+    draw_atlas(small, memory, layers=["conv1"], **AUTO)
+    assert pictures(memory) == before
+    with pytest.raises(ArgumentError, match=r"recipe\.changes\.steps is 2 there and 3 here"):
+        draw_atlas(small, memory, layers=["conv1"], **AUTO | {"recipe": ask_recipe(None, steps=3)})
+
+
+def test_one_recipe_for_all_goes_on(small, memory):
+    """An atlas that was begun with a named recipe, as all were once, goes on with that; "auto" by name is refused."""
+    draw_atlas(small, memory, layers=["predictions"], **QUICK)
+    again = {**QUICK, "recipe": ask_recipe(None, steps=2, size=16)}
+    draw_atlas(small, memory, layers=["predictions", "conv2"], **again)
+    assert {r["recipe"] for r in rows(memory)} == {"sharp"}
+    assert memory.read_json("small/network.json")["recipe"]["name"] == "sharp"
+    with pytest.raises(ArgumentError, match=r"recipe\.name is 'sharp' there and 'auto' here"):
+        draw_atlas(
+            small, memory, layers=["conv2"], **{**QUICK, "recipe": ask_recipe("auto", steps=2, size=16)}
+        )
 
 
 # --- changes -------------------------------------------------------------------------------------------------

@@ -163,10 +163,8 @@ def test_auto_is_what_the_drivers_variable_says(cluster, memory, monkeypatch, sa
 
 def setup(**changes) -> WorkerSetup:
     """A job for one layer of the embedded network."""
-    recipe = get_recipe().model_dump_json()
-    plain = WorkerSetup(
-        "tiny-vgg16", None, "ab" * 32, recipe, Run(0, "float32", "cpu"), ("block1_conv1",), {}
-    )
+    recipes = {"block1_conv1": get_recipe().model_dump_json()}
+    plain = WorkerSetup("tiny-vgg16", None, "ab" * 32, recipes, Run(0, "float32", "cpu"), {})
     return dataclasses.replace(plain, **changes)
 
 

@@ -36,14 +36,14 @@ MOST_RELATED = (
 
 @dataclass
 class ChunkDrawer:
-    """Draws chunks of one network; the seed of `run` is each chunk's own. `best` holds for each layer the units' largest
-    activations on natural images, as they were when the atlas was begun, so that the scores of its pictures stay
-    comparable. alpha: whether each picture is written with an alpha channel too. concepts: those of files, whose chunks
-    have their names for a layer's. goals: what the units of other layers are that are none of the network's own, as the
-    cells of a map."""
+    """Draws chunks of one network by each layer's recipe; the seed of `run` is each chunk's own. `best` holds for each
+    layer the units' largest activations on natural images, as they were when the atlas was begun, so that the scores of
+    its pictures stay comparable. alpha: whether each picture is written with an alpha channel too. concepts: those of
+    files, whose chunks have their names for a layer's. goals: what the units of other layers are that are none of the
+    network's own, as the cells of a map."""
 
     network: Network
-    recipe: Recipe
+    recipes: Mapping[str, Recipe]
     run: Run
     best: Mapping[str, np.ndarray] | None = None
     alpha: bool = False
@@ -63,7 +63,7 @@ class ChunkDrawer:
 
     def trial(self, chunk: Chunk, steps: int) -> float:
         """Draw a chunk for `steps` steps and throw it away; the seconds that took."""
-        recipe = self.recipe.model_copy(update={"steps": steps})
+        recipe = self.recipes[chunk.layer].model_copy(update={"steps": steps})
         begun = time.perf_counter()
         with contextlib.suppress(Exception):  # whatever is wrong is reported when the chunk is drawn
             self._pictures(chunk, recipe, attempt=0)  # so short an ascent is no failure
@@ -74,7 +74,7 @@ class ChunkDrawer:
             return self._draw(chunk)
         except Exception as error:  # whatever is wrong with one unit must not stop the others
             if len(chunk.units) == 1:
-                return _failed_rows(chunk, self.recipe.name, kind_and_line(error)), {}
+                return _failed_rows(chunk, self.recipes[chunk.layer].name, kind_and_line(error)), {}
         rows: list[Row] = []
         files: Files = {}
         for unit in chunk.units:
@@ -84,7 +84,8 @@ class ChunkDrawer:
         return rows, files
 
     def _draw(self, chunk: Chunk) -> tuple[list[Row], Files]:
-        pictures = self._pictures(chunk, self.recipe, batch=len(chunk.units) * self.recipe.facet_count)
+        recipe = self.recipes[chunk.layer]
+        pictures = self._pictures(chunk, recipe, batch=len(chunk.units) * recipe.facet_count)
         if chunk.layer in self.goals:
             return self._cells(chunk, pictures)
         one = self._concepts.get(chunk.layer)
@@ -110,7 +111,7 @@ class ChunkDrawer:
         rows: list[Row] = []
         files: Files = {}
         for i, picture in enumerate(pictures):
-            unit = chunk.units[i // self.recipe.facet_count]
+            unit = chunk.units[i // self.recipes[chunk.layer].facet_count]
             file = f"{chunk.folder}/cell-{unit:04d}{f'~{picture.facet}' if picture.facet else ''}.png"
             files[file] = picture.encoded()
             rows.append(_make_row(picture, unit, file, len(files[file])))

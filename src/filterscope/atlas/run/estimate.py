@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from filterscope.atlas.plan import Chunk, PlannedLayer
+from filterscope.recipe import Recipe
 from filterscope.sides import sides_of
 
 MAX_TRIAL_SECONDS = 10.0  # a trial ends after the layer that reaches this
@@ -47,31 +48,72 @@ class Estimate:
 
 def measure(
     layers: Sequence[PlannedLayer],
-    steps: int,
+    recipes: Mapping[str, Recipe],
     trial: Callable[[Chunk, int], float],
     *,
     limit: float = MAX_TRIAL_SECONDS,
 ) -> tuple[Estimate, str]:
     """An estimate from short trials of a few layers, and what it rests on, for a person.
 
-    trial: draws a chunk for so many steps and returns the seconds it took. Layers in between are interpolated
-    by their place in the network and their pictures' area.
+    recipes: by layer. trial: draws a chunk for so many steps and returns the seconds it took. Layers in between are
+    interpolated by their place among those of their recipe and their pictures' area; one layer of each recipe is tried
+    at least.
     """
     begun = time.monotonic()
-    costs: dict[int, float] = {}
-    tried = 0
     if layers:
         trial(layers[0].chunk(0, seed=0), 1)  # what only the very first chunk costs
-    for place in _spread(len(layers), MAX_TRIAL_LAYERS):
-        layer = layers[place]
-        chunk = layer.chunk(0, seed=0)
-        costs[place] = _cost(chunk, steps, trial) / len(chunk.units) / prod(sides_of(layer.size))
-        tried += 1
-        if time.monotonic() - begun > limit:
-            break
-    guess = {layer.name: _between(costs, i) * prod(sides_of(layer.size)) for i, layer in enumerate(layers)}
-    basis = f"a trial of {min(steps, sum(TRIAL_STEPS))} steps on {tried} of {len(layers)} layers"
-    return Estimate(guess), basis
+    groups = [[layer for layer in layers if recipes[layer.name] == own] for own in _each(layers, recipes)]
+    costs: list[dict[int, float]] = [{} for _ in groups]
+    for turn in range(MAX_TRIAL_LAYERS):
+        for group, known in zip(groups, costs, strict=True):
+            places = _spread(len(group), MAX_TRIAL_LAYERS // len(groups) or 1)
+            late = time.monotonic() - begun > limit
+            if turn < len(places) and not (late and known):
+                known[places[turn]] = _of_a_pixel(group[places[turn]], recipes, trial)
+    guess = {
+        layer.name: _between(known, i) * prod(sides_of(layer.size))
+        for group, known in zip(groups, costs, strict=True)
+        for i, layer in enumerate(group)
+    }
+    most = max((recipes[layer.name].steps for layer in layers), default=0)
+    tried = sum(map(len, costs))
+    return Estimate(
+        guess
+    ), f"a trial of {min(most, sum(TRIAL_STEPS))} steps on {tried} of {len(layers)} layers"
+
+
+def name_dearest(
+    estimate: Estimate, pictures: Mapping[str, int], recipes: Mapping[str, Recipe], *, share: float = 0.5
+) -> str:
+    """Which recipe takes most of the time, where there are several and one of them takes more than a share of it."""
+    spent: dict[str, float] = {}
+    for layer, count in pictures.items():
+        name = recipes[layer].name
+        spent[name] = spent.get(name, 0.0) + estimate.guess.get(layer, 0.0) * count
+    name = max(spent, key=spent.__getitem__, default="")
+    part = spent.get(name, 0.0) / (sum(spent.values()) or 1)
+    if len(spent) < 2 or part < share:
+        return ""
+    of = [layer for layer, count in pictures.items() if count and recipes[layer].name == name]
+    return f"; {part:.0%} of it for {len(of)} of {len(pictures)} layers, which {name} suits"
+
+
+def _each(layers: Sequence[PlannedLayer], recipes: Mapping[str, Recipe]) -> list[Recipe]:
+    """The recipes that the layers have, each once."""
+    found: list[Recipe] = []
+    for layer in layers:
+        if recipes[layer.name] not in found:
+            found.append(recipes[layer.name])
+    return found
+
+
+def _of_a_pixel(
+    layer: PlannedLayer, recipes: Mapping[str, Recipe], trial: Callable[[Chunk, int], float]
+) -> float:
+    """The seconds that a picture of a layer takes, for each of its pixels."""
+    chunk = layer.chunk(0, seed=0)
+    seconds = _cost(chunk, recipes[layer.name].steps, trial)
+    return seconds / len(chunk.units) / prod(sides_of(layer.size))
 
 
 def _cost(chunk: Chunk, steps: int, trial: Callable[[Chunk, int], float]) -> float:

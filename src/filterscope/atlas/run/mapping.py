@@ -72,6 +72,12 @@ class MapRequest:
     grids: Sequence[int] = GRIDS
     points: Map | None = None
 
+    @property
+    def recipe(self) -> Recipe:
+        """Of the cells; where none is named, the one that suits them."""
+        asked = self.atlas.recipe
+        return asked if isinstance(asked, Recipe) else map_recipe().changed(asked.changes)
+
     def check(self, source: Any) -> None:
         """ArgumentError for what cannot be done with any network."""
         self.atlas.check(source)
@@ -192,7 +198,7 @@ class _Mapping:
             weights_sha256=network.weights.sha256,
             weights_file=network.weights_file,
             input=str(network.input),
-            recipe=json.loads(request.recipe.model_dump_json()),
+            recipe=json.loads(self.request.recipe.model_dump_json()),
             seed=request.run.seed,
             precision=precision,
             version=__version__,
@@ -230,7 +236,7 @@ class _Mapping:
         return Map(told, samples.names, samples.places, points, levels)
 
     def _entry(self, level: Level) -> LayerEntry:
-        recipe, network, layer = self.request.atlas.recipe, self.network, self.request.layer
+        recipe, network, layer = self.request.recipe, self.network, self.request.layer
         size = recipe.size or network.picture_size(layer, recipe.usual_size)
         device = choose_device(self.request.atlas.run.device)
         return LayerEntry(
@@ -259,7 +265,7 @@ def _goals(network: Network, request: MapRequest, level: Level) -> Sequence[Obje
 
 def centre(network: Network, request: MapRequest) -> At:
     """The place in the middle of the layer's map, at the size of the pictures."""
-    recipe = request.atlas.recipe
+    recipe = request.recipe
     size = recipe.size or network.picture_size(request.layer, recipe.usual_size)
     rows, columns = network.output_shape(request.layer, size)[1:]
     return rows // 2, columns // 2

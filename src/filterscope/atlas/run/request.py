@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +34,7 @@ from filterscope.measure.examples import find_examples
 from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network
 from filterscope.pictures.reading import list_images
-from filterscope.recipe import Recipe, get_recipe
+from filterscope.recipe import AutoRecipe, Recipe, read_asked, record_asked
 from filterscope.target import Selection
 
 OnMessage = Callable[[str], object]
@@ -46,6 +45,7 @@ class AtlasRequest:
     """What to draw, and where.
 
     layers: names of layers; all that have units worth a picture where None.
+    recipe: one for all, or the one that suits each layer; where none is named an atlas goes on with what it began with.
     weights: as for `open_network`.
     images: folder of natural images, for excitations and examples.
     name: folder of the network in the atlas, its own name where None.
@@ -63,7 +63,7 @@ class AtlasRequest:
     """
 
     layers: Sequence[str] | None = None
-    recipe: Recipe = field(default_factory=get_recipe)
+    recipe: Recipe | AutoRecipe = field(default_factory=lambda: AutoRecipe(named=False))
     run: Run = USUAL
     weights: str | None = None
     images: Path | None = None
@@ -138,11 +138,10 @@ class Beginning:
                 layer
             )  # damaged weights are found now; and their hash must not fetch a file of its own
         before = read_manifest(store, folder)
-        asked = self._describe(layers, before)
+        recipe = self._recipe(before)
+        asked = self._describe(layers, recipe, before)
         before = self._accept(before, asked)
-        entries = make_layer_entries(
-            self.network, names, request.recipe, before, self._device(), self.concepts
-        )
+        entries = make_layer_entries(self.network, names, recipe, before, self._device(), self.concepts)
         store.check()
         add_network(store, folder)  # first of all: what lies here is an atlas from now on
         for place in (folder, f"{folder}/{EXAMPLES_FOLDER}"):
@@ -154,7 +153,17 @@ class Beginning:
             write_manifest(store, folder, manifest)
         return manifest
 
-    def _describe(self, names: Sequence[str], before: NetworkManifest | None) -> NetworkManifest:
+    def _recipe(self, before: NetworkManifest | None) -> Recipe | AutoRecipe:
+        """What is requested; where no recipe is named, that which the atlas began with, with what is asked of it."""
+        asked = self.request.recipe
+        if before is None or isinstance(asked, Recipe) or asked.named:
+            return asked
+        began = read_asked(before.recipe)
+        return began.changed(asked.changes) if isinstance(began, Recipe) else asked
+
+    def _describe(
+        self, names: Sequence[str], recipe: Recipe | AutoRecipe, before: NetworkManifest | None
+    ) -> NetworkManifest:
         """The manifest of pictures that are drawn as requested, without its layers."""
         request, network, source = self.request, self.network, self.source
         images = request.images
@@ -165,7 +174,7 @@ class Beginning:
             weights_sha256=network.weights.sha256,
             weights_file=network.weights_file,
             input=str(network.input),
-            recipe=json.loads(request.recipe.model_dump_json()),
+            recipe=record_asked(recipe),
             seed=request.run.seed,
             precision=self._precision(names, before),
             version=__version__,

@@ -13,14 +13,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from filterscope.atlas.gallery.pages import build_gallery
 from filterscope.atlas.plan import Chunk, Plan, choose_folder_names
 from filterscope.atlas.run.drawer import ChunkDrawer, fail_chunk
-from filterscope.atlas.run.estimate import Estimate, format_duration, measure
+from filterscope.atlas.run.estimate import Estimate, format_duration, measure, name_dearest
 from filterscope.atlas.run.examples import ExampleMeasure
 from filterscope.atlas.run.executor import ChunkLost, Executor, LocalExecutor
 from filterscope.atlas.run.layer import LegibilityMeasure
@@ -42,6 +42,7 @@ from filterscope.measure.labels import Label, read_labels
 from filterscope.measure.legibility import Features
 from filterscope.networks import Network, open_network
 from filterscope.objective import Objective
+from filterscope.recipe import Recipe
 
 
 def make_atlas(
@@ -197,7 +198,7 @@ class AtlasRun:
     ) -> None:
         for chunk, result in executor.draw(chunks):
             if isinstance(result, ChunkLost):
-                result = fail_chunk(chunk, self.request.recipe.name, result.reason)
+                result = fail_chunk(chunk, self._recipes[chunk.layer].name, result.reason)
             writer.write(chunk, result)
             progress.done(chunk, result)
 
@@ -206,20 +207,30 @@ class AtlasRun:
         some = [layer for layer in plan.layers if left[layer.name]]
         if total <= 2 * max((layer.batch for layer in some), default=0):
             return Estimate({}, workers)
-        estimate, basis = measure(some, self.request.recipe.steps, executor.trial)
+        estimate, basis = measure(some, self._recipes, executor.trial)
         estimate.workers = workers
         also = f", {workers} workers" if workers > 1 else ""
         again = f" ({plan.units - total} of {plan.units} are there)" if total < plan.units else ""
         duration = format_duration(estimate.seconds(left))
-        self.on_message(f"{total} units to draw{again}: about {duration} (from {basis}{also})")
+        dearest = name_dearest(estimate, left, self._recipes)
+        self.on_message(f"{total} units to draw{again}: about {duration} (from {basis}{also}){dearest}")
         return estimate
 
-    def _layers_of_workers(self, writer: AtlasWriter) -> tuple[str, ...]:
-        """The network's layers whose weights a worker reads first."""
-        if self.goals:
-            layers = (name for goals in self.goals.values() for goal in goals for name in goal.layers)
-            return tuple(dict.fromkeys(layers))
-        return () if self.concepts else tuple(writer.layers)
+    def _layers_of_goals(self) -> tuple[str, ...]:
+        """The network's layers that a map's cells are of."""
+        return tuple(
+            dict.fromkeys(name for goals in self.goals.values() for goal in goals for name in goal.layers)
+        )
+
+    @cached_property
+    def _recipes(self) -> dict[str, Recipe]:
+        """What each layer that is requested is drawn with."""
+        names = (
+            [one.name for one in self.concepts]
+            or [*self.goals]
+            or choose_layers(self.network, self.request.layers)
+        )
+        return {e.name: self.manifest.recipe_of(e) for e in self.manifest.layers if e.name in names}
 
     @contextlib.contextmanager
     def _start_executor(self, writer: AtlasWriter) -> Iterator[Executor]:
@@ -234,9 +245,7 @@ class AtlasRun:
         run = replace(request.run, precision=str(manifest.precision))
         if self.ray is None:
             yield LocalExecutor(
-                ChunkDrawer(
-                    self.network, request.recipe, run, best, manifest.alpha, self.concepts, self.goals
-                )
+                ChunkDrawer(self.network, self._recipes, run, best, manifest.alpha, self.concepts, self.goals)
             )
             return
         from filterscope.atlas.run.ray import start_workers
@@ -244,11 +253,12 @@ class AtlasRun:
 
         source, weights = str(manifest.source), request.weights
         setup = WorkerSetup(
-            source, weights, str(manifest.weights_sha256), request.recipe.model_dump_json(), run,
-            self._layers_of_workers(writer), best,
+            source, weights, str(manifest.weights_sha256),
+            {layer: recipe.model_dump_json() for layer, recipe in self._recipes.items()}, run, best,
             files=read_given_files(source, weights) if request.address else {},
             address=self.store.address if self.store.shared else None, folder=self.folder, alpha=manifest.alpha,
             concepts=[send_concepts(one, whole=bool(request.address)) for one in self.concepts], goals=self.goals,
+            layers=self._layers_of_goals(),
         )  # fmt: skip
         with start_workers(self.ray, setup, workers=request.workers, on_message=self.on_message) as executor:
             yield executor

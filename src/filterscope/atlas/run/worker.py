@@ -41,16 +41,16 @@ class SentConcepts:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs. layers: of the network, whose weights are read first. best: by layer every unit's largest natural
+    """What a worker needs. recipes: of each layer that is drawn, as JSON. best: by layer every unit's largest natural
     activation. files: what it may lack of files, by path. address: of the atlas, where the worker can write there itself.
-    goals: what is drawn of layers that are not units of the network's."""
+    goals: what is drawn of layers that are not units of the network's. layers: the network's, whose weights are read
+    first, where they are not those of `recipes`."""
 
     source: str
     weights: str | None
     sha256: str
-    recipe: str
+    recipes: Mapping[str, str]
     run: Run
-    layers: tuple[str, ...]
     best: Mapping[str, np.ndarray]
     threads: int = 1
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -59,6 +59,7 @@ class WorkerSetup:
     alpha: bool = False
     concepts: Sequence[SentConcepts] = ()
     goals: Mapping[str, Sequence[Objective]] = field(default_factory=dict, repr=False)
+    layers: Sequence[str] = ()
 
 
 class Worker:
@@ -80,9 +81,8 @@ class Worker:
             }
             weights = None if setup.weights is None else paths[setup.weights]
             network = open_network(paths[setup.source], weights=weights)
-            for (
-                name
-            ) in setup.layers:  # read now: the folder goes, and a hash must not fetch a file of its own
+            # read now: the folder goes, and a hash must not fetch a file of its own
+            for name in () if setup.concepts else setup.layers or setup.recipes:
                 network.part(name)
             found = network.weights.sha256
             concepts = [_received(network, one, Path(folder)) for one in setup.concepts]
@@ -91,8 +91,9 @@ class Worker:
                 f"the worker on {platform.node()} has other weights for {setup.source} than the driver: sha256 "
                 f"{found} and {setup.sha256}; give the same file as weights="
             )
+        recipes = {layer: read_recipe(text) for layer, text in setup.recipes.items()}
         self._drawer = ChunkDrawer(
-            network, read_recipe(setup.recipe), setup.run, setup.best, setup.alpha, concepts, setup.goals
+            network, recipes, setup.run, setup.best, setup.alpha, concepts, setup.goals
         )
         self._store = None if setup.address is None else open_store(setup.address)
         self._folder = setup.folder

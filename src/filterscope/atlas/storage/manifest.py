@@ -14,12 +14,14 @@ from filterscope.atlas.plan import PlannedLayer, choose_folder_names, list_diffe
 from filterscope.atlas.storage.index import INDEX, list_network_folders
 from filterscope.atlas.storage.store import Store
 from filterscope.concept import How
+from filterscope.drawing.choice import recipe_for
 from filterscope.errors import ArgumentError, DamagedError
 from filterscope.formats import ATLAS
 from filterscope.measure.concepts import ConceptUnits
 from filterscope.networks.network import Network
-from filterscope.recipe import Recipe
+from filterscope.recipe import AutoRecipe, Recipe, read_recipe, record_asked
 from filterscope.sides import Sides, checked_size
+from filterscope.target import Target
 
 REPORT = "report.json"
 KEPT = ("weights_sha256", "recipe", "seed", "precision", "version", "images_digest")  # that pictures rest on
@@ -51,6 +53,7 @@ class LayerEntry(BaseModel):
     classes: list[str] | None = None
     natural: bool = False
     concepts: ConceptsEntry | None = None
+    recipe: dict[str, Any] | None = None  # that suits the layer, where the network's is "auto"
 
     def plan(self) -> PlannedLayer:
         """The layer as the plan takes it."""
@@ -81,6 +84,10 @@ class NetworkManifest(BaseModel):
     judge: str | None = None
     encoder: str | None = None
     layers: list[LayerEntry] = Field(default_factory=list)
+
+    def recipe_of(self, layer: LayerEntry) -> Recipe:
+        """What the pictures of a layer are drawn with."""
+        return read_recipe(self.recipe if layer.recipe is None else layer.recipe)
 
     def layer(self, name: str) -> LayerEntry | None:
         """The entry of a layer, None where there is none."""
@@ -154,7 +161,7 @@ def add_network(store: Store, folder: str) -> None:
 def make_layer_entries(
     network: Network,
     names: Sequence[str],
-    recipe: Recipe,
+    asked: Recipe | AutoRecipe,
     before: NetworkManifest | None,
     device: torch.device,
     concepts: Sequence[ConceptUnits] = (),
@@ -163,7 +170,8 @@ def make_layer_entries(
     concepts of files.
 
     A chunk is as large as is usual for the device, not as a measurement on this machine would have it: whoever draws
-    the same atlas anew draws the same batches.
+    the same atlas anew draws the same batches. Which recipe suits a layer is written down too, so that a run that goes on
+    draws the layer as it began.
     """
     known = {entry.name: entry for entry in before.layers} if before else {}
     folders = choose_folder_names(network.layers)
@@ -172,7 +180,7 @@ def make_layer_entries(
         if name in known:
             entries.append(known[name])
         elif name in names:
-            entries.append(_entry(network, name, recipe, device))
+            entries.append(_entry(network, name, asked, device))
             entries[-1].folder = folders[name]
     others = [entry for name, entry in known.items() if name not in network.layers]
     taken = [*network.layers, *(entry.name for entry in others)]
@@ -180,7 +188,7 @@ def make_layer_entries(
         if one.name in known:
             _require_same_file(known[one.name], one)
             continue
-        entry = _entry(network, one.layer, recipe, device)
+        entry = _entry(network, one.layer, asked, device)
         entry.name, entry.kind = one.name, f"concepts of {one.file.name} ({one.file.table.form})"
         entry.folder = choose_folder_names([*taken, one.name])[one.name]
         entry.units, entry.classes = one.count, list(one.file.table.names) or None
@@ -192,9 +200,9 @@ def make_layer_entries(
     return entries + others
 
 
-def _entry(network: Network, name: str, recipe: Recipe, device: torch.device) -> LayerEntry:
+def _entry(network: Network, name: str, asked: Recipe | AutoRecipe, device: torch.device) -> LayerEntry:
     """A layer's entry, without a folder; ArgumentError for what cannot be drawn."""
-    layer = network.layer(name)
+    layer, recipe = network.layer(name), recipe_for(network, Target(name, 0), asked)
     size = recipe.size or network.picture_size(name, recipe.usual_size)
     network.output_shape(name, size)  # whatever cannot be drawn is refused before any work
     return LayerEntry(
@@ -202,6 +210,7 @@ def _entry(network: Network, name: str, recipe: Recipe, device: torch.device) ->
         receptive_field=layer.receptive_field, size=list(size) if isinstance(size, tuple) else size,
         batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.views)),
         classes=[own[0] for own in network.class_names(name)] or None,
+        recipe=record_asked(recipe) if isinstance(asked, AutoRecipe) else None,
     )  # fmt: skip
 
 
