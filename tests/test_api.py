@@ -158,9 +158,9 @@ def test_visualize_filter_draws_one(tiny, unit):
         (b"block3_conv1:3", {}, TargetError, "a target is a text, .* .got b'block3_conv1:3'."),
         (
             "block3_conv1:3",
-            {"recipe": None},
+            {"recipe": 3},
             RecipeError,
-            "a preset's name or a Recipe .got None; known: naive",
+            "a preset's name or a Recipe .got 3; known: naive",
         ),
         ("block3_conv1:3", {"settings": 5}, RecipeError, "a mapping of dotted keys, .* .got 5."),
         ("block3_conv1:3", {"settings": {5: 1}}, RecipeError, "a mapping of dotted keys, .* .got .5: 1.."),

@@ -14,7 +14,7 @@ from tests.epochs.conftest import QUICK, data, made
 
 import filterscope as fs
 from filterscope.epochs import recorder as module
-from filterscope.errors import ArgumentError, ImageError, TargetError
+from filterscope.errors import ArgumentError, ImageError, OutputError, TargetError
 
 EPOCHS = 2
 
@@ -231,6 +231,7 @@ def test_another_process_draws_nothing(tmp_path, monkeypatch):
         ({"images": "nowhere"}, ImageError, "no folder of pictures"),
         ({"log": 3}, ArgumentError, "log takes a SummaryWriter"),
         ({"model": "tiny-vgg16"}, ArgumentError, "takes the model object"),
+        ({"model": 3}, ArgumentError, "the torch or Keras model"),
     ],
 )
 def test_wrong_arguments(tmp_path, options, error, message):
@@ -239,6 +240,22 @@ def test_wrong_arguments(tmp_path, options, error, message):
     with pytest.raises(error, match=message):
         fs.Recorder(given.pop("model"), given.pop("targets"), tmp_path / "out", **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_out_is_a_file(tmp_path):
+    """A training would go without pictures."""
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="is a file; name a folder"):
+        fs.Recorder(made(), "0:0", tmp_path / "out", **QUICK)
+
+
+@pytest.mark.parametrize("epoch", [1.5, -1, "1"])
+def test_an_epoch_is_a_whole_number(tmp_path, caplog, epoch):
+    """Anything else is said, and draws nothing."""
+    recorder = fs.Recorder(made(), "0:0", tmp_path / "out", **QUICK)
+    recorder(epoch)
+    assert "an epoch is a whole number from 0 on" in caplog.text
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_has_no_shapes_yet(tmp_path, caplog):

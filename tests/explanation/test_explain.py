@@ -99,6 +99,10 @@ def test_against(small, photo):
     assert both.value == pytest.approx(one.value - two.value, abs=1e-4)
     assert both.title == "class 1 rather than class 3"
     assert both.shapes == {}
+    for channel in both.layers[0].channels:  # both classes, whatever the network thinks of them, come first
+        first, second = list(channel.votes)[:2]
+        assert (first, second) == tuple(both.names)
+        assert channel.votes[first] - channel.votes[second] == pytest.approx(channel.contribution, abs=1e-4)
 
 
 def test_other_targets(small, photo):

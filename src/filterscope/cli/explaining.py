@@ -119,5 +119,6 @@ def _print_found(found: Explanation) -> None:
         click.echo(f"{layer.layer} (area over random {layer.check.area:.2f})")
         for channel in layer.channels:
             raises = max(channel.votes, key=lambda name: channel.votes[name], default="")
-            more = f"  raises {raises} most" if raises and raises not in found.names else ""
+            most = raises and raises not in found.names and channel.votes[raises] > 0
+            more = f"  raises {raises} most" if most else ""
             click.echo(f"  {channel.unit:>5}  {plain(share_text(channel.share)):>8}{more}")

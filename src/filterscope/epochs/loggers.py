@@ -2,6 +2,7 @@
 
     as_logger(SummaryWriter())                        # or wandb, a run of it, mlflow, an MlflowClient with a run's id
     as_logger(lambda name, image, step: ...)          # image: uint8 (H, W, 3)
+    as_logger(own)                                    # an object with own.log(name, image, step)
     as_logger([writer, run])                          # all of them
 
 One protocol, `log(name, image, step)`, and an adapter for each library. None of them is imported: what was passed is
@@ -97,11 +98,13 @@ def as_logger(given: Any) -> Log | None:
         return WandB(given, importlib.import_module("wandb").Image)
     if home == "mlflow" and callable(getattr(given, "log_image", None)):
         return MLflow(given)
-    if callable(given):
-        log: Log = given
+    method = getattr(given, "log", None)
+    if callable(given) or callable(method):
+        log: Log = given if callable(given) else given.log
         return log
     raise ArgumentError(
-        "log takes a SummaryWriter, a run of Weights & Biases, mlflow, a function (name, image, step), or several of "
+        "log takes a SummaryWriter, a run of Weights & Biases, mlflow, a function (name, image, step), an "
+        "object whose method log is one, or several of "
         f"these (got {shortened(given)})"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import time
 from collections.abc import Mapping
@@ -19,7 +20,15 @@ from filterscope.epochs.loggers import as_logger
 from filterscope.epochs.pages import write_page
 from filterscope.epochs.turn import draw_turn, identity_of, name_of, notes_of
 from filterscope.epochs.undisturbed import is_first_process, undisturbed
-from filterscope.errors import ArgumentError, FilterscopeError, NetworkError, did_you_mean, first_line
+from filterscope.errors import (
+    ArgumentError,
+    FilterscopeError,
+    NetworkError,
+    OutputError,
+    did_you_mean,
+    first_line,
+    shortened,
+)
 from filterscope.files import check_writable
 from filterscope.networks import Network, open_network
 from filterscope.pictures import Picture
@@ -105,6 +114,12 @@ class Recorder:
                 "a recorder takes the model object that is trained, and reads it anew at each call; how it is fed goes to "
                 f"input, as {{'range': (0, 1)}} (got {self.model!r})"
             )
+        if not callable(self.model):
+            raise ArgumentError(
+                f"a recorder takes the torch or Keras model that is trained (got {shortened(repr(self.model))})"
+            )
+        if self._out.exists() and not self._out.is_dir():
+            raise OutputError(f"{str(self._out)!r} is a file; name a folder for the recording")
         check_writable(self._out.parent)
         with undisturbed(self.model):
             try:
@@ -132,14 +147,15 @@ class Recorder:
     def __call__(self, epoch: int) -> None:
         """Draw the units from the weights as they are, as those after so many epochs.
 
-        An epoch that the folder has from the very same weights is not drawn again.
+        An epoch that the folder has from the very same weights is not drawn again. Where it has this epoch or later ones
+        from other weights, as after a resume from an earlier checkpoint, they are removed: the folder shows one training.
         """
         if not is_first_process():
             return
         between = time.perf_counter() - self._ended
         try:
             with undisturbed(self.model):
-                self._draw(int(epoch), between)
+                self._draw(_checked_epoch(epoch), between)
         except Exception as error:  # whatever goes wrong: the training is worth more
             log.warning(
                 "epoch %s has no pictures: %s", epoch, first_line(error),
@@ -240,3 +256,14 @@ def _checked_input(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"input takes {', '.join(INPUT)} (got {name!r}{did_you_mean(str(name), INPUT)})"
             )
     return dict(given)
+
+
+def _checked_epoch(epoch: Any) -> int:
+    """A number of epochs, of whatever integer type; ArgumentError for anything else."""
+    try:
+        number = operator.index(epoch)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ArgumentError(f"an epoch is a whole number from 0 on (got {epoch!r})")
+    return number

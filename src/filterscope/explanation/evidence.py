@@ -29,7 +29,8 @@ class Channel:
 
     contribution: to the target's value, negative where the channel lowers it. share: of the sum of the sizes of all
     contributions of the layer. activation: its mean over space. below: whether it is below 0 where it is relevant, so that
-    its picture shows what makes it lower. votes: its contribution to each of the most probable classes, by their names.
+    its picture shows what makes it lower. votes: its contribution to the classes asked about and to the most
+    probable ones, by their names.
     """
 
     layer: str
@@ -77,7 +78,7 @@ def strongest(found: Attribution, count: int) -> tuple[list[int], list[int]]:
 
 
 def channel_of(found: Attribution, unit: int, votes: Mapping[str, Attribution]) -> Channel:
-    """A channel as an explanation shows it; `votes` has the attributions to the most probable classes."""
+    """A channel as an explanation shows it; `votes` has the attributions to classes by name."""
     relevance, activations = found.relevance[unit], found.activations[unit]
     return Channel(
         found.layer, unit, float(found.contributions[unit]), float(found.shares[unit]), float(activations.mean()), relevance,

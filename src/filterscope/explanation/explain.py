@@ -137,15 +137,14 @@ def explain(
 def _at_layer(net: Network, seen: Seen, question: Question, layer: str, asked: _Asked) -> LayerFound:
     """What the channels of one layer contributed."""
     goal, row = question.goal, net.layer(layer)
-    guesses = seen.classes if is_class(seen, question.target) else ()
-    ends = list(dict.fromkeys([*goal.layers, *([str(seen.layer)] if guesses else [])]))
+    classes = _voted(net, seen, question)
+    ends = list(dict.fromkeys([*goal.layers, *([str(seen.layer)] if classes else [])]))
     behind, value = Behind(net, layer, ends, seen.pixels), value_of(goal)
     found = attribute(behind, value, steps=asked.integrate)
     votes = {}
-    for guess in guesses:
-        own = value_of(Target(str(seen.layer), guess.unit))
+    for name, one in classes.items():
         with contextlib.suppress(TargetError):  # a class that nothing at this layer has an effect on
-            votes[guess.name] = attribute(behind, own, steps=asked.integrate)
+            votes[name] = attribute(behind, value_of(one), steps=asked.integrate)
     raising, lowering = strongest(found, asked.count)
     groups = find_groups(found, asked.groups, seed=asked.run.seed) if asked.groups else []
     return LayerFound(
@@ -154,6 +153,14 @@ def _at_layer(net: Network, seen: Seen, question: Question, layer: str, asked: _
         check=check_removal(behind, value, found.contributions, seed=asked.run.seed), alone=behind.alone, kind=row.kind,
         receptive_field=row.receptive_field,
     )  # fmt: skip
+
+
+def _voted(net: Network, seen: Seen, question: Question) -> dict[str, Objective]:
+    """The classes whose logits each channel is shown to change, by name: those asked about, then the most probable."""
+    asked = [one for one in (question.target, question.against) if one is not None and is_class(seen, one)]
+    guesses = seen.classes if asked else ()
+    probable = {guess.name: Target(str(seen.layer), guess.unit) for guess in guesses}
+    return {**{named(net, seen, one): one for one in asked}, **probable}
 
 
 def _shapes(

@@ -62,7 +62,10 @@ def make_files(found: Found) -> Files:
                 mask = light(found.seen.image, one.relevance, against=against) if spatial else None
                 add((one.layer, one.unit), mask)
         for group in layer.groups:
-            add((group.layer, f"group-{group.number}"), light(found.seen.image, group.strength))
+            add(
+                (group.layer, f"group-{group.number}"),
+                light(found.seen.image, group.relevance, against=group.share < 0),
+            )
     return files
 
 
@@ -100,14 +103,15 @@ def _layer(found: Found, files: Files, layer: LayerFound) -> dict[str, Any]:
         "name": layer.layer,
         "channels": count,
         "map": " \N{MULTIPLICATION SIGN} ".join(map(str, places)) if layer.attribution.spatial else "",
-        "field": layer.receptive_field,
-        "raising": [_channel(files, one) for one in layer.raising],
-        "lowering": [_channel(files, one) for one in layer.lowering],
+        "field": field_text(layer.receptive_field, min(found.seen.image.size)),
+        "raising": [_channel(found, files, one) for one in layer.raising],
+        "lowering": [_channel(found, files, one) for one in layer.lowering],
         "sum_for": signed(float(sums[sums > 0].sum()), 2),
         "sum_against": signed(float(sums[sums < 0].sum()), 2),
         "groups": [
             {
-                "title": f"Group {group.number}", "share": share_text(group.share), "percent": _percent(group.share),
+                "title": f"Group {group.number}", "share": share_text(group.share),
+                "percent": _percent(group.share, full=1.0),
                 "picture": files.shapes.get(key := (group.layer, f"group-{group.number}")), "mask": files.masks.get(key),
                 "channels": ", ".join(map(str, group.channels)), "against": group.share < 0, "votes": [], "examples": [],
             }
@@ -119,9 +123,18 @@ def _layer(found: Found, files: Files, layer: LayerFound) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _channel(files: Files, channel: Channel) -> dict[str, Any]:
+def field_text(field: int | None, side: int) -> str:
+    """How much of the picture a place of the layer depends on; nothing where that is not known."""
+    if field is None:
+        return ""
+    return f"{field} px of the picture" if field < side else "all of the picture"
+
+
+def _channel(found: Found, files: Files, channel: Channel) -> dict[str, Any]:
     key = (channel.layer, channel.unit)
-    votes = sorted(channel.votes.items(), key=lambda vote: -vote[1])[:2]
+    asked = [(name, channel.votes[name]) for name in found.names if name in channel.votes]
+    others = [vote for vote in channel.votes.items() if vote[0] not in found.names and vote[1] > 0]
+    votes = asked + sorted(others, key=lambda vote: -vote[1])[: max(1, 3 - len(asked))]
     return {
         "title": unit_text(channel),
         "share": share_text(channel.share),
@@ -131,7 +144,7 @@ def _channel(files: Files, channel: Channel) -> dict[str, Any]:
         "mask": files.masks.get(key),
         "examples": files.examples.get(key, []),
         "channels": "",
-        "votes": [f"{name} {signed(value, 2)}" for name, value in votes if value > 0],
+        "votes": [f"{name} {signed(value, 2)}" for name, value in votes],
     }
 
 
@@ -156,9 +169,9 @@ def curve(check: Removal) -> dict[str, Any]:
     }
 
 
-def _percent(share: float) -> str:
-    """The width of a bar: shares of single channels are small, so that ten percent fill it."""
-    return f"{min(100.0, 1000 * abs(share)):.1f}"
+def _percent(share: float, *, full: float = 0.1) -> str:
+    """The width of a bar that is filled by a share of `full`: those of single channels are small."""
+    return f"{min(100.0, 100 * abs(share) / full):.1f}"
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -274,13 +274,14 @@ def _inlined(
     held.add_module("net", part)
     root.add_module(name, held)
     copies: dict[fx.Node, fx.Node] = {}
+    ends: list[fx.Node] = []
     for node in part.graph.nodes:
         if node.op == "placeholder":
             copies[node] = graph.call_module(f"{name}.feed", (picture,))
         elif node.op == "output":
-            return [copies[end] for end in node.args[0]]
+            ends = [copies[end] for end in node.args[0]]
         else:
             copies[node] = graph.node_copy(node, lambda other: copies[other])
             if node.op in ("call_module", "get_attr"):
                 copies[node].target = f"{name}.net.{node.target}"
-    raise AssertionError("a graph has an output")
+    return ends
