@@ -158,3 +158,16 @@ def test_configured_backend(tmp_path, monkeypatch, content, backend):
     if content is not None:
         (tmp_path / "keras.json").write_text(content)
     assert _configured_backend() == backend
+
+
+def test_no_weights_of_an_application_are_made_later():
+    """The next model that is built in Keras fills its own variables and no others."""
+    from keras.src.backend.common import variables
+
+    application_config("vgg16")
+    filled = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variables.Variable, "_deferred_initialize", lambda self: filled.append(self.path))
+        with keras.StatelessScope():
+            pass
+    assert filled == []

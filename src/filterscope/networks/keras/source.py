@@ -37,7 +37,7 @@ def application_config(name: str, *, include_top: bool = True, published: bool =
     """
     keras = import_keras()
     application = APPLICATIONS[name]
-    with keras.StatelessScope(initialize_variables=False):
+    with _forgotten_variables(), keras.StatelessScope(initialize_variables=False):
         model = _make(application, weights=None, include_top=include_top)
     config = model.get_config()
     config = renamed(config, canonical_names(config))
@@ -45,6 +45,22 @@ def application_config(name: str, *, include_top: bool = True, published: bool =
         "class_name": "Functional",
         "config": corrected(config) if published and application.corrected else config,
     }
+
+
+@contextlib.contextmanager
+def _forgotten_variables() -> Iterator[None]:
+    """Variables made here are not on Keras' list of those that are still to be filled: the next model that a person builds
+    would fill them all, which is gigabytes after a few applications."""
+    try:
+        state = importlib.import_module("keras.src.backend.common.global_state")
+    except ImportError:  # another version of Keras keeps it elsewhere, or has no such list
+        yield
+        return
+    before = list(state.get_global_attribute("uninitialized_variables") or [])
+    try:
+        yield
+    finally:
+        state.set_global_attribute("uninitialized_variables", before)
 
 
 def _make(application: Application, **settings: Any) -> Any:
