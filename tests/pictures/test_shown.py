@@ -16,8 +16,11 @@ HOW = {"steps": 1, "size": 32, "progress": False}
 
 
 @pytest.fixture(scope="module")
-def shown(tiny) -> dict[str, Shown]:
+def shown(tiny, tmp_path_factory) -> dict[str, Shown]:
     """One of each kind."""
+    folder = tmp_path_factory.mktemp("images")
+    for i, colours in enumerate(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)):
+        Image.fromarray(colours).save(folder / f"{i}.png")
     photo = Image.fromarray(np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3))
     recipe = get_recipe("sharp", steps=1, size=32)
     targets = tiny.targets("block1_conv1:1,2")
@@ -29,6 +32,7 @@ def shown(tiny) -> dict[str, Shown]:
         "Comparison": compare(tiny, tiny, ["block1_conv1:1"], recipe=recipe),
         "Wires": fs.find_wires(tiny, "block1_conv2:1", count=1, **HOW),
         "Photograph": read_photograph(photo),
+        "FoundConcepts": fs.find_concepts(tiny, "block3_conv1", folder, count=2, **HOW),
         "Explanation": fs.explain(
             tiny,
             photo,
