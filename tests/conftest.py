@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -15,7 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tests.helpers.torchvision_cpu import torchvision_operators
 
-from filterscope.ascent.engine import device
 from filterscope.recipe import (
     Fourier,
     Jitter,
@@ -88,8 +86,6 @@ def recipes() -> st.SearchStrategy[Recipe]:
 
 st.register_type_strategy(Recipe, recipes())  # st.from_type(Recipe) in the tests
 
-memory_limit = [3 * 2**30 // os.sysconf("SC_PAGE_SIZE")]  # in pages
-
 SHARED = Path(os.environ.get("FILTERSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -148,17 +144,6 @@ def one_thread() -> None:
     """These networks and pictures are too small to share out among processors."""
 
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def memory_handed_back() -> Iterator[None]:
-    """Networks are circles of references, which Python frees late; several processes of the suite share a machine."""
-    yield
-    if device._resident() > memory_limit[0]:
-        gc.collect()
-        if (glibc := device._glibc()) is not None:
-            glibc.malloc_trim(0)
-        memory_limit[0] = max(memory_limit[0], 2 * device._resident())
 
 
 @pytest.fixture(autouse=True)

@@ -215,7 +215,7 @@ def redraw(
     net: str | None = None,
     device: str = "auto",
     size: Size | None = None,
-    progress: bool = True,
+    progress: bool | None = True,
 ) -> Again:
     """Draw a picture again from the recipe in its PNG file; the result says how far the two differ.
 

@@ -17,10 +17,10 @@ from filterscope.cli.options import (
     quiet_option,
     weights_option,
 )
-from filterscope.concept import How
 from filterscope.errors import ArgumentError, WorkError
 
 if TYPE_CHECKING:
+    from filterscope.concept import How
     from filterscope.recipe import Recipe
 
 SHOWN = 20  # units that are not ok, printed at the end; the report has all

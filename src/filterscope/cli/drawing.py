@@ -191,25 +191,16 @@ def rerun(
     filterscope rerun out/predictions-0000.png --size 2048
     """
     from filterscope.files import check_writable
-    from filterscope.progress import progress_bar
 
     if out is not None:
         check_writable(out)
+    from filterscope.commands import redraw
     from filterscope.report import update_report
-    from filterscope.rerun import draw_again
 
-    with progress_bar(False if quiet else None) as on_step:
-        again = draw_again(
-            picture,
-            weights=weights,
-            image=image,
-            guide=guide,
-            concepts=concepts,
-            net=net,
-            device=device,
-            size=size,
-            on_step=on_step,
-        )
+    again = redraw(
+        picture, weights=weights, image=image, guide=guide, concepts=concepts, net=net, device=device, size=size,
+        progress=False if quiet else None,
+    )  # fmt: skip
     path = out / f"{picture.stem}.png" if out else None
     if size is not None and (path is None or path.resolve() == picture.resolve()):
         out = picture.parent

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -49,27 +51,41 @@ def plain(graph: fx.GraphModule) -> fx.GraphModule:
     return settled(graph)
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A functional convolution by constant weights; how: its other arguments."""
+
+    input: Any
+    weight: Tensor
+    bias: Tensor | None
+    how: dict[str, Any]
+
+
+def _read_call(
+    graph: fx.GraphModule, node: fx.Node, names: Sequence[str], numbers: tuple[type, ...]
+) -> _Call | None:
+    """A call whose arguments have these names; None where its weights or numbers are computed from the picture."""
+    given: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    weight, bias = (constant(graph, given.get(name)) for name in ("weight", "bias"))
+    how = {name: given[name] for name in names[3:] if name in given}
+    if weight is None or weight.ndim != 4 or (bias is None and given.get("bias") is not None):
+        return None
+    plain = [n for v in how.values() for n in (v if isinstance(v, list | tuple) else (v,))]
+    return _Call(given["input"], weight, bias, how) if all(isinstance(n, numbers) for n in plain) else None
+
+
 def _of_function(graph: fx.GraphModule, node: fx.Node) -> None:
     """`F.conv2d` by constant weights."""
-    given: dict[str, Any] = {**dict(zip(NAMES, node.args, strict=False)), **node.kwargs}
-    weight, bias = (constant(graph, given.get(name)) for name in ("weight", "bias"))
-    how = {name: given[name] for name in NAMES[3:] if name in given}
-    numbers = [n for v in how.values() for n in (v if isinstance(v, list | tuple) else (v,))]
-    if weight is None or weight.ndim != 4 or (bias is None and given.get("bias") is not None):
-        return
-    if all(isinstance(n, int | str) for n in numbers):
-        replace(graph, node, padded(weight, bias, how), (given["input"],))
+    found = _read_call(graph, node, NAMES, (int, str))
+    if found is not None:
+        replace(graph, node, padded(found.weight, found.bias, found.how), (found.input,))
 
 
 def _of_transposing(graph: fx.GraphModule, node: fx.Node) -> None:
     """`F.conv_transpose2d` by constant weights."""
-    given: dict[str, Any] = {**dict(zip(TRANSPOSED_NAMES, node.args, strict=False)), **node.kwargs}
-    weight, bias = (constant(graph, given.get(name)) for name in ("weight", "bias"))
-    how = {name: given[name] for name in TRANSPOSED_NAMES[3:] if name in given}
-    numbers = [n for v in how.values() for n in (v if isinstance(v, list | tuple) else (v,))]
-    if weight is None or weight.ndim != 4 or (bias is None and given.get("bias") is not None):
-        return
-    if all(isinstance(n, int) for n in numbers):
+    found = _read_call(graph, node, TRANSPOSED_NAMES, (int,))
+    if found is not None:
+        weight, bias, how = found.weight, found.bias, found.how
         inputs, each, height, width = weight.shape
         conv = nn.ConvTranspose2d(
             inputs, each * int(how.get("groups", 1)), (height, width), bias=bias is not None, device="meta",
@@ -77,7 +93,7 @@ def _of_transposing(graph: fx.GraphModule, node: fx.Node) -> None:
         )  # fmt: skip
         conv.weight = frozen(weight)
         conv.bias = None if bias is None else frozen(bias)
-        replace(graph, node, conv, (given["input"],))
+        replace(graph, node, conv, (found.input,))
 
 
 def _of_subclass(graph: fx.GraphModule, node: fx.Node) -> None:
