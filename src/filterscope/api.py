@@ -11,13 +11,15 @@ from filterscope.drawing.draw import Photographs
 from filterscope.drawing.draw import draw as draw_goals
 from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.expression import EXAMPLE, Expression, Interpolation
 from filterscope.networks import Network, open_network
-from filterscope.objective import EXAMPLE, Expression, Interpolation, Objective
+from filterscope.objective import Objective
 from filterscope.pictures import Picture, Sheet
 from filterscope.progress import OnStep, progress_bar
 from filterscope.recipe import AUTO, AutoRecipe, Recipe, ask_recipe, get_recipe
+from filterscope.selection import Selection
 from filterscope.sides import Size
-from filterscope.target import Algebra, Selection
+from filterscope.target import Algebra
 
 Targets: TypeAlias = str | Objective | Sequence[str | Objective]
 """What to draw: a text, an objective, or several of these (see `visualize`)."""
@@ -140,7 +142,7 @@ def visualize(
     network: a name, file or Keras model (see `open_network`), or an opened Network.
     target: "LAYER:UNIT", "LAYER" (16 units chosen by the seed), "LAYER:0-15", "LAYER:3,7", "LAYER:*",
         "LAYER:CLASS", "LAYER:UNIT@ROW,COLUMN", "layer(LAYER)", a weighted sum, "A -> B [24]" for 24 frames of what lies
-        between two of these (see objective.py), an Objective, or several of these. What has a place, @ROW,COLUMN, is
+        between two of these (see expression.py), an Objective, or several of these. What has a place, @ROW,COLUMN, is
         drawn without the recipe's transforms that move the picture: a neuron has one place of it.
     recipe: "auto", the preset that suits each target ("sharp" for units that respond to a small part of the picture,
         "robust" for classes and others, see `drawing.choice`), a preset ("sharp", "robust", "natural", "distill", which

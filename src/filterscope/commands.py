@@ -16,6 +16,7 @@ from filterscope.comparison.compare import Comparison, compare
 from filterscope.concept import How
 from filterscope.drawing.recording import Recorder, record_again
 from filterscope.errors import ArgumentError, TargetError
+from filterscope.expression import Interpolation, parse
 from filterscope.files import check_writable
 from filterscope.ladder import Ladder
 from filterscope.ladder import draw_ladder as draw_stages
@@ -26,7 +27,7 @@ from filterscope.measure.examples import find_examples as find_activations
 from filterscope.measure.gathering import BEST
 from filterscope.measure.natural import chosen_units
 from filterscope.networks import Network, open_network
-from filterscope.objective import Between, Interpolation, Objective, parse
+from filterscope.objective import Between, Objective
 from filterscope.photographs.presets import photograph_recipe
 from filterscope.photographs.sources import Source, photograph_of
 from filterscope.photographs.zoom import zoom as draw_zoom

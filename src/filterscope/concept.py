@@ -20,7 +20,8 @@ from typing import Literal, TypeAlias, get_args
 
 from filterscope.errors import TargetError, did_you_mean
 from filterscope.files import safe_name
-from filterscope.target import Algebra, At, Selection, Units, apart, name_key, read_unit
+from filterscope.selection import Selection, Units, name_key, read_unit
+from filterscope.target import Algebra, At, apart
 
 How: TypeAlias = Literal["dot", "cosine", "latent"]
 HOWS: tuple[str, ...] = get_args(How)

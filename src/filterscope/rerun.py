@@ -17,6 +17,7 @@ from filterscope.concept import Concept
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Given, Run
 from filterscope.errors import ImageError, RecipeError, WeightsError
+from filterscope.expression import read_objective
 from filterscope.files import is_there
 from filterscope.formats import PICTURE, REGISTER
 from filterscope.networks import Network, open_network, opens_by_name
@@ -24,7 +25,7 @@ from filterscope.networks.concepts.reading import sha256_concepts
 from filterscope.networks.pytorch.factory import is_factory
 from filterscope.networks.pytorch.packaged import packaged_weights
 from filterscope.networks.weights.table import RANDOM, part_of, sha256_weights
-from filterscope.objective import Objective, read_objective
+from filterscope.objective import Objective
 from filterscope.pictures.networks import decode_parameters
 from filterscope.pictures.picture import Picture, Scores
 from filterscope.pictures.png import read_image, read_metadata

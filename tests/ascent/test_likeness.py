@@ -5,7 +5,8 @@ import torch
 
 from filterscope.ascent.likeness import resemblance
 from filterscope.errors import TargetError
-from filterscope.objective import Likeness, parse, roles
+from filterscope.expression import parse
+from filterscope.objective import Likeness, roles
 from filterscope.target import Target
 
 

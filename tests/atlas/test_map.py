@@ -15,7 +15,7 @@ from filterscope.atlas.maps.layout import choose_method, normalized
 from filterscope.atlas.run import mapping
 from filterscope.cli import main
 from filterscope.errors import ArgumentError
-from filterscope.objective import parse
+from filterscope.expression import parse
 
 HOW = {"steps": 2, "size": 16, "precision": "float32", "progress": False}
 

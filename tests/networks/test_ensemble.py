@@ -12,10 +12,10 @@ from torch import nn
 import filterscope as fs
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, ImageError, TargetError
+from filterscope.expression import parse
 from filterscope.networks import Network, open_network
 from filterscope.networks.ensemble import Feed
 from filterscope.networks.input_spec import InputSpec
-from filterscope.objective import parse
 from filterscope.pictures.png import read_metadata
 from filterscope.rerun import draw_again
 from filterscope.target import Target

@@ -11,7 +11,8 @@ from keras import layers
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.networks import InputSpec, open_network
 from filterscope.networks.network import cut, safe_attribute
-from filterscope.target import Selection, Target
+from filterscope.selection import Selection
+from filterscope.target import Target
 
 RED = torch.tensor([255.0, 0, 0]).view(1, 3, 1, 1)
 

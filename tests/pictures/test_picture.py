@@ -14,7 +14,8 @@ from filterscope.errors import ArgumentError, OutputError
 from filterscope.formats import PICTURE
 from filterscope.pictures.png import encode_png, read_metadata
 from filterscope.recipe import Recipe, read_recipe
-from filterscope.target import Selection, Target
+from filterscope.selection import Selection
+from filterscope.target import Target
 
 
 @pytest.mark.parametrize(

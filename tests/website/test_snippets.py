@@ -10,7 +10,7 @@ import click
 import pytest
 
 from filterscope.cli import cli, main
-from filterscope.objective import parse
+from filterscope.expression import parse
 from website import HOME, snippets
 
 PAGES = [page for page in snippets.pages() if page.parent != HOME]  # of the READMEs: test_readme.py

@@ -78,7 +78,7 @@ def show(
     filterscope show tiny-vgg16 "block4_conv2:7 -> block4_conv2:30" --frames 24
     filterscope show tiny-vgg16 "block4_conv2:7,30 + block4_conv2:7,30"
     """
-    from filterscope.objective import Interpolation, parse
+    from filterscope.expression import Interpolation, parse
 
     if judge_weights is not None and judge is None:
         raise click.UsageError("--judge-weights needs --judge NET")
@@ -242,7 +242,7 @@ def ladder(
     \b
     filterscope ladder tiny-vgg16 predictions:goldfish,monarch,lion,pizza
     """
-    from filterscope.objective import parse
+    from filterscope.expression import parse
     from filterscope.progress import progress_bar
 
     selections = [parse(text) for text in targets]

@@ -109,7 +109,7 @@ def kernels(net: str, layer: str, weights: str | None, out: Path, as_json: bool,
     filterscope kernels tiny-vgg16 block1_conv1
     """
     from filterscope.report import check_folder
-    from filterscope.target import Selection
+    from filterscope.selection import Selection
 
     Selection.parse(layer)
     check_folder(out)

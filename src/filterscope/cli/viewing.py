@@ -112,7 +112,7 @@ def compare(
     """
     from filterscope.files import check_writable
     from filterscope.progress import progress_bar
-    from filterscope.target import Selection
+    from filterscope.selection import Selection
 
     recipe = drawing.ask_recipe()
     for text in targets:

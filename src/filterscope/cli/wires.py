@@ -48,7 +48,7 @@ def wires(
     filterscope wires tiny-vgg16 block4_conv2:7
     filterscope wires efficientnet-lite0 blocks.3.1.bn2.act:12 --count 4 --out out/wires
     """
-    from filterscope.objective import parse
+    from filterscope.expression import parse
 
     recipe, selection = drawing.ask_recipe(), parse(target)
     network = ready(net, weights, out)

@@ -17,7 +17,8 @@ from filterscope.networks import Network
 from filterscope.networks.network import Taps
 from filterscope.objective import Objective, roles
 from filterscope.pictures.reading import Photograph, mode_of, pixels_of
-from filterscope.target import Target, name_key
+from filterscope.selection import name_key
+from filterscope.target import Target
 
 TOP = 5  # classes that are listed of a photograph
 

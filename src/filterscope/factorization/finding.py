@@ -33,7 +33,7 @@ from filterscope.networks.concepts.table import ConceptFile, ConceptTable
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.reading import list_images
-from filterscope.target import name_key
+from filterscope.selection import name_key
 
 BEST = 9  # crops of each concept that are kept
 MOST_CLASSES = 8  # for which importance is measured: those of most images

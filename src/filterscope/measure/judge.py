@@ -18,7 +18,8 @@ from filterscope.networks.network import Network, Taps
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.picture import Opinion, Picture
 from filterscope.pictures.reading import mode_of, pixels_of
-from filterscope.target import Target, name_key
+from filterscope.selection import name_key
+from filterscope.target import Target
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from filterscope.errors import ArgumentError, TargetError
+from filterscope.expression import Expression, Interpolation, parse
 from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.network import Layer, Network
-from filterscope.objective import (
-    Direction,
-    Expression,
-    Interpolation,
-    Likeness,
-    Objective,
-    WholeLayer,
-    parse,
-)
+from filterscope.objective import Direction, Likeness, Objective, WholeLayer
+from filterscope.selection import Selection, name_key
 from filterscope.sides import Sides, pixels_text, sides_of
-from filterscope.target import Algebra, Selection, Sum, Target, name_key, terms_of
+from filterscope.target import Algebra, Sum, Target, terms_of
 
 Named = TypeVar("Named", Selection, Target, WholeLayer, Direction, Likeness)
 SPREAD = Selection | Target | WholeLayer | Direction | Likeness  # terms that each network may have

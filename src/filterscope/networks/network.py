@@ -16,15 +16,17 @@ from torch import Tensor, fx, nn
 
 from filterscope.concept import Concept, ConceptSelection
 from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.expression import EXAMPLE, Expression, Interpolation, parse
 from filterscope.networks.concepts.binding import bind_concept, require_one_name, select_concepts
 from filterscope.networks.input_spec import InputSpec as InputSpec
 from filterscope.networks.subgraph import Shapes, cut
 from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights.table import WeightSource
-from filterscope.objective import EXAMPLE, Between, Direction, Expression, Interpolation, Objective, parse
+from filterscope.objective import Between, Direction, Objective
+from filterscope.selection import Selection, sum_advice
 from filterscope.sides import Size, pixels_text, sides_of, size_text, times
 from filterscope.table import Table
-from filterscope.target import Algebra, At, Selection, Sum, Target, place_text, sum_advice, terms_of
+from filterscope.target import Algebra, At, Sum, Target, place_text, terms_of
 
 # pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
 SMALL = 64
@@ -264,7 +266,7 @@ class Network:
         seed: int = 0,
         files: Mapping[str, str] | None = None,
     ) -> list[Objective]:
-        """What pictures a text asks for (see objective.py), checked against this network; or an objective. files: where
+        """What pictures a text asks for (see expression.py), checked against this network; or an objective. files: where
         the files of concepts lie, by the names that the text has; as paths where there is none."""
         parsed = parse(text) if isinstance(text, str) else text
         if isinstance(parsed, Selection):

@@ -12,7 +12,8 @@ from filterscope.networks import open_network
 from filterscope.networks.pytorch.hooks import UntracedNetwork
 from filterscope.networks.pytorch.layout import Layout, View, grid, layout_of
 from filterscope.recipe import get_recipe
-from filterscope.target import Selection, Target
+from filterscope.selection import Selection
+from filterscope.target import Target
 
 
 class Attention(nn.Module):

@@ -21,7 +21,7 @@ from filterscope.errors import FilterscopeError
 from filterscope.files import safe_name
 from filterscope.formats import PICTURE
 from filterscope.pictures.png import CHUNK, encode_png
-from filterscope.target import Selection
+from filterscope.selection import Selection
 
 if TYPE_CHECKING:
     from filterscope.pictures import Picture

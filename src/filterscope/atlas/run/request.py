@@ -35,7 +35,7 @@ from filterscope.measure.natural import images_digest, layers_with_units, recall
 from filterscope.networks import Network
 from filterscope.pictures.reading import list_images
 from filterscope.recipe import AutoRecipe, Recipe, read_asked, record_asked
-from filterscope.target import Selection
+from filterscope.selection import Selection
 
 OnMessage = Callable[[str], object]
 
