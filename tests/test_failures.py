@@ -333,3 +333,47 @@ def test_a_reader_that_has_gone():
     done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
     os.close(writes)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.fixture(scope="module")
+def refused_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a photograph, a file that is none, and a folder of photographs."""
+    place = tmp_path_factory.mktemp("refused")
+    (place / "DIR").mkdir()
+    for name in ("photo.png", "DIR/a.png", "DIR/b.png"):
+        Image.radial_gradient("L").resize((64, 64)).convert("RGB").save(place / name)
+    (place / "text.png").write_text("no picture")
+    return place
+
+
+REFUSED = [
+    "show tiny-vgg16 block9:1", "show nothing block1_conv1:1", "show tiny-vgg16 concept(block1_conv1,none.npy,0)",
+    "ladder tiny-vgg16 block9:1", "dream tiny-vgg16 text.png", "dream tiny-vgg16 photo.png --layers block9",
+    "invert tiny-vgg16 photo.png block9", "caricature tiny-vgg16 photo.png block9", "accentuate tiny-vgg16 photo.png block9:1",
+    "locate tiny-vgg16 photo.png predictions:goldfsh", "explain tiny-vgg16 text.png", "explain tiny-vgg16 photo.png goldfsh",
+    "explain tiny-vgg16 photo.png --layers block9", "kernels tiny-vgg16 block9", "wires tiny-vgg16 block9:1",
+    "wires tiny-vgg16 block1_conv1:0", "examples tiny-vgg16 block9 --images DIR", "examples tiny-vgg16 block1_conv1 --images NONE",
+    "concepts tiny-vgg16 block9 --images DIR", "concepts tiny-vgg16 block4_conv3 --images NONE",
+    "atlas tiny-vgg16 --layers block9", "atlas tiny-vgg16 --map block9 --images DIR", "atlas tiny-vgg16 --map block4_conv3",
+    "compare tiny-vgg16 tiny-vgg16 block9:1", "compare tiny-vgg16 tiny-vgg16 --map block9 --images DIR",
+    "rerun photo.png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_refused_work_leaves_no_folder(words, refused_from, tmp_path, monkeypatch, capsys):
+    """Neither the folder of --out nor one above it."""
+    monkeypatch.chdir(refused_from)
+    before = sorted(refused_from.rglob("*"))
+    assert main([*words.split(), "--out", str(tmp_path / "new" / "out")]) in (1, 2)
+    assert capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(refused_from.rglob("*")) == before
+
+
+def test_every_command_that_writes_a_folder_is_refused_once():
+    """But those whose --out is a file, and the tour, which takes no other argument."""
+    writing = {
+        name for name, command in cli.commands.items() if any("--out" in one.opts for one in command.params)
+    }
+    assert writing - {"label", "demo"} == {words.split()[0] for words in REFUSED}

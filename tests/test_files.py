@@ -104,9 +104,28 @@ def test_folder_without_permission(tmp_path):
 
 
 def test_check_writable_leaves_nothing(tmp_path):
-    """The folder is made and is empty."""
+    """Not even the folder, nor those above it; what was there before stays."""
     assert check_writable(tmp_path / "new" / "deep") == tmp_path / "new" / "deep"
-    assert everything_in(tmp_path) == ["deep", "new"]
+    assert everything_in(tmp_path) == []
+    (tmp_path / "old").mkdir()
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "old" / "new")
+    assert everything_in(tmp_path) == ["old"]
+
+
+def test_written_while_the_folder_is_tried(tmp_path, monkeypatch):
+    """Another program's trial of a folder may remove it between its making and the file's."""
+    real, taken = Path.touch, []
+
+    def touch(self, *args, **kw):
+        if not taken:
+            taken.append(self.parent.rmdir())
+        real(self, *args, **kw)
+
+    monkeypatch.setattr(Path, "touch", touch)
+    write_text(tmp_path / "a" / "x.txt", "text")
+    assert taken
+    assert (tmp_path / "a" / "x.txt").read_text() == "text"
 
 
 def test_rights_follow_the_umask(tmp_path):

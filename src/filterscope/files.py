@@ -6,8 +6,7 @@ import contextlib
 import os
 import re
 import secrets
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filterscope.errors import OutputError
@@ -28,8 +27,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     # named before it is made, so that no Ctrl-C falls between and leaves it behind
     spare = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        spare.touch(exist_ok=False)
+        _touch(spare)
         yield spare
         spare.replace(place)
     except OSError as error:
@@ -87,12 +85,42 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """The folder, made if need be and known to be writable, before long work begins; OutputError if not."""
+    """The folder, known to be writable before long work begins; OutputError if not. One that is not there is made for the
+    trial alone, so that work which is refused afterwards leaves nothing: whatever writes a file makes its folder."""
     place = Path(folder)
+    made = missing_folders(place)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=".filterscope.", dir=place):
-            pass
+        spare = place / f".filterscope.{secrets.token_hex(4)}.part"
+        try:
+            _touch(spare)
+        finally:
+            spare.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to the folder {place}: {error.strerror or error}") from error
+    finally:
+        remove_empty(made)
     return place
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """Those that have to be made for a folder to be there, the innermost first."""
+    return [place for place in (folder, *folder.parents) if not is_there(place)]
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove these folders, the innermost first, as far as they are empty."""
+    with contextlib.suppress(OSError, ValueError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _touch(file: Path) -> None:
+    """Make an empty file, and its folder, even while another program's trial of that folder removes it again."""
+    for left in range(3, -1, -1):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(exist_ok=False)
+            return
+        except FileNotFoundError:
+            if not left:
+                raise

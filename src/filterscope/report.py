@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder, made if need be; OutputError where it cannot be written, ArgumentError where it holds a report.json
+    """The folder; OutputError where it cannot be written, ArgumentError where it holds a report.json
     that a command could not add to."""
     place = check_writable(folder)
     read_report(place)

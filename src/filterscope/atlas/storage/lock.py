@@ -10,6 +10,7 @@ from typing import IO
 
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import OutputError
+from filterscope.files import missing_folders, remove_empty
 
 try:
     import fcntl
@@ -28,7 +29,7 @@ def hold_lock(store: Store, folder: str) -> Iterator[None]:
         yield
         return
     place = Path(store.path(f".{folder}.lock"))
-    made = not place.parent.exists()
+    made = missing_folders(place.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         file = _open_locked(place)
@@ -44,8 +45,7 @@ def hold_lock(store: Store, folder: str) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 place.unlink()
-                if made:  # nothing came of it
-                    place.parent.rmdir()
+            remove_empty(made)  # where nothing came of it
 
 
 def _open_locked(place: Path) -> IO[str]:
