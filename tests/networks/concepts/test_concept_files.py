@@ -221,13 +221,39 @@ def rows(array, name="a.npy"):
     return write
 
 
+def damaged(shape, places):
+    """Ones, with NaN at these places."""
+    array = np.ones(shape, np.float32)
+    for place in places:
+        array[place] = np.nan
+    return array
+
+
 NAN = torch.full((COUNT, WIDTH), float("nan"))
 REFUSED = {
     "no such file": (lambda folder: folder / "none.npy", "there is no file or folder of concepts"),
     "an empty folder": (lambda folder: folder, "is of no known form .it holds nothing.; expected a folder with cfg.json"),
     "a text": (text("a.txt", b"3 4 5"), "a.txt is of no known form; expected"),
     "a picture": (text("a.npy", b"\x89PNG\r\n"), "a.npy is no whole .npy file of numbers"),
-    "NaN": (lambda folder: wrong(folder, W_dec=NAN), "W_dec holds 54 values that are NaN or infinite"),
+    "NaN": (
+        lambda folder: wrong(folder, W_dec=NAN),
+        "x.pt is damaged: W_dec holds 54 values that are NaN or infinite, in each of its 9 concepts",
+    ),
+    "NaN in some rows": (
+        rows(damaged((12, 6), [(1, 2), (1, 3), (4, 0)])),
+        "a.npy is damaged: its array holds 3 values that are NaN or infinite, in concepts 1, 4$",
+    ),
+    "NaN in many rows": (
+        rows(damaged((12, 6), [(i, 0) for i in range(11)])),
+        "11 values that are NaN or infinite, in concepts 0, 1, 2, 3, 4, 5, 6, 7 and 3 more$",
+    ),
+    "NaN in an encoder": (
+        lambda folder: wrong(folder, W_enc=torch.from_numpy(damaged((WIDTH, COUNT), [(2, 7)]))),
+        "W_enc holds 1 values that are NaN or infinite, in concept 7$",
+    ),
+    "NaN for all concepts alike": (
+        lambda folder: wrong(folder, b_dec=NAN[0]), "b_dec holds 6 values that are NaN or infinite$",
+    ),
     "another width": (rows(np.ones((2, 5))), "holds concepts of 5 channels, expected 6, as blocks.1 of .* has"),
     "three axes": (rows(np.ones((2, 3, 6))), "its array has shape 2 x 3 x 6, expected any x any"),
     "no rows": (rows(np.ones((0, 6))), "its array has shape 0 x 6, expected any x any"),

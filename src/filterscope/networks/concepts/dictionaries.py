@@ -42,7 +42,7 @@ def read_overcomplete(tensors: Tensors, file: str) -> ConceptTable:
 
 
 def _archetypes(tensors: Tensors, file: str) -> np.ndarray:
-    points = numbers_of(tensors["dictionary.C"], "dictionary.C", file, (None, None))
+    points = numbers_of(tensors["dictionary.C"], "dictionary.C", file, (None, None), axis=None)
     for name in ("dictionary.W", "dictionary.Relax"):
         if name not in tensors:
             raise WeightsError(f"{file} holds dictionary.C and lacks {name}")

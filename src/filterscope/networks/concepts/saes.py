@@ -110,14 +110,14 @@ def read_sae(
         lengths = np.linalg.norm(decoder, axis=1)
         weights, bias = weights * lengths, bias * lengths
     if cfg.get("apply_b_dec_to_input", True) and "b_dec" in tensors:
-        bias = bias - numbers_of(tensors["b_dec"], "b_dec", file, (width,)) @ weights
+        bias = bias - numbers_of(tensors["b_dec"], "b_dec", file, (width,), axis=None) @ weights
     encoder = Encoder(np.ascontiguousarray(weights.T), bias.astype(np.float32), _RESCALES[rescale])
     return ConceptTable(form, decoder, encoder, layer=layer, token=token, notes=notes)
 
 
 def _encoder(tensors: Tensors, file: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The affine map before the activation: weights (d_in, d_sae), bias (d_sae,), b_dec not yet taken away."""
-    weights = numbers_of(_tensor(tensors, "W_enc", file), "W_enc", file, shape)
+    weights = numbers_of(_tensor(tensors, "W_enc", file), "W_enc", file, shape, axis=1)
     count = (shape[1],)
     if "r_mag" in tensors:  # gated: the magnitude, whose gate has the same direction
         gain = np.exp(numbers_of(tensors["r_mag"], "r_mag", file, count))

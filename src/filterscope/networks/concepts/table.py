@@ -17,6 +17,7 @@ from filterscope.target import At
 
 Rescale = Literal["none", "layer_norm", "norm"]
 MOST = 2**31  # values of an array, as of every tensor that is read
+NAMED = 8  # damaged concepts that an error names
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +99,11 @@ class ConceptFile:
         return table.encoder.weights, table.encoder.bias, table.encoder.rescale
 
 
-def numbers_of(array: object, name: str, file: str, shape: Sequence[int | None]) -> np.ndarray:
+def numbers_of(
+    array: object, name: str, file: str, shape: Sequence[int | None], *, axis: int | None = 0
+) -> np.ndarray:
     """An array as float32, checked: as many axes and as long as `shape` says (None: any length), all finite; WeightsError
-    that says what was expected and what is there."""
+    that says what was expected and what is there. axis: along which the concepts are counted, None where none is."""
     values = np.asarray(array)
     wanted = " x ".join("any" if n is None else str(n) for n in shape)
     fits = values.ndim == len(shape) and all(
@@ -112,7 +115,20 @@ def numbers_of(array: object, name: str, file: str, shape: Sequence[int | None])
     if values.dtype.kind not in "fiub":
         raise WeightsError(f"{file}: {name} holds {values.dtype} values, expected real numbers")
     found = values.astype(np.float32)
-    bad = int(found.size - np.isfinite(found).sum())
-    if bad:
-        raise WeightsError(f"{file} is damaged: {name} holds {bad} values that are NaN or infinite")
+    finite = np.isfinite(found)
+    if not finite.all():
+        bad = int(found.size - finite.sum())
+        where = "" if axis is None else f", {_in_which(finite, axis)}"
+        raise WeightsError(f"{file} is damaged: {name} holds {bad} values that are NaN or infinite{where}")
     return found
+
+
+def _in_which(finite: np.ndarray, axis: int) -> str:
+    """In which concepts a value is not finite, in a few words."""
+    others = tuple(i for i in range(finite.ndim) if i != axis)
+    numbers = np.flatnonzero(~finite.all(others))
+    if len(numbers) == finite.shape[axis] > 1:
+        return f"in each of its {len(numbers)} concepts"
+    named = ", ".join(map(str, numbers[:NAMED].tolist()))
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"in concept{'s' if len(numbers) > 1 else ''} {named}{more}"
