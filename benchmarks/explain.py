@@ -44,6 +44,10 @@ RANKINGS: dict[str, Callable[[Attribution], np.ndarray]] = {
     "plain activation": lambda found: found.activations.sum((1, 2)),
     "gradient alone": lambda found: found.gradient.sum((1, 2)),
 }
+BESIDE = (
+    "plain activation",
+    "gradient alone",
+)  # that each ranking is compared with, photograph by photograph
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -95,16 +99,18 @@ def areas(net: Network, path: Path, layer: str, seed: int) -> dict[str, float]:
 
 
 def table_rows(layer: str, found: Sequence[dict[str, float]]) -> list[list[str]]:
-    """A row for each ranking: the mean area with its standard error, how often it is above 0 and above plain activation."""
+    """A row for each ranking: the mean area with its standard error, how often it is above 0 and above those of `BESIDE`."""
     rows = []
     for name in RANKINGS:
         values = [one[name] for one in found]
         error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
         above = statistics.fmean(value > 0 for value in values)
-        better = statistics.fmean(one[name] > one["plain activation"] for one in found)
-        more = "-" if name == "plain activation" else f"{100 * better:.0f} %"
+        more = []
+        for other in BESIDE:
+            better = statistics.fmean(one[name] > one[other] for one in found)
+            more.append("-" if name == other else f"{100 * better:.0f} %")
         rows.append(
-            [layer, name, f"{statistics.fmean(values):.2f} ± {error:.2f}", f"{100 * above:.0f} %", more]
+            [layer, name, f"{statistics.fmean(values):.2f} ± {error:.2f}", f"{100 * above:.0f} %", *more]
         )
     return rows
 
@@ -125,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
         "channels removed in the order of",
         "area over random, logits",
         "above random",
-        "above plain activation",
+        *(f"above {other}" for other in BESIDE),
     ]
     part = {
         "columns": columns,

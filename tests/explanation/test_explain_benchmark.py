@@ -17,12 +17,12 @@ def test_areas(shortcut, photo, tmp_path):
 
 
 def test_table():
-    """Means, standard errors, and how often the area is above 0 and above plain activation's."""
+    """Means, standard errors, and how often the area is above 0, above plain activation's and above the gradient's."""
     found = [dict.fromkeys(explain.RANKINGS, 1.0) | {"gradient alone": value} for value in (3.0, -1.0)]
     rows = explain.table_rows("conv", found)
-    assert rows[0] == ["conv", "activation x gradient", "1.00 ± 0.00", "100 %", "0 %"]
-    assert rows[2][-1] == "-"
-    assert rows[3] == ["conv", "gradient alone", "1.00 ± 2.00", "50 %", "50 %"]
+    assert rows[0] == ["conv", "activation x gradient", "1.00 ± 0.00", "100 %", "0 %", "50 %"]
+    assert rows[2][-2:] == ["-", "50 %"]
+    assert rows[3] == ["conv", "gradient alone", "1.00 ± 2.00", "50 %", "50 %", "-"]
 
 
 def test_spread():
