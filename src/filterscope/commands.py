@@ -131,7 +131,8 @@ def find_examples(
     progress: bool = True,
 ) -> Table:
     """The pictures in a folder that excite each unit most: a row for each unit with the mean, 99th percentile and
-    largest activation, its selectivity and sparsity (see selectivity.py), and its forty best pictures.
+    largest activation, its selectivity and sparsity (see selectivity.py), and the pictures that excite it most, forty at
+    most.
 
     target: layers, "LAYER:3,7" for some units, or "*" for all layers. fresh: compute again what the cache has.
     by_class: also the ten classes that excite the unit most, each with its best pictures, where the pictures'

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from filterscope.errors import ArgumentError
 from filterscope.measure import natural
 from filterscope.measure.clarity import clarity, polysemanticity, two_clusters
 from filterscope.measure.examples import example_sheet, find_examples, unit_rows
 from filterscope.measure.selectivity import by_class, folder_classes, lifetime_sparsity
+from filterscope.networks import open_network
 
 
 def test_folders_are_classes():
@@ -112,6 +115,38 @@ def test_numbers_of_a_folder_of_classes(small, classes):
     assert drawn.getpixel((60, 60)) == (255, 0, 0)  # before the photographs
     again = find_examples(small, ["conv1"], classes, shown=False)["conv1"]  # from the cache
     assert unit_rows(again, by_class=True) == rows
+
+
+@pytest.fixture(scope="module")
+def of_red():
+    """Two units of 16 px pictures: red alone excites the first, and nothing the second."""
+    conv = nn.Conv2d(3, 2, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([[1.0, -1, -1], [-1, -1, -1]])[..., None, None])
+        conv.bias.zero_()
+    return open_network(nn.Sequential(conv, nn.ReLU()).eval(), size=16, range=(0, 1))
+
+
+def test_what_does_not_excite_is_no_example(of_red, classes):
+    """Of nine pictures three excite the unit; a unit that none excites has no examples, and an empty row of the sheet."""
+    found = find_examples(of_red, ["1"], classes, shown=False)["1"]
+    first, second = unit_rows(found, by_class=True)
+    assert sorted(first["top"]) == ["red/0.png", "red/1.png", "red/2.png"]
+    assert len(first["top_activations"]) == 3
+    assert [one["class"] for one in first["classes"]] == ["red"]
+    assert (second["top"], second["classes"], second["selectivity"]) == ([], [], None)
+    for classwise in (False, True):
+        sheets = [example_sheet(of_red, found, u, classes, by_class=classwise) for u in ([0, 1], [1])]
+        both, dead = sheets
+        assert both.height > 1.9 * dead.height > 200
+
+
+def test_before_an_activation_all_count(of_red, classes):
+    """There 0 is a value like others, and a unit's best pictures may lie below it."""
+    found = find_examples(of_red, ["0"], classes, shown=False)["0"]
+    first, second = unit_rows(found)
+    assert len(first["top"]) == len(second["top"]) == 9
+    assert second["best"] < 0
 
 
 def test_classes_that_the_network_names(small, classes, tmp_path, monkeypatch):

@@ -118,9 +118,8 @@ def examples(
     elif not quiet:
         for target in targets:
             row = rows[target.layer][target.unit]
-            click.echo(
-                f"{target!s:24} mean {row['mean']:.4g}  p99 {row['p99']:.4g}  best {row['best']:.4g}  {row['top'][0]}"
-            )
+            numbers = f"mean {row['mean']:.4g}  p99 {row['p99']:.4g}  best {row['best']:.4g}"
+            click.echo(f"{target!s:24} {numbers}  {row['top'][0] if row['top'] else 'no picture excites it'}")
             for one in row.get("classes", ()):
                 click.echo(f"    {one['class']:20} mean {one['mean']:.4g}  {one['top'][0]}")
         total = sum(len(f.best) for f in found.values())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from filterscope.atlas.gallery.data import FIRST_EXAMPLES, Index, NetworkPages, read_networks
 from filterscope.atlas.gallery.paths import is_inside
@@ -20,7 +20,10 @@ from filterscope.explanation.attribution import Attribution
 from filterscope.networks import Network
 from filterscope.objective import Objective
 from filterscope.pictures import Picture
+from filterscope.pictures.reading import Photograph
 from filterscope.target import Target
+
+SAME = 4.0  # of 255: how far a thumbnail may be from its own photograph, by the mean over its values
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,16 +124,19 @@ class AtlasPictures:
         file = self._inside(row.file)
         return None if file is None else Shape(file)
 
-    def examples(self, layer: str, unit: int) -> list[Image.Image]:
+    def examples(self, layer: str, unit: int, *, but: Photograph) -> list[Image.Image]:
         """The natural images that excite a unit most, best first: as crops to the unit's effective receptive field where
-        the atlas has these, else as thumbnails."""
+        the atlas has these, else as thumbnails. but: the photograph that is explained, which is no example."""
         row = self._row(layer, unit)
-        found = row.examples or [] if row else []
+        files = [self._inside(one.file) for one in (row.examples or [])[:FIRST_EXAMPLES]] if row else []
+        small = [None if data is None else _opened(data) for data in files]
         crops = self._inside(row.crops) if row else None
-        if crops is not None:
-            return cut_crops(_opened(crops), min(len(found), FIRST_EXAMPLES))
-        files = [self._inside(one.file) for one in found[:FIRST_EXAMPLES]]
-        return [_opened(data) for data in files if data is not None]
+        shown = small if crops is None else cut_crops(_opened(crops), len(small))
+        return [
+            image
+            for image, whole in zip(shown, small, strict=False)
+            if image is not None and (whole is None or not _is_of(whole, but.image))
+        ]
 
     def _row(self, layer: str, unit: int) -> Row | None:
         if layer not in self._rows:
@@ -146,6 +152,13 @@ class AtlasPictures:
             return self.store.read(file)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def _is_of(thumbnail: Image.Image, photograph: Image.Image) -> bool:
+    """Whether a thumbnail, which has been through JPEG, is of a photograph."""
+    fitted = ImageOps.fit(photograph.convert("RGB"), thumbnail.size, Image.Resampling.BICUBIC)
+    apart = np.asarray(thumbnail, np.float32) - np.asarray(fitted, np.float32)
+    return float(np.abs(apart).mean()) < SAME
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -3,6 +3,7 @@ effective receptive field in it."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,23 +13,24 @@ from PIL import Image
 from filterscope.measure.fields import example_crops
 from filterscope.measure.natural import looked_up
 from filterscope.networks import Network
+from filterscope.pictures.reading import Photograph
 
 
 def natural_examples(
-    network: Network, layer: str, units: Sequence[int], count: int, *, but: Path | None = None
+    network: Network, layer: str, units: Sequence[int], count: int, *, but: Photograph
 ) -> dict[int, list[Image.Image]]:
     """At most `count` for each unit, best first; none where they are not known or their files are gone.
 
-    but: a photograph that is not taken, as the one that is explained.
+    but: the photograph that is explained, which is no example, under whatever name it lies among them.
     """
     found = looked_up(network, layer)
     if found is None or not found.folder:
         return {}
-    folder, left_out = Path(found.folder), None if but is None else but.resolve()
+    folder, is_explained = Path(found.folder), functools.cache(but.is_file)
     there: list[tuple[int, Path]] = []
     for unit in units:
-        paths = (folder / found.images[i] for i in found.top[unit])
-        own = (path for path in paths if path.is_file() and path.resolve() != left_out)
+        paths = (folder / found.images[i] for i in found.examples(unit)[0])
+        own = (path for path in paths if path.is_file() and not is_explained(path))
         there += [(unit, path) for path in itertools.islice(own, count)]
     images: dict[int, list[Image.Image]] = {}
     for (unit, _), crop in zip(there, example_crops(network, layer, there), strict=True):

@@ -193,9 +193,13 @@ def _examples(
     examples: dict[Key, list[Image.Image]] = {}
     for layer in found:
         units = [channel.unit for channel in layer.channels if not channel.below]
-        own = {unit: known.examples(layer.layer, unit)[:EXAMPLES] for unit in units} if known else {}
+        own = (
+            {unit: known.examples(layer.layer, unit, but=photograph)[:EXAMPLES] for unit in units}
+            if known
+            else {}
+        )
         missing = [unit for unit in units if not own.get(unit)]
-        cached = natural_examples(net, layer.layer, missing, EXAMPLES, but=photograph.path)
+        cached = natural_examples(net, layer.layer, missing, EXAMPLES, but=photograph)
         examples |= {(layer.layer, unit): images for unit, images in (own | cached).items() if images}
     return examples
 

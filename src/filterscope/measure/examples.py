@@ -23,6 +23,7 @@ from filterscope.measure.natural import (
     recall,
     remember,
 )
+from filterscope.measure.selectivity import exciting
 from filterscope.networks.network import Network
 from filterscope.pictures.reading import list_images, mode_of
 from filterscope.pictures.sheet import BACKGROUND, Tile, compose
@@ -99,13 +100,15 @@ def require_folders(found: NaturalActivations) -> None:
 
 
 def unit_rows(found: NaturalActivations, *, by_class: bool = False) -> list[dict[str, Any]]:
-    """One row a unit, for machines: mean, p99, best, its numbers, and the forty best pictures with their activations.
+    """One row a unit, for machines: mean, p99, best, its numbers, and the best pictures, forty at most,
+    with their activations; none that does not excite the unit.
 
     by_class: also the ten classes that excite it most, each with its mean and best pictures; ArgumentError where the
     pictures lie in no folders.
     """
     if by_class:
         require_folders(found)
+    found_top = [found.examples(unit) for unit in range(len(found.best))]
     return [
         {
             "layer": found.layer,
@@ -116,21 +119,24 @@ def unit_rows(found: NaturalActivations, *, by_class: bool = False) -> list[dict
             "best_class": found.best_class(unit),
             "selectivity": _number(found.selectivity, unit),
             "sparsity": _number(found.sparsity, unit),
-            "top": [found.images[i] for i in found.top[unit]],
-            "top_activations": [float(v) for v in found.top_values[unit]],
+            "top": [found.images[i] for i in top],
+            "top_activations": [float(v) for v in values],
             **({"classes": list(class_rows(found, unit))} if by_class else {}),
         }
-        for unit in range(len(found.best))
+        for unit, (top, values) in enumerate(found_top)
     ]
 
 
 def class_rows(found: NaturalActivations, unit: int) -> Iterator[dict[str, Any]]:
-    """The classes that excite a unit most, best first: each one's name, mean activation and best pictures."""
+    """The classes that excite a unit most, best first: each one's name, mean activation and best pictures; none of a class
+    or a picture that does not excite it."""
     orders = (found.class_order, found.class_means, found.class_top, found.class_top_values)
     if any(one is None for one in orders):
         return
     for number, mean, top, values in zip(*(one[unit] for one in orders if one is not None), strict=True):
-        there = top >= 0
+        there = exciting(values)
+        if not there.any():
+            continue
         yield {
             "class": found.class_names[number],
             "mean": float(mean),
@@ -167,7 +173,7 @@ def example_sheet(
     wanted = [(unit, folder / file) for unit, _, files in rows for file in files]
     crops = example_crops(network, found.layer, wanted, size=size)
     names, blank = network.class_names(found.layer), Image.new("RGB", (SIDE, SIDE), BACKGROUND)
-    longest = max(len(files) for *_, files in rows)
+    longest = max(1, *(len(files) for *_, files in rows))
     tiles = []
     for unit, caption, files in rows:
         label = names[unit][0] if names else f"filter: {unit}"
@@ -185,7 +191,11 @@ def _sheet_rows(
 ) -> Iterator[tuple[int, str, list[str]]]:
     """Unit, caption and files of each of its rows."""
     if not by_class:
-        yield unit, "", [found.images[i] for i in found.top[unit][:count]]
+        files = [found.images[i] for i in found.examples(unit)[0][:count]]
+        yield unit, "" if files else "no picture excites it", files
         return
-    for one in class_rows(found, unit):
+    classes = list(class_rows(found, unit))
+    for one in classes:
         yield unit, f"{one['class']} {one['mean']:.3g}", one["top"][:count]
+    if not classes:
+        yield unit, "no picture excites it", []

@@ -28,7 +28,7 @@ from filterscope.formats import NATURAL
 from filterscope.measure.classify import class_layer
 from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.gathering import Gathered
-from filterscope.measure.selectivity import folder_classes
+from filterscope.measure.selectivity import exciting, folder_classes
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.objective import Objective
@@ -90,6 +90,12 @@ class NaturalActivations:
     def digest(self) -> str:
         """Tells one set of images from another by their names."""
         return hashlib.sha256("\n".join(self.images).encode()).hexdigest()[:16]
+
+    def examples(self, unit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the images that excite a unit most, best first, forty at most, and their activations; none of those
+        that do not excite it, whose activation is 0."""
+        there = exciting(self.top_values[unit])
+        return self.top[unit][there], self.top_values[unit][there]
 
     @property
     def edges(self) -> np.ndarray | None:

@@ -80,6 +80,18 @@ def by_class(values: np.ndarray, classes: np.ndarray) -> ByClass:
     )
 
 
+def exciting(values: np.ndarray) -> np.ndarray:
+    """Which of some images' activations are of images that count as a unit's examples, bool: all but those of exactly 0,
+    which a unit behind its ReLU gives for an image that excites it nowhere. Before an activation 0 is a value like others.
+
+    values: NaN stands for no image.
+
+    >>> exciting(np.array([2.0, 0.0, -1.0, np.nan])).tolist()
+    [True, False, True, False]
+    """
+    return np.asarray((values != 0) & ~np.isnan(values))
+
+
 def class_selectivity(means: np.ndarray) -> np.ndarray:
     """Of each unit the share of its activation on its best class, (units,); NaN where there is none.
 

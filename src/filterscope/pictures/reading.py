@@ -6,6 +6,7 @@ scaled to 8; what is transparent lies on white; of an animation the first frame 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -56,6 +57,12 @@ class Photograph(Shown):
         """The photograph as a Pillow image."""
         return self.image
 
+    def is_file(self, path: Path) -> bool:
+        """Whether a file holds this photograph, whatever it is called: by its bytes; of an image object by its pixels."""
+        with contextlib.suppress(OSError, ImageError):
+            return self.sha256 == (_sha256(path) if self.path else read_photograph(read_image(path)).sha256)
+        return False
+
     def pixels(self, channels: int = 3) -> Tensor:
         """(C, H, W), uint8, RGB or grey as the network takes it."""
         image = self.image.convert(mode_of(channels))
@@ -91,10 +98,13 @@ def read_photograph(source: str | os.PathLike[str] | Image.Image | np.ndarray | 
     with opened(path) as image:
         frames = getattr(image, "n_frames", 1) if image.format in _FRAMED else 1
         shown = plain(image)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     note = f"{path.name} has {frames} frames; the first one is taken"
-    return Photograph(shown, sha256, path, (note,) if frames > 1 else ())
+    return Photograph(shown, _sha256(path), path, (note,) if frames > 1 else ())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain(image: Image.Image) -> Image.Image:

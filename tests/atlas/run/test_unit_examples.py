@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.helpers.atlas import draw_atlas
+from torch import nn
 
 import filterscope as fs
 from filterscope.atlas.storage.crops import COLUMNS, SIDE, cut_crops
@@ -16,6 +18,7 @@ from filterscope.atlas.storage.index import read_index
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.measure.clarity import clarity
+from filterscope.networks import open_network
 from filterscope.recipe import get_recipe
 
 ASKED = {
@@ -100,6 +103,24 @@ def test_clarity_is_of_the_crops(atlas, small, photographs):
         Image.open(photographs / e["image"]).convert("RGB").crop((4, 0, 28, 24)) for e in row["examples"][:20]
     ]
     assert row["clarity"] == pytest.approx(clarity(Mean().encode_image(some)), abs=0.02)
+
+
+def test_what_does_not_excite_is_no_example(photographs, tmp_path):
+    """Neither on the unit's sheet and in its classes, nor for its clarity; a unit that nothing excites has no sheet."""
+    conv = nn.Conv2d(3, 2, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([[1.0, 0, -1], [-1, -1, -1]])[..., None, None])
+        conv.bias.zero_()
+    net = open_network(nn.Sequential(conv, nn.ReLU()).eval(), size=16, range=(0, 1))
+    draw_atlas(net, tmp_path / "atlas", images=photographs, encoder=Mean(), **{**ASKED, "layers": ["1"]})
+    red, dead = read_index(tmp_path / "atlas").to_pylist()
+    assert len(red["examples"]) == 13
+    assert all(one["image"].startswith("red/") and one["activation"] > 0 for one in red["examples"])
+    assert [one["name"] for one in red["classes"]] == ["red"]
+    assert red["clarity"] > 0.99
+    with Image.open(tmp_path / "atlas" / red["crops"]) as sheet:
+        assert sheet.size == (COLUMNS * SIDE, 2 * SIDE)
+    assert (dead["examples"], dead["classes"], dead["crops"], dead["clarity"]) == ([], [], None, None)
 
 
 def test_labels_are_added_to_what_is_there(atlas, small, tmp_path):

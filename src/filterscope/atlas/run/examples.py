@@ -81,7 +81,7 @@ class ExampleMeasure:
         one = next((one for one in self.concepts if one.name == layer.name), None)
         name, first = (one.layer if one else layer.name), [(unit, file) for file in files[:EXACT]]
         exact = list(example_fields(self.network, name, first, concepts=one, read=self._read))
-        places = np.nan_to_num(natural.places[unit], nan=0.5)
+        places = np.nan_to_num(natural.places[unit, : len(files)], nan=0.5)
         known = [(one[1], place) for one, place in zip(exact, places, strict=False) if one is not None]
         if not known:
             return []

@@ -20,6 +20,7 @@ from filterscope.atlas.storage.rows import ClassExamples, Example, Row
 from filterscope.atlas.storage.store import Store
 from filterscope.errors import DamagedError
 from filterscope.measure.natural import NaturalActivations
+from filterscope.measure.selectivity import exciting
 from filterscope.pictures.png import read_image
 from filterscope.sides import Size, sides_of, times
 
@@ -68,7 +69,9 @@ class NaturalRows:
         unit = row.unit
         row.natural_mean, row.natural_p99 = float(self.mean[unit]), float(self.p99[unit])
         row.natural_best = float(self.best[unit])
-        found = zip(self.names[unit], self.files[unit], self.values[unit], self.places[unit], strict=True)
+        there = exciting(self.values[unit])
+        columns = (self.names, self.files, self.values, self.places)
+        found = zip(*(one[unit][there] for one in columns), strict=True)
         row.examples = [
             Example(
                 image=str(name),
@@ -99,17 +102,20 @@ class NaturalRows:
                     file=f"{self.network}/{thumbnail_name(i)}",
                     activation=float(value),
                 )
-                for i, value in zip(top.tolist(), values, strict=True)
-                if i >= 0
+                for i, value, there in zip(top.tolist(), values, exciting(values), strict=True)
+                if there
             ]
+            if not examples:
+                continue
             found.append(ClassExamples(name=str(name), mean=float(mean), examples=examples))
         return found
 
     def example_files(self, unit: int, folder: Path) -> list[Path]:
-        """The unit's best images in a folder, best first."""
+        """The images in a folder that excite the unit most, best first."""
         if self.images is None or self.top is None:
             return []
-        return [folder / str(self.images[i]) for i in self.top[unit]]
+        there = exciting(self.values[unit])
+        return [folder / str(self.images[i]) for i in self.top[unit][there]]
 
     def pair_files(self, unit: int, folder: Path) -> tuple[list[Path], list[Path]] | None:
         """As `measure.legibility.pair_files`, of the images in a folder."""
