@@ -14,7 +14,7 @@ from filterscope import make_atlas
 from filterscope.cli import main
 from filterscope.errors import ArgumentError, ImageError, TargetError
 from filterscope.explanation import explain
-from filterscope.measure.examples import find_examples
+from filterscope.measure.examples import find_examples, unit_rows
 from filterscope.networks import open_network
 from filterscope.pictures.png import read_metadata
 
@@ -170,20 +170,43 @@ def test_from_an_atlas(small_keras, small, photo, tmp_path):
         shape = found.shapes["conv2", one.unit]
         assert shape.png == next((tmp_path / "atlas").rglob(f"conv2-{one.unit:04d}.png")).read_bytes()
         assert found.examples["conv2", one.unit]
+    (tmp_path / "copy.png").write_bytes((images / "1.png").read_bytes())
+    images.rename(tmp_path / "elsewhere")
+    own = explain(small, tmp_path / "copy.png", atlas=tmp_path / "atlas", **PLAIN)  # no example of itself
+    unit = own.layers[0].raising[0].unit
+    rest = own.examples["conv2", unit]
+    assert (
+        len(rest) == len(explain(small, photo, atlas=tmp_path / "atlas", **PLAIN).examples["conv2", unit]) - 1
+    )
     with pytest.raises(ArgumentError, match="holds no atlas of tiny-vgg16 with these weights"):
         explain("tiny-vgg16", photo, atlas=tmp_path / "atlas", **PLAIN)
 
 
 def test_cached_examples(small, photo, tmp_path):
-    """Natural images that were looked up are shown, and are left out once their folder is gone."""
+    """Natural images that were looked up and excite the channel are shown, but for the photograph itself under any name;
+    none once their folder is gone."""
     for i in range(3):
         Image.new("RGB", (20, 20), (80 * i, 60, 90)).save(tmp_path / f"{i}.png")
-    find_examples(small, ["conv2"], tmp_path, shown=False)
+    rows = unit_rows(find_examples(small, ["conv2"], tmp_path, shown=False)["conv2"])
+
+    def counts(found, *but: str) -> list[tuple[int, int]]:
+        """How many are shown of each channel, and how many there are."""
+        units = [one.unit for one in found.layers[0].channels if not one.below]
+        shown = [len(found.examples.get(("conv2", unit), ())) for unit in units]
+        return list(zip(shown, [len({*rows[unit]["top"]} - {*but}) for unit in units], strict=True))
+
     found = explain(small, photo, layers="conv2", **PLAIN)
-    assert all(len(images) == 3 for images in found.examples.values())
+    assert all(shown == there for shown, there in counts(found))
+    assert (3, 3) in counts(found)
     assert max(next(iter(found.examples.values()))[0].size) == 112
-    own = explain(small, tmp_path / "2.png", layers="conv2", **PLAIN)  # no example of itself
-    assert all(len(images) == 2 for images in own.examples.values())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "copy.png").write_bytes((tmp_path / "2.png").read_bytes())
+    with Image.open(tmp_path / "2.png") as image:
+        for own in (tmp_path / "2.png", elsewhere / "copy.png", image):
+            numbers = counts(explain(small, own, layers="conv2", **PLAIN), "2.png")
+            assert all(shown == there for shown, there in numbers)
+            assert (2, 2) in numbers
     for path in tmp_path.glob("*.png"):
         path.unlink()
     assert explain(small, photo, layers="conv2", **PLAIN).examples == {}

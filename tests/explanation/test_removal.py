@@ -88,3 +88,15 @@ def test_masks():
         assert mask[100, lit].min() == 255
         assert mask[100, dark].max() < 80
     assert np.asarray(light(white, 0 * relevance)).max() < 80
+
+
+def test_masks_of_coarse_maps():
+    """Where nearly every place is somewhat relevant, at most two fifths are lit, the most relevant place among them; a map
+    of one value is lit everywhere."""
+    white, rows = Image.new("RGB", (16, 16), "white"), np.arange(4.0)[:, None]
+    relevance = 0.4 + 0.1 * rows + 0.1 * np.arange(4.0)
+    mask = np.asarray(light(white, relevance)).min(2)
+    assert 0.3 < (mask > 80).mean() < 0.45
+    assert mask[200, 200] == 255
+    assert mask[20, 20] < 80
+    assert (np.asarray(light(white, np.ones((4, 4)))) == 255).all()

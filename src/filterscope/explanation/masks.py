@@ -9,12 +9,14 @@ from filterscope.sides import Sides
 
 SHOWN = 224  # the shorter side of a mask in pixels, where the network's input is smaller
 DARK = 0.25  # of the brightness of what is not relevant
-LEAST, FULL = 0.2, 0.6  # of the largest relevance: up to here the photograph is dark, from there on as it is
+LEAST = 0.2  # of the largest relevance: up to here the photograph is dark, and half way from here to the largest as it is
+MOST = 0.4  # of the photograph that is lit: the relevance of a map of 4 x 4 places is above LEAST nearly everywhere
+HIGHEST = 0.8  # that LEAST is raised to, where much more is as relevant as the most relevant place
 
 
 def light(seen: Image.Image, relevance: np.ndarray, *, against: bool = False) -> Image.Image:
-    """The photograph as the network takes it, lit where a channel's relevance (H, W) is above 0, or `against`
-    below."""
+    """The photograph as the network takes it, lit where a channel's relevance (H, W) is largest, or `against` smallest:
+    where it is a fifth of the largest or more, but at most two fifths of the photograph."""
     wanted = np.maximum(-relevance if against else relevance, 0).astype(np.float32)
     image = enlarged(seen)
     largest = float(wanted.max())
@@ -23,7 +25,8 @@ def light(seen: Image.Image, relevance: np.ndarray, *, against: bool = False) ->
     else:
         small = Image.fromarray(wanted / largest)
         heat = np.asarray(small.resize(image.size, Image.Resampling.BICUBIC))
-        heat = ((heat - LEAST) / (FULL - LEAST)).clip(0, 1)
+        least = min(max(LEAST, float(np.quantile(heat, 1 - MOST))), HIGHEST)
+        heat = ((heat - least) / ((1 - least) / 2)).clip(0, 1)
     pixels = np.asarray(image.convert("RGB"), np.float32)
     grey = pixels.mean(2, keepdims=True) * DARK
     share = heat[..., None]

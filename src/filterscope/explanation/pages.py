@@ -10,16 +10,15 @@ from typing import Any
 from PIL import Image
 
 from filterscope.atlas.gallery.pages import SHARED, read_asset, render
+from filterscope.explanation.chart import chart_of
 from filterscope.explanation.evidence import Channel
 from filterscope.explanation.found import Found, Key, LayerFound
 from filterscope.explanation.masks import enlarged, light
-from filterscope.explanation.removal import Removal
 from filterscope.explanation.words import amount, share_text, signed, unit_of, unit_text
 from filterscope.files import safe_name, writing
 
 ASSETS = ("gallery.css", "theme.js")
 QUALITY = 90  # of masks and photographs, JPEG
-WIDTH, HEIGHT, EDGE = 560, 150, 22  # of a curve
 
 
 @dataclass
@@ -118,7 +117,7 @@ def _layer(found: Found, files: Files, layer: LayerFound) -> dict[str, Any]:
             for group in layer.groups
         ],
         "check": layer.check,
-        "curve": curve(layer.check),
+        "chart": chart_of(layer.check),
         "alone": layer.alone,
     }  # fmt: skip
 
@@ -145,27 +144,6 @@ def _channel(found: Found, files: Files, channel: Channel) -> dict[str, Any]:
         "examples": files.examples.get(key, []),
         "channels": "",
         "votes": [f"{name} {signed(value, 2)}" for name, value in votes],
-    }
-
-
-def curve(check: Removal) -> dict[str, Any]:
-    """The check as the points of two lines in a drawing of WIDTH x HEIGHT, and its labels."""
-    values = [*check.top, *check.random]
-    low, high = min(values), max(*values, min(values) + 1e-9)
-    last = check.counts[-1]
-
-    def points(line: tuple[float, ...]) -> str:
-        return " ".join(
-            f"{4 + count / last * (WIDTH - 8):.1f},{HEIGHT - EDGE - (v - low) / (high - low) * (HEIGHT - 2 * EDGE):.1f}"
-            for count, v in zip(check.counts, line, strict=True)
-        )
-
-    return {
-        "top": points(check.top),
-        "random": points(check.random),
-        "first": f"{check.top[0]:.1f}",
-        "end": f"{check.top[-1]:.1f}",
-        "last": last,
     }
 
 
