@@ -122,9 +122,11 @@ def test_version():
 
 
 def test_the_version_is_the_same_everywhere():
-    """In CITATION.cff, and in the changelog's first heading."""
+    """In CITATION.cff, in the BibTeX entry of the documentation, and in the changelog's first heading."""
     home = Path(__file__).resolve().parents[1]
     assert f"\nversion: {fs.__version__}\n" in (home / "CITATION.cff").read_text(encoding="utf-8")
+    paper = (home / "docs" / "how-to" / "paper.md").read_text(encoding="utf-8")
+    assert re.findall(r"^  version = \{(.+)\},$", paper, re.M) == [fs.__version__]
     changes = (home / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## ([\d.]+), (?:unreleased|\d{4}-\d\d-\d\d)$", changes, re.M)[0] == fs.__version__
 

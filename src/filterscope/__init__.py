@@ -1,4 +1,4 @@
-"""filterscope draws what the units of a trained convolutional network respond to.
+"""filterscope draws what the units of a trained image network respond to.
 
     import filterscope as fs
 

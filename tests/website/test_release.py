@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import tarfile
@@ -26,10 +27,7 @@ def test_all_is_every_extra():
     assert sorted(Requirement(only).extras) == FEATURES
 
 
-COMING = {"umap"}  # what names them is being built
-
-
-@pytest.mark.parametrize("extra", [extra for extra in FEATURES if extra not in COMING])
+@pytest.mark.parametrize("extra", FEATURES)
 def test_each_extra_is_named(extra):
     """By an error where its libraries are missing, in the pages that list extras, and in the workflow that installs each."""
     assert all(Requirement(one) for one in EXTRAS[extra])
@@ -52,6 +50,32 @@ def test_conda_asks_for_the_same():
     assert sorted(run) == sorted([*wanted, f"python {PROJECT['requires-python']}"])
     for name, place in PROJECT["scripts"].items():
         assert f"    - {name} = {place}\n" in recipe
+
+
+def test_descriptions_are_one():
+    """Of the package, of conda's recipe and in CITATION.cff; transformers are drawn as well as convolutional networks."""
+    said = PROJECT["description"]
+    assert "convolutional" not in said
+    assert f'  summary: "{said}"\n' in (HOME / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    assert f'abstract: "{said}"\n' in (HOME / "CITATION.cff").read_text(encoding="utf-8")
+    assert said.partition(":")[0] in " ".join((HOME / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_conda_recipe_gets_the_sdists_sha256(tmp_path):
+    """From the release command; in the repository it is 64 zeros, since the sdist is not known."""
+    made_up(tmp_path)
+    kept = (HOME / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match=r"conda/meta\.yaml is not that of 1\.0"):
+        artefacts.filled_recipe(tmp_path, "1.0")
+    sdist = tmp_path / f"filterscope-{fs.__version__}.tar.gz"
+    (tmp_path / "filterscope-1.0.tar.gz").rename(sdist)
+    found = artefacts.filled_recipe(tmp_path, fs.__version__)
+    line = re.compile(r"^  sha256: (.*)$", re.M)
+    assert line.findall(found) == [f'"{hashlib.sha256(sdist.read_bytes()).hexdigest()}"']
+    assert line.findall(kept)[0].startswith(f'"{artefacts.UNKNOWN}"')
+    assert line.sub("", kept).endswith("\n" + line.sub("", found))
+    for place in ("scripts/release-check", ".github/workflows/release.yml"):
+        assert "build/conda/meta.yaml" in (HOME / place).read_text(encoding="utf-8")
 
 
 def made_up(dist: Path, *left_out: str, entry: str = "filterscope.cli:main") -> None:

@@ -27,7 +27,7 @@ from filterscope.openmp import stop_spinning
 )
 @click.version_option(__version__, prog_name="filterscope")
 def cli() -> None:
-    """Draw what the units of a trained convolutional network respond to.
+    """Draw what the units of a trained image network respond to.
 
     For any unit (a filter, a neuron, a class) filterscope computes, by gradient ascent, an image
     that maximises its activation.
