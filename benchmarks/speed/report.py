@@ -47,5 +47,7 @@ def told(options: argparse.Namespace) -> str:
     return ", ".join(words + [f"{options.threads} threads"] * bool(options.threads))
 
 
-def _number(value: float) -> str:
+def _number(value: float | str) -> str:
+    if isinstance(value, str):  # as it stood in a page that it was copied from
+        return value
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
