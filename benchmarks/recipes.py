@@ -60,7 +60,7 @@ def cases(cifar: str | None) -> list[Case]:
         Case(
             "efficientnet-lite0", "efficientnet-lite0",
             ("blocks.2.1.bn1:3", "blocks.3.0.bn1:7", "blocks.5.0.bn1:40", "blocks.5.0.bn1:100"),
-            "classifier:goldfish,goblet,warplane,lion", 112, "efficientnet-lite1",
+            "classifier:goldfish,goblet,warplane,lion", 224, "efficientnet-lite1",
         ),
     ]  # fmt: skip
     if cifar is not None:

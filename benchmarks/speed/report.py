@@ -21,7 +21,8 @@ def keep(job: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) 
     it lies."""
     name = FILES.get(job, "speed") + "-quick" * options.quick
     part = {"rows": list(rows), "notes": [told(options)]}
-    return result_files.keep(name, {job: part}, machine=machine.described(), folder=options.results)
+    title = f"{job}, AVX2" if options.avx2 else job
+    return result_files.keep(name, {title: part}, machine=machine.described(), folder=options.results)
 
 
 def table(path: Path) -> str:
@@ -44,7 +45,8 @@ def table(path: Path) -> str:
 def told(options: argparse.Namespace) -> str:
     """How a job was run, in words: its repeats, its clock, and what is not as usual."""
     words = ["quick" if options.quick else f"{options.repeats} repeats", f"{options.clock} clock"]
-    return ", ".join(words + [f"{options.threads} threads"] * bool(options.threads))
+    words += [f"{options.threads} threads"] * bool(options.threads)
+    return ", ".join(words + ["limited to AVX2"] * options.avx2)
 
 
 def _number(value: float | str) -> str:
