@@ -1,5 +1,7 @@
 """api.py: pictures and sheets from targets, the same for the same seed, alone or together; failures told first."""
 
+import typing
+
 import keras
 import numpy as np
 import pytest
@@ -589,3 +591,32 @@ def test_objectives_that_cannot_be(tiny, goal):
     """Refused before any work."""
     with pytest.raises(TargetError):
         fs.visualize(tiny, goal, steps=2, size=32, progress=False)
+
+
+@pytest.mark.parametrize("function", [fs.draw, fs.visualize_one, fs.draw_ladder, fs.visualize_sheet])
+def test_unknown_option(tiny, function):
+    """The nearest name is told."""
+    with pytest.raises(ArgumentError, match="no option 'stepz'; did you mean 'steps'"):
+        function(tiny, "block1_conv1:3", stepz=3)
+
+
+def test_one_or_a_sheet(tiny):
+    """What type checkers are told is what comes: a Picture of one, a Sheet of any number."""
+    assert isinstance(fs.visualize_one(tiny, fs.Target("block1_conv1", 3), **QUICK), fs.Picture)
+    assert isinstance(fs.visualize_sheet(tiny, "block1_conv1:3", **QUICK), fs.Sheet)
+    with pytest.raises(
+        TargetError, match=r"one picture .got block1_conv1:3,5, which is 2.; visualize draws several"
+    ):
+        fs.visualize_one(tiny, "block1_conv1:3,5", **QUICK)
+    assert typing.get_type_hints(fs.visualize_one)["return"] is fs.Picture
+    assert typing.get_type_hints(fs.visualize_sheet)["return"] is fs.Sheet
+
+
+def test_errors_come_at_once(tiny):
+    """`draw` gives pictures one by one, but refuses before the first is asked for."""
+    with pytest.raises(TargetError, match="block1_conv1 has units 0 to 31"):
+        fs.draw(tiny, "block1_conv1:32", **QUICK)
+    assert [str(p.target) for p in fs.draw(tiny, ["block1_conv1:3", "block1_conv1:5"], **QUICK)] == [
+        "block1_conv1:3",
+        "block1_conv1:5",
+    ]

@@ -13,9 +13,9 @@ from filterscope import errors
 from filterscope.cli import main
 from filterscope.comparison.compare import compare
 from filterscope.drawing.draw import draw
+from filterscope.drawing.ladder import draw_ladder
 from filterscope.drawing.run import Run
 from filterscope.errors import did_you_mean
-from filterscope.ladder import draw_ladder
 from filterscope.recipe import get_recipe
 
 CLASSES = {name: c for name, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, Exception)}

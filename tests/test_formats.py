@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.helpers.made_up_atlas import rows_of, write_atlas
 
-from filterscope import cache
+from filterscope import notices
 from filterscope.atlas.gallery.data import Index, read_networks
 from filterscope.atlas.storage.index import list_network_folders
 from filterscope.atlas.storage.manifest import read_manifest
@@ -195,7 +195,7 @@ def test_a_register_of_form_0(register):
 
 def test_a_newer_register(register, caplog, monkeypatch):
     """It is left as it is, is not used, and that is said once."""
-    monkeypatch.setattr(cache, "_said", set())
+    notices.forget()
     register.write_text('{"format": 8, "places": []}')
     before = register.read_bytes()
     assert WEIGHTS.read() == {}
@@ -266,7 +266,7 @@ def test_natural_activations_of_older_forms(small, remembered, number, same_set)
 
 def test_natural_activations_of_a_newer_form(small, remembered, caplog, monkeypatch):
     """They are taken as not known, in words."""
-    monkeypatch.setattr(cache, "_said", set())
+    notices.forget()
     place = as_form(small, 9)
     assert natural.recall(small, "conv1") is None
     assert natural.recall(small, "conv1") is None

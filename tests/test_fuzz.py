@@ -111,7 +111,7 @@ def quick(monkeypatch, place):
     from filterscope.drawing import attempts
 
     monkeypatch.setattr(attempts, "ascend", only_small(attempts.ascend))
-    monkeypatch.setattr("filterscope.demo.run_demo", lambda *_, **__: None)
+    monkeypatch.setattr("filterscope.commands.demo.draw_demo", lambda *_, **__: None)
     monkeypatch.setattr("filterscope.viewer.app.server", lambda _: SimpleNamespace(run=lambda **__: None))
 
 

@@ -142,3 +142,28 @@ def test_no_work_at_import():
     )
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
+
+
+def test_no_name_is_a_module():
+    """A public name that a module of the package has too would be replaced by it once that is imported."""
+    modules = {
+        path.stem for path in Path(fs.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()
+    }
+    assert modules & set(fs.__all__) == set()
+
+
+def test_help_fits_a_screen(capsys):
+    """help(filterscope) is the text that names every function, not the page of each."""
+    help(fs)
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= 74
+    functions = [name for name in fs.__all__ if inspect.isfunction(getattr(fs, name))]
+    assert [name for name in functions if name not in shown] == []
+
+
+def test_examples_of_public_functions():
+    """Each has an example, which test_docstrings.py runs."""
+    objectives = [fs.Target, fs.WholeLayer, fs.Direction, fs.Concept, fs.Likeness, fs.Sum, fs.Table]
+    functions = [getattr(fs, name) for name in fs.__all__]
+    for one in [*objectives, *filter(inspect.isfunction, functions)]:
+        assert ">>> " in inspect.getdoc(one), one

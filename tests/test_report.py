@@ -157,7 +157,7 @@ def test_all_commands_into_one_folder(tmp_path, photo, capsys):
 
 def test_a_ladder_that_is_interrupted(tmp_path, monkeypatch, capsys):
     """What was finished is in the report, and said."""
-    import filterscope.ladder as ladder
+    import filterscope.drawing.ladder as ladder
 
     def drawing(net, targets, recipe, *how, **more):
         if recipe.name == "lp":

@@ -47,21 +47,11 @@ from filterscope.errors import (
 if TYPE_CHECKING:
     from filterscope.api import draw, visualize, visualize_filter, visualize_one, visualize_sheet
     from filterscope.catalog import list_models
-    from filterscope.commands import (
-        animate,
-        classify,
-        compare_networks,
-        draw_examples,
-        draw_kernels,
-        draw_ladder,
-        find_examples,
-        list_layers,
-        make_atlas,
-        make_map,
-        redraw,
-        run_demo,
-        view_atlas,
-    )
+    from filterscope.commands.demo import run_demo
+    from filterscope.commands.drawing import animate, draw_ladder, redraw
+    from filterscope.commands.examples import draw_examples, find_examples
+    from filterscope.commands.looking import classify, draw_kernels, list_layers
+    from filterscope.commands.pages import compare_networks, make_atlas, make_map, view_atlas
     from filterscope.concept import Concept
     from filterscope.epochs.recorder import Recorder
     from filterscope.explanation import explain
@@ -84,8 +74,11 @@ _LATER = {
     for module, names in {
         "filterscope.api": "draw visualize visualize_filter visualize_one visualize_sheet",
         "filterscope.catalog": "list_models",
-        "filterscope.commands": "animate classify compare_networks draw_examples draw_kernels draw_ladder "
-        "find_examples list_layers make_atlas make_map redraw run_demo view_atlas",
+        "filterscope.commands.demo": "run_demo",
+        "filterscope.commands.drawing": "animate draw_ladder redraw",
+        "filterscope.commands.examples": "draw_examples find_examples",
+        "filterscope.commands.looking": "classify draw_kernels list_layers",
+        "filterscope.commands.pages": "compare_networks make_atlas make_map view_atlas",
         "filterscope.explanation": "explain",
         "filterscope.factorization.concepts": "find_concepts",
         "filterscope.epochs.recorder": "Recorder",

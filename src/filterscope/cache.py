@@ -22,9 +22,7 @@ from platformdirs import user_cache_path
 from filterscope.errors import FilterscopeError, OutputError
 from filterscope.files import held, write_text
 from filterscope.formats import Form
-
-log = logging.getLogger("filterscope")
-_said: set[str] = set()
+from filterscope.notices import log_once
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Cache:
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if words := self.form.too_new(found, str(self.path)):
-                say_once(f"{words}; it is left as it is and not used")
+                log_once(logging.WARNING, "%s; it is left as it is and not used", words)
                 return None
             return dict(self.form.newest(found, str(self.path))[self.field])
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, FilterscopeError):
@@ -69,10 +67,3 @@ class Cache:
 def cache_folder() -> Path:
     """Where this machine's user keeps what filterscope can find out again."""
     return user_cache_path("filterscope")
-
-
-def say_once(message: str) -> None:
-    """A warning that is not repeated in this process."""
-    if message not in _said:
-        _said.add(message)
-        log.warning(message)

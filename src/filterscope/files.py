@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from filterscope.errors import OutputError
 
@@ -16,9 +17,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+StrPath: TypeAlias = str | os.PathLike[str]  # a file or folder, as text or as an object
+
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def writing(path: StrPath) -> Iterator[Path]:
     """A temporary path in the folder of `path`; renamed to it when the block ends well, removed otherwise.
 
     OutputError where the folder cannot be made or written, or the disk is full.
@@ -37,7 +40,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
             spare.unlink(missing_ok=True)
 
 
-def is_there(path: str | os.PathLike[str]) -> bool:
+def is_there(path: StrPath) -> bool:
     """Whether there is such a file or folder; False also for what none can be called (a name too long, a NUL)."""
     try:
         return Path(path).exists()
@@ -45,7 +48,7 @@ def is_there(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def is_dangling(path: str | os.PathLike[str]) -> bool:
+def is_dangling(path: StrPath) -> bool:
     """Whether it is a link to what is not there."""
     try:
         return Path(path).is_symlink() and not is_there(path)
@@ -62,14 +65,14 @@ def safe_name(name: str, also: str = "+-") -> str:
     return re.sub(rf"[^\w.{re.escape(also)}]", ".", name)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with writing(path) as spare:
         spare.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def held(folder: str | os.PathLike[str]) -> Iterator[None]:
+def held(folder: StrPath) -> Iterator[None]:
     """While a file of a folder is read, changed and written again, other programs that would do the same wait. Where
     the system or the file system has no such locks, nothing waits."""
     handle = None
@@ -84,7 +87,7 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
             os.close(handle)  # which lets go of it
 
 
-def check_writable(folder: str | os.PathLike[str]) -> Path:
+def check_writable(folder: StrPath) -> Path:
     """The folder, known to be writable before long work begins; OutputError if not. One that is not there is made for the
     trial alone, so that work which is refused afterwards leaves nothing: whatever writes a file makes its folder."""
     place = Path(folder)

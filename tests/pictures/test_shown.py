@@ -6,7 +6,7 @@ from PIL import Image
 
 import filterscope as fs
 from filterscope.comparison.compare import compare
-from filterscope.ladder import draw_ladder
+from filterscope.drawing.ladder import draw_ladder
 from filterscope.pictures import sheet as sheets
 from filterscope.pictures.reading import read_photograph
 from filterscope.pictures.shown import Shown

@@ -194,7 +194,7 @@ def rerun(
 
     if out is not None:
         check_writable(out)
-    from filterscope.commands import redraw
+    from filterscope.commands.drawing import redraw
     from filterscope.report import update_report
 
     again = redraw(
@@ -246,7 +246,7 @@ def ladder(
     from filterscope.progress import progress_bar
 
     selections = [parse(text) for text in targets]
-    from filterscope.ladder import draw_ladder
+    from filterscope.drawing.ladder import draw_ladder
     from filterscope.recipe import LADDER
 
     columns = [*LADDER, drawing.recipe] if drawing.recipe else LADDER
@@ -284,10 +284,10 @@ def demo(out: Path, quiet: bool) -> None:
     from filterscope.files import check_writable
 
     check_writable(out)
-    from filterscope.demo import run_demo
+    from filterscope.commands.demo import draw_demo
     from filterscope.networks import open_network
 
-    run_demo(
+    draw_demo(
         open_network("tiny-vgg16"),
         out,
         shown=False if quiet else None,

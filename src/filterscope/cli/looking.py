@@ -60,7 +60,7 @@ def layers(net: str, weights: str | None, as_json: bool, quiet: bool) -> None:
 
     The columns are name, kind, output shape, units, parameters, receptive field in pixels, and whether it is trained.
     """
-    from filterscope.commands import list_layers
+    from filterscope.commands.looking import list_layers
     from filterscope.networks import open_network
 
     network = open_network(net, weights=weights)

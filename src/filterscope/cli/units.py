@@ -89,7 +89,7 @@ def examples(
     if out is not None:
         check_folder(out)
     recipe = drawing.ask_recipe()
-    from filterscope.commands import example_rows
+    from filterscope.commands.examples import example_rows
     from filterscope.measure.examples import example_sheet, find_examples, require_folders, unit_rows
     from filterscope.networks import open_network
 

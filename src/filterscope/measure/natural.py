@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import zipfile
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from filterscope.cache import cache_folder, say_once
+from filterscope.cache import cache_folder
 from filterscope.errors import ArgumentError, ImageError, OutputError
 from filterscope.files import safe_name, writing
 from filterscope.formats import NATURAL
@@ -31,6 +32,7 @@ from filterscope.measure.gathering import Gathered
 from filterscope.measure.selectivity import exciting, folder_classes
 from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
+from filterscope.notices import log_once
 from filterscope.objective import Objective
 from filterscope.pictures.reading import load_batch
 from filterscope.sides import Size, sides_of
@@ -342,7 +344,7 @@ def looked_up(
         with _cached(network, layer).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             record = json.loads(str(file["meta"]))
             if words := NATURAL.too_new(record, str(_cached(network, layer))):
-                say_once(f"{words}; what excites {layer} most is taken as not known")
+                log_once(logging.WARNING, "%s; what excites %s most is taken as not known", words, layer)
                 return None
             meta = NATURAL.newest(record, layer)
             arrays = _arrays(file)

@@ -10,11 +10,13 @@ from pathlib import Path
 from PIL import Image
 
 from filterscope.atlas.run.estimate import Estimate, format_duration
+from filterscope.catalog import EMBEDDED
 from filterscope.drawing.draw import draw
+from filterscope.drawing.ladder import draw_ladder
 from filterscope.drawing.run import Given
-from filterscope.ladder import draw_ladder
+from filterscope.files import StrPath, check_writable
 from filterscope.measure.classify import classify
-from filterscope.networks import Network
+from filterscope.networks import Network, open_network
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.kernels import kernel_sheet
 from filterscope.pictures.page import Section, write_page
@@ -61,7 +63,21 @@ class _Sheet:
     make: Callable[[_Demo], tuple[Image.Image, str]]
 
 
-def run_demo(network: Network, out: Path, *, shown: bool | None, say: Callable[[str], None]) -> Path:
+def run_demo(out: StrPath = "filterscope-demo", *, progress: bool = True) -> Path:
+    """Draw a tour of tiny-vgg16 on one page, offline, in about a minute; returns the page.
+
+    Raises OutputError where it cannot be written.
+
+    >>> run_demo("/dev/null/demo")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    filterscope.errors.OutputError: cannot write to '/dev/null/demo'
+    """
+    check_writable(Path(out))
+    say: Callable[[str], None] = print if progress else lambda _: None
+    return draw_demo(open_network(EMBEDDED), Path(out), shown=progress, say=say)
+
+
+def draw_demo(network: Network, out: Path, *, shown: bool | None, say: Callable[[str], None]) -> Path:
     """Draw the demo's sheets and the page that shows them all; returns the page.
 
     `say` is given a line before each sheet: what is drawn, and about how long the rest takes.
