@@ -18,7 +18,7 @@ from filterscope.atlas.storage.store import open_store
 from filterscope.cache import Cache
 from filterscope.errors import ArgumentError, DamagedError, ImageError
 from filterscope.formats import NATURAL, PICTURE, REGISTER, Form
-from filterscope.measure import natural
+from filterscope.measure import activations, natural
 from filterscope.pictures.png import CHUNK, encode_png, read_metadata
 from filterscope.recipe import get_recipe
 from filterscope.rerun import draw_again
@@ -251,7 +251,7 @@ def remembered(small, tmp_path) -> dict:
     for i in range(3):
         Image.new("RGB", (16, 16), (80 * i, 9, 9)).save(tmp_path / f"{i}.png")
     images = sorted(tmp_path.glob("*.png"))
-    found = natural.natural_activations(small, ["conv1"], images)["conv1"]
+    found = activations.natural_activations(small, ["conv1"], images)["conv1"]
     natural.remember(small, found, images="digest", size=16)
     return {"images": "digest", "size": 16}
 

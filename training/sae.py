@@ -29,8 +29,8 @@ from torch import Tensor
 import filterscope as fs
 from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
+from filterscope.measure.activations import gather
 from filterscope.measure.concepts import concepts_at
-from filterscope.measure.natural import gather
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.reading import list_images, load_batch
 from training.data import open_data

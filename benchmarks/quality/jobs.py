@@ -12,8 +12,10 @@ from benchmarks.quality.spectrum import natural_profile
 from PIL import Image
 
 from filterscope.files import write_text
+from filterscope.measure.activations import natural_activations
 from filterscope.measure.examples import find_examples
-from filterscope.measure.natural import layers_with_units, natural_activations, recall
+from filterscope.measure.natural import recall
+from filterscope.measure.units import layers_with_units
 from filterscope.networks import Network, open_network
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images

@@ -1,4 +1,4 @@
-"""Natural activations: against hand-made sums, through the cache, and those shipped."""
+"""natural.py and activations.py: against hand-made sums, through the cache, and those shipped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import torch
 from PIL import Image
 
 from filterscope.errors import ImageError, TargetError
+from filterscope.measure.activations import natural_activations
 from filterscope.measure.examples import example_sheet, find_examples, unit_rows
-from filterscope.measure.natural import (
-    layers_with_units,
-    looked_up,
-    natural_activations,
-    natural_best,
-    recall,
-)
+from filterscope.measure.natural import looked_up, natural_best, recall
+from filterscope.measure.units import layers_with_units
 from filterscope.pictures.reading import list_images, load_pixels
 
 LAYER = "block2_conv1"

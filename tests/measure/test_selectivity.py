@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from filterscope.errors import ArgumentError
-from filterscope.measure import natural
+from filterscope.measure import activations
 from filterscope.measure.clarity import clarity, polysemanticity, two_clusters
 from filterscope.measure.examples import example_sheet, find_examples, unit_rows
 from filterscope.measure.selectivity import by_class, folder_classes, lifetime_sparsity
@@ -157,8 +157,8 @@ def test_classes_that_the_network_names(small, classes, tmp_path, monkeypatch):
     assert (found.by_folder, found.class_names) == (False, ("0", "1", "2", "3", "4"))
     assert set(found.image_classes) <= set(range(5))
     asked = []
-    real = natural.gather
-    monkeypatch.setattr(natural, "gather", lambda *a, **k: asked.append(k["classes"]) or real(*a, **k))
+    real = activations.gather
+    monkeypatch.setattr(activations, "gather", lambda *a, **k: asked.append(k["classes"]) or real(*a, **k))
     other = find_examples(small, ["conv2"], tmp_path, shown=False)["conv2"]
     assert asked == [None]  # the network has named these pictures already
     np.testing.assert_array_equal(other.image_classes, found.image_classes)

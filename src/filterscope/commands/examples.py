@@ -14,7 +14,7 @@ from filterscope.files import StrPath
 from filterscope.measure.examples import SHOWN, example_sheet, require_folders, unit_rows
 from filterscope.measure.examples import find_examples as find_activations
 from filterscope.measure.gathering import BEST
-from filterscope.measure.natural import chosen_units
+from filterscope.measure.units import chosen_units
 from filterscope.networks import Network, open_network
 from filterscope.sides import Size
 from filterscope.table import Table

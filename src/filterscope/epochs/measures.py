@@ -23,7 +23,7 @@ from torch import Tensor, fx
 from filterscope.ascent.engine.graphs import bounds_of, module_of
 from filterscope.comparison.compare import measure_crossed
 from filterscope.comparison.pairs import reach_of
-from filterscope.measure.natural import images_together
+from filterscope.measure.activations import images_together
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch.layout import View
 from filterscope.networks.torch_state import in_our_torch

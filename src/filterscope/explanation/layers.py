@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from filterscope.ascent.engine.passes import is_untraced
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.explanation.split import is_passed_by_all, source_of
-from filterscope.measure.natural import layers_with_units
+from filterscope.measure.units import layers_with_units
 from filterscope.networks.network import Layer, Network
 from filterscope.objective import Objective
 from filterscope.sides import sides_of

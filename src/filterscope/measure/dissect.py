@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from filterscope.errors import ArgumentError
+from filterscope.measure.activations import OnSkip, gather
 from filterscope.measure.encoders import (
     TOGETHER,
     Encoder,
@@ -22,7 +23,7 @@ from filterscope.measure.encoders import (
     require_same_size,
 )
 from filterscope.measure.labels import Label, read_vocabulary, write_labels
-from filterscope.measure.natural import OnSkip, check_layers, chosen_units, gather
+from filterscope.measure.units import check_layers, chosen_units
 from filterscope.networks import Network, open_network
 from filterscope.pictures.png import read_image
 from filterscope.pictures.reading import list_images, mode_of, plain

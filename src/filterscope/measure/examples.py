@@ -10,20 +10,14 @@ from typing import Any
 from PIL import Image
 
 from filterscope.errors import ArgumentError
+from filterscope.measure.activations import OnSkip, natural_activations
 from filterscope.measure.alternatives import LEAST_PHOTOGRAPHS
 from filterscope.measure.concepts import ConceptUnits
 from filterscope.measure.fields import SIDE, example_crops
 from filterscope.measure.gathering import BEST
-from filterscope.measure.natural import (
-    NaturalActivations,
-    OnSkip,
-    check_layers,
-    images_digest,
-    natural_activations,
-    recall,
-    remember,
-)
+from filterscope.measure.natural import NaturalActivations, images_digest, recall, remember
 from filterscope.measure.selectivity import exciting
+from filterscope.measure.units import check_layers
 from filterscope.networks.network import Network
 from filterscope.pictures.reading import list_images, mode_of
 from filterscope.pictures.sheet import BACKGROUND, Tile, compose

@@ -9,38 +9,27 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from filterscope.cache import cache_folder
-from filterscope.errors import ArgumentError, ImageError, OutputError
+from filterscope.errors import ArgumentError, OutputError
 from filterscope.files import safe_name, writing
 from filterscope.formats import NATURAL
-from filterscope.measure.classify import class_layer
-from filterscope.measure.concepts import ConceptUnits
-from filterscope.measure.gathering import Gathered
-from filterscope.measure.selectivity import exciting, folder_classes
+from filterscope.measure.selectivity import exciting
 from filterscope.networks.network import Network
-from filterscope.networks.torch_state import in_our_torch
 from filterscope.notices import log_once
 from filterscope.objective import Objective
-from filterscope.pictures.reading import load_batch
-from filterscope.sides import Size, sides_of
+from filterscope.sides import Size
 from filterscope.target import Target
-
-MAX_ACTIVATION_BYTES = 256 * 2**20  # bytes of a batch's maps, of all layers that are measured together
-
-OnSkip = Callable[[Path, str], object]  # a file that could not be read, and why
 
 
 @dataclass(frozen=True)
@@ -120,176 +109,6 @@ LATER_ARRAYS = (  # that older files lack
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Activations:
-    """What a network's layers gave for a set of images: `layers` by name, the images' `names` within `folder`; `named`, the
-    number of each one's first class, where that was asked for."""
-
-    layers: dict[str, Gathered]
-    names: tuple[str, ...]
-    folder: str
-    named: np.ndarray | None = None
-
-
-def natural_activations(
-    network: Network,
-    layers: Sequence[str],
-    images: Sequence[Path],
-    *,
-    folder: Path | None = None,
-    size: Size | None = None,
-    batch: int | None = None,
-    on_batch: Callable[[int], object] | None = None,
-    on_skip: OnSkip | None = None,
-    concepts: Mapping[str, ConceptUnits] | None = None,
-) -> dict[str, NaturalActivations]:
-    """Run the network over the images, once for all layers, in batches, in float32.
-
-    folder: what the images' names are relative to; the first one's own folder where it is None.
-    batch: images at a time; as many as keep the maps of the layers within 256 MiB where it is None.
-    on_batch: called with how many images are done. on_skip: called with each file that is no picture, which is left out;
-    without it such a file raises ImageError, as does a set that has no picture at all.
-
-    concepts: by the names among `layers` that stand for a file's concepts, these: the units are the concepts.
-
-    The images' classes are the folders that they lie in; without such folders those that the network names, where it has
-    classes whose weights are here.
-    """
-    place = images[0].parent if folder is None else folder
-    by_folder = folder_classes([_name(path, place) for path in images]) is not None
-    classes = None if by_folder else _own_classes(network, size or network.input.size)
-    before = _named_before(network, images, size or network.input.size) if classes else None
-    found = gather(
-        network,
-        layers,
-        images,
-        folder=place,
-        size=size,
-        batch=batch,
-        on_batch=on_batch,
-        on_skip=on_skip,
-        classes=classes if before is None else None,
-        concepts=concepts,
-    )
-    of_folders = folder_classes(found.names)
-    named = found.named if before is None else before.get(found.names)
-    names, numbers = of_folders or (tuple(_class_names(network, classes)), named)
-    return {
-        layer: NaturalActivations(
-            layer=layer, images=found.names, folder=found.folder, class_names=names, by_folder=of_folders is not None,
-            **rows.arrays(numbers),
-        )
-        for layer, rows in found.layers.items()
-    }  # fmt: skip
-
-
-@in_our_torch
-def gather(
-    network: Network,
-    layers: Sequence[str],
-    images: Sequence[Path],
-    *,
-    folder: Path,
-    size: Size | None = None,
-    batch: int | None = None,
-    on_batch: Callable[[int], object] | None = None,
-    on_skip: OnSkip | None = None,
-    classes: str | None = None,
-    concepts: Mapping[str, ConceptUnits] | None = None,
-) -> Activations:
-    """Every unit's activation for every image; arguments as for `natural_activations`.
-
-    classes: a layer of classes, whose first one is noted for each image.
-    """
-    known = concepts or {}
-    probed = [known[name].layer if name in known else name for name in layers]
-    probed += [classes] if classes else []
-    probe = network.probe(probed).eval()
-    gathered = {layer: Gathered() for layer in layers}
-    names: list[str] = []
-    named: list[torch.Tensor] = []
-    more = [
-        name for name, one in known.items() for _ in range(-(-one.count // network.layer(one.layer).units))
-    ]
-    batch = batch or images_together(
-        network, [*probed, *(known[n].layer for n in more)], size or network.input.size
-    )
-    for begin in range(0, len(images), batch):
-        some = images[begin : begin + batch]
-        read = _load(some, network, size, on_skip)
-        names += [_name(path, folder) for path, _ in read]
-        if read:
-            pixels = torch.stack([values for _, values in read])
-            with torch.no_grad():
-                maps = probe(network.input.preprocess(pixels).to(memory_format=torch.channels_last))
-            for layer, found in zip(layers, maps[: len(layers)], strict=True):
-                gathered[layer].add(known[layer].of_maps(found) if layer in known else found)
-            named += [maps[-1].argmax(1)] if classes else []
-        if on_batch is not None:
-            on_batch(begin + len(some))
-    if not names:
-        raise ImageError(f"none of the {len(images)} files in {str(folder)!r} can be read as a picture")
-    numbers = torch.cat(named).numpy().astype(np.int32) if classes else None
-    return Activations(gathered, tuple(names), str(folder), numbers)
-
-
-def _own_classes(network: Network, size: Size) -> str | None:
-    """The network's layer of classes, where it has one whose weights are here."""
-    try:
-        layer = class_layer(network)
-        return layer if network.is_here(layer) and network.runs(layer, size) else None
-    except ArgumentError:
-        return None
-
-
-def _class_names(network: Network, layer: str | None) -> list[str]:
-    if layer is None:
-        return []
-    names = network.class_names(layer)
-    return [name[0] for name in names] if names else [str(i) for i in range(network.layer(layer).units)]
-
-
-def images_together(network: Network, layers: Sequence[str], size: Size) -> int:
-    """How many images go through the network together."""
-    numbers = sum(math.prod(network.layer(layer).output_shape) for layer in layers)
-    return max(
-        1,
-        min(
-            100,
-            int(
-                MAX_ACTIVATION_BYTES
-                / (4 * numbers * math.prod(sides_of(size)) / math.prod(sides_of(network.input.size)))
-            ),
-        ),
-    )
-
-
-def _load(
-    paths: Sequence[Path], network: Network, size: Size | None, on_skip: OnSkip | None
-) -> list[tuple[Path, torch.Tensor]]:
-    """The pictures' pixel values beside their paths; the unreadable are left out where `on_skip` is given."""
-    read = []
-    for path in paths:
-        try:
-            read.append((path, load_batch([path], network.input, size=size)[0]))
-        except ImageError as error:
-            if on_skip is None:
-                raise
-            on_skip(path, str(error))
-    return read
-
-
-def _name(path: Path, folder: Path) -> str:
-    """A file's name within the folder, with `/` on every machine; its whole path where it lies elsewhere."""
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
-
-
-def layers_with_units(network: Network) -> list[str]:
-    """The layers whose units are worth a picture: all that have trained weights, but for plain plumbing."""
-    plumbing = ("InputLayer", "Rescaling", "Normalization", "Flatten", "Dropout", "ZeroPadding2D")
-    return [n for n, row in network.layers.items() if row.kind not in plumbing and network.has_weights(n)]
-
-
 def images_digest(images: Sequence[Path]) -> str:
     """Identifies a set of image files by names, sizes and times of change."""
     digest = hashlib.sha256()
@@ -364,7 +183,7 @@ def looked_up(
         return None
 
 
-def _named_before(
+def named_before(
     network: Network, images: Sequence[Path], size: Size
 ) -> dict[tuple[str, ...], np.ndarray] | None:
     """The classes that the network named of these very images while another layer was measured, by the images' names; None
@@ -425,23 +244,3 @@ def _cached(network: Network, layer: str) -> Path:
         f"{network.weights.sha256}-{fed}" if fed else network.weights.sha256
     )  # fed otherwise, excited otherwise
     return cache_folder() / "natural" / key / f"{name}.npz"
-
-
-def chosen_units(network: Network, texts: Sequence[str]) -> set[tuple[str, int]]:
-    """The layers and units that texts as "LAYER:3,7" name, of a layer alone all; empty where they name layers alone."""
-    chosen = [network.selection(text) for text in texts if text != "*"]
-    if "*" in texts or not any(one.units for one in chosen):
-        return set()
-    whole = [replace(one, units=one.units or "*") for one in chosen]
-    return {(target.layer, target.unit) for one in whole for target in network.targets(one)}
-
-
-def check_layers(network: Network, texts: Sequence[str]) -> list[str]:
-    """Layer names, or "*" for all; ArgumentError where there is nothing to measure."""
-    if "*" in texts:
-        return layers_with_units(network)
-    if not texts:
-        raise ArgumentError("name a layer, or '*' for all")
-    for text in texts:
-        network.targets(text)
-    return list(dict.fromkeys(network.selection(text).layer for text in texts))

@@ -18,8 +18,8 @@ from typing import Any
 
 from filterscope.api import DrawingOptions, visualize_one
 from filterscope.errors import FilterscopeError, kind_and_line
-from filterscope.measure.natural import layers_with_units
 from filterscope.measure.scores import to_image
+from filterscope.measure.units import layers_with_units
 from filterscope.networks import Network
 from filterscope.pictures import Picture, Sheet
 from filterscope.pictures.html import data_url

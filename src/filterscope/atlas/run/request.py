@@ -31,7 +31,8 @@ from filterscope.drawing.run import USUAL, Run
 from filterscope.errors import ArgumentError
 from filterscope.measure.concepts import ConceptUnits, concepts_at
 from filterscope.measure.examples import find_examples
-from filterscope.measure.natural import images_digest, layers_with_units, recall
+from filterscope.measure.natural import images_digest, recall
+from filterscope.measure.units import layers_with_units
 from filterscope.networks import Network
 from filterscope.pictures.reading import list_images
 from filterscope.recipe import AutoRecipe, Recipe, read_asked, record_asked
