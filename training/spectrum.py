@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from filterscope.ascent.canvas.spectrum import COLOUR, frequencies
 from filterscope.files import writing
-from filterscope.networks.network import InputSpec
+from filterscope.networks.input_spec import InputSpec
 from filterscope.pictures.reading import list_images, load_pixels
 
 SIZE = 224

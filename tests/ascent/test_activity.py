@@ -8,7 +8,7 @@ from torch import nn
 import filterscope as fs
 from filterscope.ascent.activity import SHARE, active_from, bound_of, excites
 from filterscope.ascent.objectives import objective
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.objective import Direction
 from filterscope.target import Sum, Target
 

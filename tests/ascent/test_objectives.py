@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from filterscope.ascent.objectives import activation, likeness, mean_at, objective, own_unit
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.objective import Direction, WholeLayer
 from filterscope.target import Target
 

@@ -102,3 +102,62 @@ def test_overrides_of_a_fixed_size(small_keras):
     """A network of one size says which."""
     with pytest.raises(ArgumentError, match=r"small takes pictures of 16 x 16 px only \(got 32\)"):
         open_network(small_keras, size=32)
+
+
+RED = torch.tensor([255.0, 0, 0]).view(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"),
+    [
+        (InputSpec(), [255, 0, 0]),
+        (InputSpec(bgr=True), [0, 0, 255]),
+        (InputSpec(low=0, high=1), [1, 0, 0]),
+        (InputSpec(low=-1, high=1), [1, -1, -1]),
+        (InputSpec(mean=(100, 10, 1)), [155, -10, -1]),
+        (InputSpec(mean=(100, 10, 1), bgr=True), [-100, -10, 254]),
+        (InputSpec(std=(5, 2, 2)), [51, 0, 0]),
+        (InputSpec(low=0, high=1, mean=(0.5, 0.4, 0.2), std=(0.5, 0.2, 0.1)), [1, -2, -2]),
+    ],
+)
+def test_preprocess_by_hand(spec, value):
+    """Value range, then colour order, minus mean, over std."""
+    assert spec.preprocess(RED).flatten().tolist() == pytest.approx(value)
+    assert RED.flatten().tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "keeps"),
+    [
+        (InputSpec(), True),
+        (InputSpec(mean=(103.9, 116.8, 123.7), bgr=True), True),
+        (InputSpec(high=1), False),
+        (InputSpec(std=(58.0, 57.0, 57.0)), False),
+    ],
+)
+def test_keeps_pixel_scale(spec, keeps):
+    """Swapped and shifted is still 0 to 255; scaled is not."""
+    assert spec.keeps_pixel_scale is keeps
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (InputSpec(), "224 x 224 px or other sizes; RGB 0 to 255"),
+        (
+            InputSpec(mean=(103.939, 116.779, 123.68), bgr=True, fixed=True),
+            "224 x 224 px; BGR 0 to 255; minus mean 103.939, 116.779, 123.68",
+        ),
+        (
+            InputSpec(32, 1, 0, 1, (0.5,), (0.25,)),
+            "32 x 32 px or other sizes; grey 0 to 1; minus mean 0.5; over std 0.25",
+        ),
+        (
+            InputSpec(8, 5, mean=(0.0,) * 5, std=(1.0,) * 5),
+            "8 x 8 px or other sizes; 5 channels 0 to 255; shown as RGB: channels 0, 1, 2",
+        ),
+    ],
+)
+def test_input_spec_as_text(spec, text):
+    """What `filterscope layers` prints of the input."""
+    assert str(spec) == text

@@ -1,76 +1,17 @@
-"""network.py: input spec, layer look-up, coverage refusals, parts, sizes."""
+"""network.py: layer look-up, coverage refusals, parts."""
 
 import re
 
-import keras
 import numpy as np
 import pytest
 import torch
-from keras import layers
 
-from filterscope.errors import ArgumentError, TargetError
-from filterscope.networks import InputSpec, open_network
-from filterscope.networks.network import cut, safe_attribute
+from filterscope.errors import TargetError
+from filterscope.networks import open_network
+from filterscope.networks.layer import safe_attribute
+from filterscope.networks.subgraph import cut
 from filterscope.selection import Selection
 from filterscope.target import Target
-
-RED = torch.tensor([255.0, 0, 0]).view(1, 3, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("spec", "value"),
-    [
-        (InputSpec(), [255, 0, 0]),
-        (InputSpec(bgr=True), [0, 0, 255]),
-        (InputSpec(low=0, high=1), [1, 0, 0]),
-        (InputSpec(low=-1, high=1), [1, -1, -1]),
-        (InputSpec(mean=(100, 10, 1)), [155, -10, -1]),
-        (InputSpec(mean=(100, 10, 1), bgr=True), [-100, -10, 254]),
-        (InputSpec(std=(5, 2, 2)), [51, 0, 0]),
-        (InputSpec(low=0, high=1, mean=(0.5, 0.4, 0.2), std=(0.5, 0.2, 0.1)), [1, -2, -2]),
-    ],
-)
-def test_preprocess_by_hand(spec, value):
-    """Value range, then colour order, minus mean, over std."""
-    assert spec.preprocess(RED).flatten().tolist() == pytest.approx(value)
-    assert RED.flatten().tolist() == [255, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("spec", "keeps"),
-    [
-        (InputSpec(), True),
-        (InputSpec(mean=(103.9, 116.8, 123.7), bgr=True), True),
-        (InputSpec(high=1), False),
-        (InputSpec(std=(58.0, 57.0, 57.0)), False),
-    ],
-)
-def test_keeps_pixel_scale(spec, keeps):
-    """Swapped and shifted is still 0 to 255; scaled is not."""
-    assert spec.keeps_pixel_scale is keeps
-
-
-@pytest.mark.parametrize(
-    ("spec", "text"),
-    [
-        (InputSpec(), "224 x 224 px or other sizes; RGB 0 to 255"),
-        (
-            InputSpec(mean=(103.939, 116.779, 123.68), bgr=True, fixed=True),
-            "224 x 224 px; BGR 0 to 255; minus mean 103.939, 116.779, 123.68",
-        ),
-        (
-            InputSpec(32, 1, 0, 1, (0.5,), (0.25,)),
-            "32 x 32 px or other sizes; grey 0 to 1; minus mean 0.5; over std 0.25",
-        ),
-        (
-            InputSpec(8, 5, mean=(0.0,) * 5, std=(1.0,) * 5),
-            "8 x 8 px or other sizes; 5 channels 0 to 255; shown as RGB: channels 0, 1, 2",
-        ),
-    ],
-)
-def test_input_spec_as_text(spec, text):
-    """What `filterscope layers` prints of the input."""
-    assert str(spec) == text
 
 
 @pytest.mark.parametrize(
@@ -252,84 +193,12 @@ def test_cut_shares_modules(small):
     assert part.get_submodule(attribute) is small.graph.get_submodule(attribute)
 
 
-# --- sizes --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("layer", "size", "shape"),
-    [
-        ("block1_conv1", 1, (32, 1, 1)),
-        ("block5_conv3", 16, (256, 1, 1)),
-        ("block5_conv3", 50, (256, 3, 3)),
-        ("block3_conv1", 64, (128, 16, 16)),
-        ("global_average_pooling", 64, (256,)),
-        ("predictions", 96, (200,)),
-    ],
-)
-def test_output_shape(tiny, layer, size, shape):
-    """The shape of a layer's output at another size, without running it."""
-    assert tiny.output_shape(layer, size) == shape
-
-
-@pytest.mark.parametrize(
-    ("layer", "size", "smallest"),
-    [("block1_pool", 1, 2), ("block5_conv3", 15, 16), ("block4_conv1", 3, 8), ("predictions", 2, 16)],
-)
-def test_too_small(tiny, layer, size, smallest):
-    """Too small a size is refused with the smallest that works, which does."""
-    with pytest.raises(
-        ArgumentError,
-        match=f"{size} px is too small for {layer}: the smallest size that works is {smallest} px",
-    ):
-        tiny.output_shape(layer, size)
-    assert tiny.output_shape(layer, smallest)
-
-
-def test_smallest_of_valid_convolutions():
-    """Without padding the smallest size is the receptive field."""
-    model = keras.Sequential(
-        [keras.Input((None, None, 3)), *[layers.Conv2D(2, 3, name=f"c{i}") for i in range(4)]]
-    )
-    net = open_network(model)
-    assert net.layers["c3"].receptive_field == 9
-    with pytest.raises(ArgumentError, match="the smallest size that works is 9 px"):
-        net.output_shape("c3", 8)
-
-
-def test_one_size_only(small, random_vgg16):
-    """Layers behind a Flatten run at the network's own size alone; those before it at any."""
-    assert small.output_shape("conv2", 40) == (6, 18, 18)
-    with pytest.raises(ArgumentError, match=r"predictions of small runs at 16 x 16 px only .got 40."):
-        small.output_shape("predictions", 40)
-    with pytest.raises(ArgumentError, match=r"fc1 of vgg16 runs at 224 x 224 px only .got 64."):
-        random_vgg16.output_shape("fc1", 64)
-
-
-def test_output_shape_loads_no_weights(vgg16_file):
-    """Shapes are known before any weights are read."""
-    net = open_network("vgg16", weights=vgg16_file)
-    assert net.output_shape("block5_conv3", 64) == (512, 4, 4)
-    assert net.loaded == set()
-
-
 def test_repr(tiny):
     """A network shows its name, its layers' number and its input on one line."""
     assert repr(tiny) == (
         "<Network tiny-vgg16: 22 layers, 64 x 64 px or other sizes; RGB 0 to 255; "
         "minus mean 123, 117, 104; over std 64, 62, 63>"
     )
-
-
-@pytest.mark.parametrize("name", ["conv", "features.0", "a b", "a-b", "a/b", "0", "é", "class"])
-def test_safe_attribute(name):
-    """Every layer name becomes a Python identifier."""
-    assert safe_attribute(name).isidentifier()
-
-
-def test_safe_attributes_differ():
-    """Names that differ in signs alone keep apart."""
-    names = ["a b", "a-b", "a_b", "a/b", "a.b", "ab"]
-    assert len({safe_attribute(n) for n in names}) == len(names)
 
 
 def test_numbers_are_reproduced(small):

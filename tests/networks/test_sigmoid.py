@@ -11,7 +11,7 @@ import filterscope as fs
 from filterscope.ascent.objectives import LEAST_PROBABILITY, activation, objective
 from filterscope.measure.classify import class_layer
 from filterscope.networks import open_network
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.target import Target
 
 HOW = {"steps": 8, "size": 16, "progress": False, "precision": "float32"}

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from filterscope.concept import Concept
-from filterscope.networks.network import Network, Taps
+from filterscope.networks.layer import Taps
+from filterscope.networks.network import Network
 from filterscope.objective import Direction, Objective, is_latent
 from filterscope.target import Target
 

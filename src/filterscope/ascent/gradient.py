@@ -18,7 +18,7 @@ from filterscope.ascent.soundness import require_gradient
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.ascent.transparency import Transparency
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.objective import Objective
 from filterscope.recipe import Facets, NaturalSpectrum, Recipe
 

@@ -18,7 +18,7 @@ from filterscope.ascent.likeness import LEAST_COSINE, resemblance
 from filterscope.concept import Concept
 from filterscope.errors import TargetError
 from filterscope.networks.held import held
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.objective import Direction, Likeness, Objective, WholeLayer
 from filterscope.target import Algebra, At, Sum, Target, row_and_column
 

@@ -12,7 +12,7 @@ from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import References
 from filterscope.ascent.tiles import Window
 from filterscope.ascent.transforms import Transforms
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.objective import Objective, roles
 from filterscope.recipe import Recipe
 from filterscope.sides import Sides, Size, sides_of

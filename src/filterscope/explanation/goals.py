@@ -14,7 +14,7 @@ from filterscope.errors import ArgumentError, TargetError, did_you_mean
 from filterscope.explanation.attribution import Value
 from filterscope.measure.classify import Guess, class_layer
 from filterscope.networks import Network
-from filterscope.networks.network import Taps
+from filterscope.networks.layer import Taps
 from filterscope.objective import Objective, roles
 from filterscope.pictures.reading import Photograph, mode_of, pixels_of
 from filterscope.selection import name_key

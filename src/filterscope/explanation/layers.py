@@ -19,7 +19,8 @@ from filterscope.ascent.engine.passes import is_untraced
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.explanation.split import is_passed_by_all, source_of
 from filterscope.measure.units import layers_with_units
-from filterscope.networks.network import Layer, Network
+from filterscope.networks.layer import Layer
+from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.sides import sides_of
 

@@ -14,7 +14,8 @@ from filterscope.errors import ArgumentError
 from filterscope.measure.classify import class_layer
 from filterscope.measure.legibility import Features, legibility, pair_files
 from filterscope.measure.natural import looked_up
-from filterscope.networks.network import Network, Taps
+from filterscope.networks.layer import Taps
+from filterscope.networks.network import Network
 from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.picture import Opinion, Picture
 from filterscope.pictures.reading import mode_of, pixels_of

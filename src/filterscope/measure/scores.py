@@ -20,7 +20,8 @@ from filterscope.ascent.transforms import Transforms
 from filterscope.concept import Concept
 from filterscope.measure.concepts import concept_key
 from filterscope.measure.natural import recall
-from filterscope.networks.network import Network, Taps
+from filterscope.networks.layer import Taps
+from filterscope.networks.network import Network
 from filterscope.objective import Objective
 from filterscope.pictures.picture import Scores, Status, TermScore
 from filterscope.recipe import Recipe

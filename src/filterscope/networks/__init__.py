@@ -2,7 +2,8 @@
 
 from filterscope.catalog import network_names
 from filterscope.networks.input_spec import InputSpec
-from filterscope.networks.network import Layer, Network
+from filterscope.networks.layer import Layer
+from filterscope.networks.network import Network
 from filterscope.networks.open import open_network, opens_by_name
 
 __all__ = ["InputSpec", "Layer", "Network", "network_names", "open_network", "opens_by_name"]

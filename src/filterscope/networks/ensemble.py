@@ -23,7 +23,8 @@ from torch import Tensor, fx, nn
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.expression import Expression, Interpolation, parse
 from filterscope.networks.input_spec import InputSpec
-from filterscope.networks.network import Layer, Network
+from filterscope.networks.layer import Layer
+from filterscope.networks.network import Network
 from filterscope.objective import Direction, Likeness, Objective, WholeLayer
 from filterscope.selection import Selection, name_key
 from filterscope.sides import Sides, pixels_text, sides_of

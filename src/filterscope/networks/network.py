@@ -7,146 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import html
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from filterscope.concept import Concept, ConceptSelection
-from filterscope.errors import ArgumentError, TargetError, did_you_mean
+from filterscope.errors import TargetError, did_you_mean
 from filterscope.expression import EXAMPLE, Expression, Interpolation, parse
 from filterscope.networks.concepts.binding import bind_concept, require_one_name, select_concepts
-from filterscope.networks.input_spec import InputSpec as InputSpec
+from filterscope.networks.input_spec import InputSpec
+from filterscope.networks.layer import Layer, Part, Parts
+from filterscope.networks.sizes import Sizes
 from filterscope.networks.subgraph import Shapes, cut
 from filterscope.networks.torch_state import OPENING, in_our_torch
 from filterscope.networks.weights.table import WeightSource
 from filterscope.objective import Between, Direction, Objective
 from filterscope.selection import Selection, sum_advice
-from filterscope.sides import Size, pixels_text, sides_of, size_text, times
+from filterscope.sides import Size
 from filterscope.table import Table
-from filterscope.target import Algebra, At, Sum, Target, place_text, terms_of
-
-# pixels: pictures of MNIST, CIFAR and their like are smaller; from here on a layer is drawn with room around
-SMALL = 64
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One row of the layer table.
-
-    `output_shape` is (channels, height, width), (units,), or (channels, steps) of a sequence whose steps are no places
-    of the picture (the graph gives it as a map of one row), at the network's own size. `receptive_field` is
-    the side in pixels of what one value sees, None where it sees the whole image. The node names say where
-    in the graph its activations are: `linear` before the layer's own activation, `output` after it, `softmax` where a
-    softmax is the layer's activation or follows it directly, `logits` before that. With `sigmoid` it is the sigmoid in
-    which the network ends, each unit a probability of its own, and `softmax` the node behind it.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple[int, ...]
-    parameters: int
-    receptive_field: int | None
-    trained: bool
-    output: str
-    linear: str
-    softmax: str | None = None
-    logits: str | None = None
-    sigmoid: bool = False
-    depends_on: tuple[str, ...] = ()
-
-    @property
-    def units(self) -> int:
-        """How many channels, neurons or classes the layer has."""
-        return self.output_shape[0]
-
-    @property
-    def spatial(self) -> bool:
-        """Whether the output is a map (channels, height, width)."""
-        return len(self.output_shape) == 3
-
-    def shaped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of what the graph gives, without the batch, as `output_shape` says it."""
-        return (shape[0], shape[2]) if len(self.output_shape) == 2 else shape
-
-    def require_place(self, at: At) -> None:
-        """TargetError where a place is none of this layer's output: @ROW,COLUMN of a map, @STEP of a sequence."""
-        text = place_text(at)
-        if min(at) < 0:
-            raise TargetError(f"rows and columns are counted from 0 (got {text})")
-        places = len(self.output_shape) - 1
-        if not places:
-            raise TargetError(f"{self.name} has no rows and columns: leave out @{text}")
-        if places != len(at):
-            told = (
-                "a map: its places are @ROW,COLUMN",
-                f"a sequence of {self.output_shape[1]} steps: each is @NUMBER",
-            )
-            raise TargetError(f"{self.name} is {told[places == 1]} (got @{text})")
-
-
-@dataclass(frozen=True)
-class Taps:
-    """What is captured at a layer, each (B, C, H, W) or (B, units).
-
-    linear: before the layer's own activation. output: after it, but for a layer of classes before the softmax.
-    softmax: the classes' probabilities, None where there are none or they were not asked for; with `sigmoid` those
-        of a sigmoid, (B, units) or (B, C, H, W).
-    """
-
-    linear: Tensor
-    output: Tensor
-    softmax: Tensor | None
-    sigmoid: bool = False
-
-
-class Part(nn.Module):
-    """The part of a network that one layer needs: input (B, C, H, W), already preprocessed, to its Taps."""
-
-    def __init__(self, graph: fx.GraphModule, layer: Layer, *, with_softmax: bool):
-        super().__init__()
-        self.graph = graph
-        self.layer = layer
-        self.with_softmax = with_softmax
-
-    def forward(self, x: Tensor) -> Taps:
-        linear, output, *softmax = self.graph(x)
-        return Taps(linear, output, softmax[0] if softmax else None, self.layer.sigmoid)
-
-
-class Parts(nn.Module):
-    """The part of a network that several layers need: input (B, C, H, W), preprocessed, to each layer's Taps.
-
-    `with_softmax` names the layers whose Taps have their softmax, `sigmoids` those whose probabilities a sigmoid makes.
-    """
-
-    def __init__(
-        self,
-        graph: fx.GraphModule,
-        layers: Sequence[str],
-        with_softmax: Sequence[str] = (),
-        sigmoids: Sequence[str] = (),
-    ):
-        super().__init__()
-        self.graph = graph
-        self.layers = tuple(layers)
-        self.with_softmax = tuple(with_softmax)
-        self.sigmoids = tuple(sigmoids)
-
-    def forward(self, x: Tensor) -> dict[str, Taps]:
-        return self.named(self.graph(x))
-
-    def named(self, outputs: Sequence[Tensor]) -> dict[str, Taps]:
-        """What the graph gives, by layer."""
-        values = iter(outputs)
-        taps = {}
-        for layer in self.layers:
-            linear, output = next(values), next(values)
-            softmax = next(values) if layer in self.with_softmax else None
-            taps[layer] = Taps(linear, output, softmax, layer in self.sigmoids)
-        return taps
+from filterscope.target import Algebra, Sum, Target, terms_of
 
 
 @dataclass
@@ -399,17 +280,11 @@ class Network:
         just one.
         A network made for small pictures gets its own: on larger ones a class is wallpaper, or nothing at all.
         Of a network for pictures that are not square the longer side, in its proportions."""
-        own = self.input.size
-        if usual == "own" or self.takes_one_size(layer) or min(sides_of(own)) < SMALL:
-            return own
-        longer = max(sides_of(own))
-        wanted = usual or max(longer, 128)
-        size = wanted if isinstance(own, int) else times(own, wanted / longer)
-        return size if self.runs(layer, size) else own
+        return self._sizes.usual(self.layer(layer), usual)
 
     def takes_one_size(self, layer: str) -> bool:
         """Whether the layer runs at the network's own size alone, as all behind a Flatten do."""
-        return self.input.fixed and self.layer(layer).receptive_field is None
+        return self._sizes.takes_one(self.layer(layer))
 
     def output_shape(self, layer: str, size: Size) -> tuple[int, ...]:
         """The shape of a layer's output, without the batch, for pictures of `size` pixels.
@@ -417,27 +292,7 @@ class Network:
         ArgumentError with the smallest size that works where this one is too small, or the only one where
         the network takes one size alone.
         """
-        row = self.layer(layer)
-        if self.takes_one_size(layer) and size != self.input.size:
-            raise ArgumentError(
-                f"{layer} of {self.name} runs at {pixels_text(self.input.size)} only (got {size_text(size)})"
-            )
-        shape = self._shape(row, size)
-        if shape is None:
-            raise ArgumentError(self._size_advice(row, size))
-        return shape
-
-    def _size_advice(self, row: Layer, size: Size) -> str:
-        least = self.smallest_size(row.name)
-        if min(sides_of(size)) < min(sides_of(least)):
-            return f"{size_text(size)} px is too small for {row.name}: the smallest size that works is {size_text(least)} px"
-        near = (
-            [s for s in _near(size) if self._shape(row, s) is not None][:2] if isinstance(size, int) else []
-        )
-        works = " and ".join(f"{s} px" for s in sorted(near))
-        return f"{row.name} of {self.name} does not run at {size_text(size)} px" + (
-            f"; near it do {works}" if works else ""
-        )
+        return self._sizes.require_shape(self.layer(layer), size)
 
     def is_here(self, layer: str) -> bool:
         """Whether all weights that the layer needs are trained and on this machine, so that nothing is downloaded."""
@@ -447,30 +302,15 @@ class Network:
 
     def runs(self, layer: str, size: Size) -> bool:
         """Whether the layer runs at a size."""
-        return self._shape(self.layer(layer), size) is not None
+        return self._sizes.runs(self.layer(layer), size)
 
     def smallest_size(self, layer: str) -> Size:
         """The smallest side in pixels at which the layer runs; its only size where it takes just one."""
-        row = self.layer(layer)
-        if self.takes_one_size(layer):
-            return self.input.size
-        own = self.input.size
-        works = next((2**i for i in range(13) if self._shape(row, 2**i) is not None), max(sides_of(own)))
-        if self._shape(row, works) is None:
-            return own
-        fails = works // 2
-        while works - fails > 1:  # between a size that runs and one that does not
-            middle = (works + fails) // 2
-            if self._shape(row, middle) is not None:
-                works = middle
-            else:
-                fails = middle
-        return works
+        return self._sizes.smallest(self.layer(layer))
 
-    def _shape(self, row: Layer, size: Size) -> tuple[int, ...] | None:
-        """The shape of a layer's output at a size; None where it does not run."""
-        shape = self.shapes.of(row.output, self.input.channels, size)
-        return shape and row.shaped(shape)
+    @property
+    def _sizes(self) -> Sizes:
+        return Sizes(self.name, self.input, self.shapes)
 
     def _require_trained(self, row: Layer) -> None:
         missing = [n for n in (*row.depends_on, row.name) if not self.layer(n).trained]
@@ -485,13 +325,3 @@ class Network:
         raise TargetError(
             f"{row.name} {behind} in {self.weights.label}; covered are: {', '.join(covered) or 'no layers'}"
         )
-
-
-def _near(size: int) -> Iterator[int]:
-    for step in range(1, size):
-        yield from (size - step, size + step)
-
-
-def safe_attribute(name: str) -> str:
-    """A layer's name as torch accepts it for a submodule (no dots, not empty); other signs as their code."""
-    return "layer_" + re.sub(r"\W", lambda sign: f"_{ord(sign[0]):x}_", name)

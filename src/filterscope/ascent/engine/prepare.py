@@ -20,7 +20,8 @@ from filterscope.ascent.engine.operations import plain
 from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, left_over
 from filterscope.ascent.engine.rerouting import rerouted
 from filterscope.errors import ArgumentError, NetworkError, first_line
-from filterscope.networks.network import Network, Parts, Taps
+from filterscope.networks.layer import Parts, Taps
+from filterscope.networks.network import Network
 from filterscope.networks.pytorch.copying import duplicate
 from filterscope.objective import Objective
 from filterscope.openmp import note_spinning

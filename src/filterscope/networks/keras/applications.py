@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterscope.catalog import APPLICATION_FUNCTIONS
+from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.keras.build import snake_case
-from filterscope.networks.network import InputSpec
 
 Config = dict[str, Any]
 

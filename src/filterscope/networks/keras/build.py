@@ -17,6 +17,7 @@ from typing import Any
 from torch import fx, nn
 
 from filterscope.errors import NetworkError, first_line
+from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.keras.building import FAULTS, builds, built_layer
 from filterscope.networks.keras.checks import (
     require_plain_call,
@@ -54,7 +55,7 @@ from filterscope.networks.keras.layers.base import Shape
 from filterscope.networks.keras.layers.products import Built
 from filterscope.networks.keras.layers.reshaping import RANDOM
 from filterscope.networks.keras.shapes import OTHER, require_sane, shapes_after, shapes_elsewhere
-from filterscope.networks.network import InputSpec, Layer, safe_attribute
+from filterscope.networks.layer import Layer, safe_attribute
 from filterscope.networks.weights.table import Slot, Slots
 from filterscope.sides import as_size
 

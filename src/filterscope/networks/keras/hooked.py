@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.errors import NetworkError, first_line, is_out_of_memory
+from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.keras.build import KerasGraph, Reader
 from filterscope.networks.keras.config import Description
 from filterscope.networks.keras.first import FORMAT, InKerasAxes
@@ -26,7 +27,6 @@ from filterscope.networks.keras.layers.activations import ACTIVATIONS
 from filterscope.networks.keras.layers.base import Built
 from filterscope.networks.keras.own import OwnCode, why_unfit
 from filterscope.networks.keras.source import live_weights
-from filterscope.networks.network import InputSpec
 from filterscope.networks.weights.table import WeightTable
 from filterscope.sides import as_size
 

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from filterscope.networks.keras.config import MODELS
 from filterscope.networks.keras.layers.base import Built, Shape
-from filterscope.networks.network import Layer
+from filterscope.networks.layer import Layer
 
 MOST_EXTRA = 16  # tokens in front of those of a picture's patches: of its class, registers
 

@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
 from filterscope.networks.known_shapes import KnownShapes
-from filterscope.networks.network import Layer, Network
+from filterscope.networks.layer import Layer
+from filterscope.networks.network import Network
 from filterscope.networks.pytorch.copying import on_meta
 from filterscope.networks.pytorch.layout import (
     Layout,

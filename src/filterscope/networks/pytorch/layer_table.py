@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.networks.known_shapes import KnownShapes
-from filterscope.networks.network import Layer, safe_attribute
+from filterscope.networks.layer import Layer, safe_attribute
 from filterscope.networks.pytorch.layout import (
     HeadStrength,
     Layout,
