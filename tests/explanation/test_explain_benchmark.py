@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from benchmarks import explain
 from PIL import Image
+
+from benchmarks import explain
 
 
 def test_areas(shortcut, photo, tmp_path):

@@ -1,4 +1,4 @@
-"""file_kinds.py: a file of a kind that is not read is refused by its own name, as NET and as --weights."""
+"""files/kinds.py: a file of a kind that is not read is refused by its own name, as NET and as --weights."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""opening.py: names, files and objects in, a Network out; errors with the nearest name."""
+"""open.py: names, files and objects in, a Network out; errors with the nearest name."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""viewer, viewer_jobs, viewer_guard: pages, drawings, and what a hostile client gets."""
+"""viewer/: pages, drawings, and what a hostile client gets."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""gallery, gallery_data, gallery_paths, kept: pages for every unit, nothing outside the atlas, names only ever text."""
+"""gallery/: pages for every unit, nothing outside the atlas, names only ever text."""
 
 import json
 import re

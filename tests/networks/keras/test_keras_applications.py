@@ -1,4 +1,4 @@
-"""keras_applications.py: every application rebuilt computes at every layer what Keras computes, under its names."""
+"""applications.py: every application rebuilt computes at every layer what Keras computes, under its names."""
 
 import keras
 import numpy as np

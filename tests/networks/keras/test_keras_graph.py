@@ -1,4 +1,4 @@
-"""keras_graph.py: whole Keras models rebuilt in torch: names, shapes, receptive fields, what listens where."""
+"""build.py: whole Keras models rebuilt in torch: names, shapes, receptive fields, which node is captured where."""
 
 import json
 

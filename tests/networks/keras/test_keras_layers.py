@@ -1,4 +1,4 @@
-"""keras_layers.py: every layer type computes what Keras computes, and refuses what it cannot."""
+"""layers/: every layer type computes what Keras computes, and refuses what it cannot."""
 
 from pathlib import Path
 

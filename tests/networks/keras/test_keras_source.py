@@ -1,4 +1,4 @@
-"""keras_source.py: published weights, fetched by Keras when a layer needs them, and what to do when they cannot be."""
+"""source.py: published weights, fetched by Keras when a layer needs them, and what to do when they cannot be."""
 
 import keras
 import numpy as np

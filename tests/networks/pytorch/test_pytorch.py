@@ -1,4 +1,4 @@
-"""pytorch.py and its parts: live modules opened, traced or not, right and unchanged."""
+"""pytorch/open.py and its parts: live modules opened, traced or not, right and unchanged."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""pytorch_checkpoint.py: checkpoints of every wrapping fit; code, bombs and absurd shapes are refused."""
+"""checkpoint.py: checkpoints of every wrapping fit; code, bombs and absurd shapes are refused."""
 
 import argparse
 import json

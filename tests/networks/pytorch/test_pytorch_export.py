@@ -1,4 +1,4 @@
-"""pytorch_export.py: torch.export programs read as data; whatever would run code is refused."""
+"""exported/: torch.export programs read as data; whatever would run code is refused."""
 
 import json
 import os

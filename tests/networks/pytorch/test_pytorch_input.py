@@ -1,4 +1,4 @@
-"""pytorch_input.py and its parts: how forward passes take their pictures, and the true reason where they take none."""
+"""input.py and its parts: how forward passes take their pictures, and the true reason where they take none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pytorch_places.py: tokens are a grid where the graph leads them back to the picture's places, and steps elsewhere."""
+"""places.py: tokens are a grid where the graph leads them back to the picture's places, and steps elsewhere."""
 
 from __future__ import annotations
 

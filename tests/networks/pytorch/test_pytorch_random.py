@@ -1,4 +1,4 @@
-"""pytorch_random.py and pytorch_hooks.py: forward passes that draw numbers, and a person's hooks that change one."""
+"""random_numbers.py and own_hooks.py: forward passes that draw numbers, and a person's hooks that change one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pytorch_sources.py, pytorch_factory.py: torchvision, timm, a person's own file; how each is fed; what is said."""
+"""open.py, factory.py: torchvision, timm, a person's own file; how each is fed; what is said."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""pytorch_layout.py, pytorch_attention.py: tokens, channels last, windows, attention heads."""
+"""layout.py, attention.py: tokens, channels last, windows, attention heads."""
 
 import pytest
 import torch

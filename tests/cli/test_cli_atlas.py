@@ -1,4 +1,4 @@
-"""cli.atlas: what is printed, exit statuses, arguments refused before torch, an object store's address."""
+"""cli/atlas.py: what is printed, exit statuses, arguments refused before torch, an object store's address."""
 
 import json
 import os

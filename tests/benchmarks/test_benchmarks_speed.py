@@ -4,9 +4,10 @@ import sys
 
 import pytest
 import torch
-from benchmarks import result_files
 from benchmarks.speed import report, roofline, run
 from benchmarks.speed.rows import plain, ratio
+
+from benchmarks import result_files
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
-from training import tail
 from training.errors import TrainingError
 from training.folding import fold, half, write_weights
 from training.networks import Network
+
+from training import tail
 
 WNIDS = ["n00000001", "n00000002", "n00000003", "n00000004"]
 

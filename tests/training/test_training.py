@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training import augment, checkpoint, evaluate, export, files, keras_twin, measure, schedule, train
 from training.architectures import ARCHITECTURES
 from training.card import text
 from training.data import ClassName, Pictures, open_data
@@ -21,7 +20,9 @@ from training.folding import add_batch_norm, fold, half, read_weights, unfold, w
 from training.loop import _average_towards, likeness
 from training.networks import Network
 
-ROOT = Path(__file__).parents[1]
+from training import augment, checkpoint, evaluate, export, files, keras_twin, measure, schedule, train
+
+ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "src" / "filterscope" / "networks" / "data"
 WNIDS = ["n00000003", "n00000001", "n00000004", "n00000002"]  # the published wnids.txt is unsorted too
 NAMES = {

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import page, result_files
 
+from benchmarks import page, result_files
 from filterscope.recipe import PRESETS
 
-HOME = Path(__file__).resolve().parents[1]
+HOME = Path(__file__).resolve().parents[2]
 DOCUMENTS = [HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))]
 RESULTS = sorted(result_files.FOLDER.glob("*.json"))
 HOW = {"machine": "two cores", "versions": {"lucent": "1"}}

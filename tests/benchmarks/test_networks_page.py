@@ -10,7 +10,7 @@ from benchmarks.networks.torch_modules import compared, examine, fill, made
 from filterscope.networks import open_network
 from filterscope.networks.keras.applications import APPLICATIONS
 
-PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 
 
 def test_a_pages_rows_are_read_back():
