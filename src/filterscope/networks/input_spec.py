@@ -14,6 +14,9 @@ from filterscope.errors import ArgumentError, did_you_mean
 from filterscope.networks.held import held
 from filterscope.sides import Size, checked_size, is_side, pixels_text, size_text
 
+# of pixel values from 0 to 1: torchvision.transforms of all its ImageNet weights, timm's IMAGENET_DEFAULT_MEAN and _STD
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True)
 class InputSpec:

@@ -92,15 +92,23 @@ def _convolution(
     fits = x.ndim == weight.ndim == 4 and x.dtype == weight.dtype and x.is_contiguous()
     if not fits or x.shape[1] != weight.shape[1] * groups or isinstance(padding, str):
         return None
-    whole = zip(x.shape[2:], weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation), strict=True)
+    whole = zip(x.shape[2:], weight.shape[2:], pair(stride), pair(padding), pair(dilation), strict=True)
     sides = [(side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in whole]
     if min(sides) < 1 or weight.shape[0] % groups:
         return None
     return torch.empty((x.shape[0], weight.shape[0], *sides), dtype=x.dtype, device="meta")
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
+def pair(value: Any) -> tuple[int, int]:
+    """A kernel's, a stride's, a padding's number of rows and columns: one number for both, or one for each.
+
+    >>> pair(3), pair((3,)), pair((1, 2))
+    ((3, 3), (3, 3), (1, 2))
+    """
+    if isinstance(value, int):
+        return value, value
+    rows, columns = tuple(value) * (2 // len(value))
+    return int(rows), int(columns)
 
 
 def _adaptive_pool(x: Tensor, size: Any, *rest: Any, **named: Any) -> Tensor | None:

@@ -87,7 +87,6 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
-DREAMS = ("dream", "dreamy", "bad-trip")
 
 LAYERS: dict[str, Mapping[str, float]] = {
     "dream": {"block4_conv3": 1.0},

@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from filterscope.ascent.engine.layers import OpenClamp
 from filterscope.ascent.engine.onednn import RELU, Bounds
 from filterscope.ascent.engine.padded import Padded
-from filterscope.ascent.engine.places import Pair, pair
+from filterscope.ascent.engine.places import Pair
+from filterscope.networks.known_shapes import pair
 
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 RELUS = (F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_")

@@ -20,8 +20,9 @@ from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.engine.onednn import LAYOUT, Bounds, Kernel, Pads, clamped, has_onednn, masked
 from filterscope.ascent.engine.patches import Patches
-from filterscope.ascent.engine.places import Pair, output_size, pair, sides
+from filterscope.ascent.engine.places import Pair, output_size, sides
 from filterscope.ascent.engine.winograd import Winograd
+from filterscope.networks.known_shapes import pair
 
 log = logging.getLogger("filterscope")
 

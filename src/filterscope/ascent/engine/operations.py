@@ -23,7 +23,8 @@ from filterscope.ascent.engine.graphs import (
     settled,
 )
 from filterscope.ascent.engine.padded import NONE, Convolved, Padded, PadsOf, padded, what_it_does
-from filterscope.ascent.engine.places import Pair, pair
+from filterscope.ascent.engine.places import Pair
+from filterscope.networks.known_shapes import pair
 
 CONVOLVES = (F.conv2d, torch.conv2d)
 TRANSPOSES = (F.conv_transpose2d, torch.conv_transpose2d)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from filterscope.ascent.engine.places import Pair, output_size, pair, shifts, sides
+from filterscope.ascent.engine.places import Pair, output_size, shifts, sides
+from filterscope.networks.known_shapes import pair
 
 
 class OwnConvolution(nn.Module):

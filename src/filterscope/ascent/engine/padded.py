@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from filterscope.ascent.engine.onednn import Pads
-from filterscope.ascent.engine.places import Pair, pair, sides
+from filterscope.ascent.engine.places import Pair, sides
+from filterscope.networks.known_shapes import pair
 from filterscope.networks.pytorch.copying import on_meta
 
 NONE: Pads = (0, 0, 0, 0)

@@ -9,11 +9,6 @@ from torch import Tensor
 Pair = tuple[int, int]
 
 
-def pair(value: Any) -> Pair:
-    """A number for both sides, or one for each."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
 def sides(x: Tensor) -> Pair:
     """Height and width of maps (B, C, H, W)."""
     return x.shape[2], x.shape[3]

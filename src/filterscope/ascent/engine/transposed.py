@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.engine.onednn import LAYOUT, RELU, Bounds, clamped, has_onednn, masked
-from filterscope.ascent.engine.places import pair, sides
+from filterscope.ascent.engine.places import sides
+from filterscope.networks.known_shapes import pair
 
 log = logging.getLogger("filterscope")
 

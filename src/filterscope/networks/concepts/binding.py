@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from filterscope.concept import ANY_LAYER, Concept, ConceptSelection, How
+from filterscope.concept import ANY_LAYER, Concept, ConceptSelection
 from filterscope.errors import TargetError, WeightsError
 from filterscope.networks.concepts.hooks import block_of, layer_of
 from filterscope.networks.concepts.reading import read_concepts
@@ -130,8 +130,3 @@ def _require_width(network: KnownLayers, width: int, layer: str, file: str) -> N
     raise WeightsError(
         f"{file} holds concepts of {width} channels, expected {row.units}, as {layer} of {network.name} has{fits}"
     )
-
-
-def concept_goals(file: ConceptFile, numbers: Sequence[int], how: How, layer: str) -> list[Concept]:
-    """Concepts of a file that was placed at a layer."""
-    return [file.concept(number, how, layer) for number in numbers]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterscope.catalog import APPLICATION_FUNCTIONS
-from filterscope.networks.input_spec import InputSpec
+from filterscope.networks.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from filterscope.networks.keras.build import snake_case
 
 Config = dict[str, Any]
@@ -17,15 +17,14 @@ Config = dict[str, Any]
 # keras.applications.imagenet_utils.preprocess_input's three modes
 CAFFE = InputSpec(mean=(103.939, 116.779, 123.68), bgr=True)  # BGR, the ImageNet mean subtracted, no scaling
 SIGNED = InputSpec(low=-1.0, high=1.0)  # mode "tf"
-TORCH = InputSpec(low=0.0, high=1.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+TORCH = InputSpec(low=0.0, high=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 # the model has its own Rescaling or Normalization behind the input, which becomes the input spec
 BUILT_IN = None
 
 # EfficientNet's published files hold the standard deviation where Normalization keeps its variance; Keras adds a
 # Rescaling by 1 / sqrt(that) behind it, to published weights alone (keras.applications.efficientnet, and
 # https://github.com/tensorflow/tensorflow/issues/49930)
-EFFICIENTNET_MEAN = (0.485, 0.456, 0.406)
-EFFICIENTNET_STD = (0.229, 0.224, 0.225)
+EFFICIENTNET_MEAN, EFFICIENTNET_STD = IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,10 @@ class TorchWeights:
     copies: Mapping[str, Tensor] = field(
         default_factory=dict, repr=False
     )  # all of the module's tensors, as they were
-    _sha256: str | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        if self._sha256 is None:
-            self._sha256 = self.digest()
-        return self._sha256
+        return self.digest()
 
     def covers(self, layer: str) -> bool:
         return True

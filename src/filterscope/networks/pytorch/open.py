@@ -24,7 +24,7 @@ from torch import nn
 
 from filterscope.catalog import elsewhere
 from filterscope.errors import DownloadError, NetworkError, did_you_mean, first_line
-from filterscope.networks.input_spec import InputOptions, InputSpec
+from filterscope.networks.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch.checkpoint import Renaming, load_checkpoint
 from filterscope.networks.pytorch.copying import unwrapped
@@ -42,9 +42,6 @@ from filterscope.networks.weights.table import RANDOM, sha256_weights, warn_of_r
 log = logging.getLogger("filterscope")
 
 Weights = str | os.PathLike[str] | None
-# torchvision.transforms of all its ImageNet weights, timm's IMAGENET_DEFAULT_MEAN and _STD
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-IMAGENET = InputSpec(high=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def open_live(module: nn.Module, weights: Weights, options: InputOptions) -> Network:

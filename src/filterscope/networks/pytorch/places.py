@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from filterscope.networks.known_shapes import pair
 from filterscope.networks.pytorch.layout import Patches, grid, operation
 
 
@@ -389,9 +390,6 @@ def _sliced(tag: Tag, size: int, part: slice) -> Tag:
 
 def _blocks(module: nn.Unfold, shape: Sequence[int]) -> Tag:
     """The blocks that an Unfold lays behind one another."""
-
-    def pair(value: Any) -> tuple[int, int]:
-        return (value, value) if isinstance(value, int) else (value[0], value[1])
 
     moves = zip(
         shape[-2:],

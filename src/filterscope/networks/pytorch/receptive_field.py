@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from filterscope.networks.known_shapes import pair
 from filterscope.networks.pytorch.layout import operation
 
 Reach = (
@@ -101,7 +102,7 @@ def _through_function(node: fx.Node, sees: int, jump: int) -> Reach:
     else:
         return None
     try:
-        sides = [_pair(kernel), _pair(stride or kernel), _pair(dilation)]
+        sides = [pair(kernel), pair(stride or kernel), pair(dilation)]
     except (TypeError, ValueError, IndexError):
         return None  # a size that is computed from the picture's
     window = max((k - 1) * d + 1 for k, d in zip(sides[0], sides[2], strict=True))
@@ -109,13 +110,7 @@ def _through_function(node: fx.Node, sees: int, jump: int) -> Reach:
 
 
 def _through(module: nn.Module, sees: int, jump: int) -> Reach:
-    kernel, dilation = _pair(module.kernel_size), _pair(getattr(module, "dilation", 1))
-    stride = _pair(getattr(module, "stride", None) or module.kernel_size)
+    kernel, dilation = pair(module.kernel_size), pair(getattr(module, "dilation", 1))
+    stride = pair(getattr(module, "stride", None) or module.kernel_size)
     window = max((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     return sees + (window - 1) * jump, jump * max(stride)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    return (int(value[0]), int(value[-1]))

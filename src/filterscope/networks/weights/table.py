@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -90,13 +90,10 @@ class WeightTable:
     table: Table
     digest: Callable[[], str]
     path: Path | None = None
-    _sha256: str | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        if self._sha256 is None:
-            self._sha256 = self.digest()
-        return self._sha256
+        return self.digest()
 
     def covers(self, layer: str) -> bool:
         wanted = self.slots.get(layer)
