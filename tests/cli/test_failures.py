@@ -110,10 +110,11 @@ def test_internal_error(monkeypatch, tmp_path, capsys, verbose):
 
 def test_error_of_the_system(monkeypatch, tmp_path, capsys):
     """What the operating system says, and of which file."""
-    monkeypatch.setattr("filterscope.files.tempfile.NamedTemporaryFile", lambda **_: None)
     monkeypatch.setattr(draw, "choose_batch", say(PermissionError(13, "Permission denied", "/some/place")))
     assert main([*SHOW, "--out", str(tmp_path)]) == 1
-    assert "filterscope: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "filterscope: " in said
+    assert "Permission denied" in said
 
 
 OWN = """
