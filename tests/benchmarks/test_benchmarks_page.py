@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks import page, result_files
+
 from filterscope.recipe import PRESETS
 
 HOME = Path(__file__).resolve().parents[2]

@@ -4,10 +4,9 @@ import sys
 
 import pytest
 import torch
+from benchmarks import result_files
 from benchmarks.speed import report, roofline, run
 from benchmarks.speed.rows import plain, ratio
-
-from benchmarks import result_files
 
 
 @pytest.fixture

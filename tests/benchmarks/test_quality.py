@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import page, result_files
 from benchmarks.quality import run as quality
 from benchmarks.quality.jobs import sample, side_by_side
 from benchmarks.quality.judge import Judge
@@ -15,8 +16,6 @@ from benchmarks.quality.store import Store, digest
 from benchmarks.quality.table import markdown
 from benchmarks.runners.quality_plan import save
 from PIL import Image
-
-from benchmarks import page, result_files
 
 
 def score(unit: int = 0, activation: float = 2.0, best: float = 1.0, **more) -> Score:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import page, result_files
 from benchmarks.quality import classes, imagenet, legibility
 from benchmarks.quality.peers import exported_plan_of
 from benchmarks.quality.store import Kept
 from tests.helpers.colours import write_colours
 
 import filterscope
-from benchmarks import page, result_files
 from filterscope.measure.examples import find_examples
 from filterscope.target import Target
 

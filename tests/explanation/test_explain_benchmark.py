@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from PIL import Image
-
 from benchmarks import explain
+from PIL import Image
 
 
 def test_areas(shortcut, photo, tmp_path):
