@@ -18,7 +18,7 @@ class Layer:
 
     `output_shape` is (channels, height, width), (units,), or (channels, steps) of a sequence whose steps are no places
     of the picture (the graph gives it as a map of one row), at the network's own size. `receptive_field` is
-    the side in pixels of what one value sees, None where it sees the whole image. The node names say where
+    the side in pixels of one value's receptive field, None where that is the whole image. The node names say where
     in the graph its activations are: `linear` before the layer's own activation, `output` after it, `softmax` where a
     softmax is the layer's activation or follows it directly, `logits` before that. With `sigmoid` it is the sigmoid in
     which the network ends, each unit a probability of its own, and `softmax` the node behind it.

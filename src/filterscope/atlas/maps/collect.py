@@ -1,4 +1,4 @@
-"""A layer's activations at one random place of each image, and which classes each speaks for.
+"""A layer's activations at one random place of each image, and how far each raises each class.
 
 Carter et al. 2019, "Exploring Neural Networks with Activation Atlases". A place's vote for a class is the linear
 approximation of what its activation adds to the logit: activation times gradient, summed over the channels. One
@@ -25,7 +25,7 @@ from filterscope.networks.torch_state import in_our_torch
 from filterscope.pictures.reading import load_batch
 
 BATCH = 50  # images at a time
-RIM = 5  # maps of as many rows and columns or more leave their outermost ones out, where padding speaks
+RIM = 5  # maps of as many rows and columns or more leave their outermost ones out, which the padding affects
 LEAST_IMAGES = 50
 
 
