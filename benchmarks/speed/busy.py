@@ -1,7 +1,7 @@
 """The speed benchmark's job `busy`: one program alone, two at once, one beside a busy process of another kind.
 
 Each program is the command line itself, from start to end. `spinning` sets what OpenMP's GNU library does by default, which
-is what the command line did before it let waiting threads sleep.
+is what the command line did before it let waiting threads sleep soon.
 """
 
 from __future__ import annotations

@@ -8,21 +8,23 @@ import sys
 
 from filterscope.notices import log_once
 
-# GNU's library (torch's wheels for Linux); LLVM's and Intel's (macOS, Windows, conda)
-NO_SPINNING = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-VARIABLES = ("OMP_WAIT_POLICY", *NO_SPINNING)
+# GNU's library (torch's wheels for Linux) counts the looks at what is waited for, of 20 to 60 ns each; LLVM's and Intel's
+# (macOS, Windows, conda) count milliseconds.
+SHORT_SPINNING = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "0"}
+VARIABLES = ("OMP_WAIT_POLICY", *SHORT_SPINNING)
 
 
-def stop_spinning() -> None:
-    """Let waiting threads give their processor away, unless the environment says already how they wait.
+def shorten_spinning() -> None:
+    """Let waiting threads soon give their processor away, unless the environment says already how they wait.
 
-    OpenMP's threads spin at the end of every parallel loop, for milliseconds. Alone on a machine that saves a few per
-    cent; beside another busy program it keeps the processor from the threads that are waited for, and two programs on
-    two cores take many times as long (docs/benchmarks.md). The libraries read the environment once, when they are
+    OpenMP's threads spin at the end of every parallel loop, for milliseconds. Alone on a machine that saves the time of
+    waking them, up to a third of all; beside another busy program it keeps the processor from the threads that are waited
+    for, and two programs on two cores take many times as long (docs/benchmarks.md). So they spin as long as waking takes,
+    some hundred microseconds, and then sleep. The libraries read the environment once, when they are
     loaded, so that this does nothing in a process where torch is loaded already.
     """
     if "torch" not in sys.modules and not _is_set():
-        os.environ.update(NO_SPINNING)
+        os.environ.update(SHORT_SPINNING)
 
 
 def limit_threads(threads: int) -> None:
@@ -40,7 +42,7 @@ def note_spinning() -> None:
         log_once(
             logging.INFO,
             "OpenMP's threads spin while they wait, which slows everything many times over where another program shares "
-            "the processor; set GOMP_SPINCOUNT=0 (and KMP_BLOCKTIME=0) in the environment before torch is imported",
+            "the processor; set GOMP_SPINCOUNT=5000 (and KMP_BLOCKTIME=0) in the environment before torch is imported",
         )
 
 

@@ -18,7 +18,7 @@ from filterscope.cli.units import examples, label
 from filterscope.cli.viewing import compare, view
 from filterscope.cli.wires import wires
 from filterscope.cli.wording import log_in_flags
-from filterscope.openmp import stop_spinning
+from filterscope.openmp import shorten_spinning
 
 
 @click.group(
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Whatever goes wrong is said in one line, where it came from under --verbose alone.
     """
-    stop_spinning()
+    shorten_spinning()
     print_whatever()
     args = None if argv is None else list(argv)
     with log_in_flags():
