@@ -44,7 +44,8 @@ def run(place, *words) -> int:
 
 
 def test_a_sheet_with_the_drawn_picture(place, tmp_path, capsys):
-    """A row a unit: its picture, then its best photographs as crops; --count changes how many."""
+    """A row a unit, with --by-class for each class that excites it: its picture, then its best photographs as crops; --count
+    changes how many."""
     images = ["--images", place / "photographs"]
     asked = ["examples", "tiny-vgg16", "block1_conv1:3,7", *images, "--out", tmp_path, *FAST]
     assert run(place, *asked, "--count", 4) == 0
@@ -54,8 +55,13 @@ def test_a_sheet_with_the_drawn_picture(place, tmp_path, capsys):
     (row,) = json.loads((tmp_path / "report.json").read_text())
     assert (row["kind"], row["units"]) == ("examples", [3, 7])
     assert run(place, *asked, "--by-class", "-q") == 0
+    found = fs.find_examples(
+        "tiny-vgg16", "block1_conv1:3,7", place / "photographs", by_class=True, progress=False
+    )
+    classes = sum(len(row["classes"]) for row in found)
+    assert classes > 2
     with Image.open(tmp_path / "block1_conv1-examples.png") as sheet:
-        assert sheet.height > 1.8 * narrow[1]
+        assert sheet.height > 0.9 * classes / 2 * narrow[1]
         assert sheet.width > narrow[0]
     python = fs.draw_examples(
         "tiny-vgg16", "block1_conv1:3,7", place / "photographs", count=4, recipe="sharp", steps=1,

@@ -23,7 +23,9 @@ def check(line: str, tiny) -> None:
     name, *arguments = shlex.split(line)[1:]
     if name.startswith("--"):
         name, arguments = "models", []
-    made = cli.commands[name].make_context(name, arguments)
+    made = cli.commands[name].make_context(name, list(arguments))
+    for option in cli.commands[name].params:  # click takes the last of several without a word
+        assert getattr(option, "multiple", False) or sum(map(arguments.count, option.opts)) < 2, option.opts
     found = made.params
     targets = (
         found.get("targets") or [found.get("target")]
