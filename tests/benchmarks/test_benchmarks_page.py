@@ -120,12 +120,12 @@ def kept(tmp_path) -> Path:
 )
 def test_each_kind_of_rows_is_a_table(kept, part, lines):
     """The header, the rows, and how they were come by; between the same marks as before."""
-    text = f"Words.\n\n<!-- table: run / {part} -->\nold\n<!-- end of table -->\n\nMore words.\n"
+    text = f"Words.\n\n<!-- table: run / {part} -->\nSTALE\n<!-- end of table -->\n\nMore words.\n"
     made = page.made(text, kept)
     assert [line for line in made.splitlines() if line.startswith("| ")] == lines
     assert "two cores" in made
     assert ("copied by hand: a page" in made) == (part == "cells")
-    assert "old" not in made
+    assert "STALE" not in made
     assert made.startswith("Words.\n\n<!-- table: run /")
     assert made.endswith("<!-- end of table -->\n\nMore words.\n")
     assert page.made(made, kept) == made
