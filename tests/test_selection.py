@@ -82,7 +82,7 @@ def test_unreadable(text, message):
         ("conv:32", r"conv has units 0 to 31 \(got 32\)"),
         ("conv:0,99", r"units 0 to 31 \(got 99\)"),
         ("conv:30-32", r"units 0 to 31 \(got 30-32\)"),
-        ("conv:9-3", r"units 0 to 31 \(got 9-3\)"),
+        ("conv:9-3", r"units 0 to 31, and a range goes upwards \(got 9-3\)"),
         ("conv:0+0.5*conv:1", r"a sum has spaces around its \+ and -: LAYER:1 \+ 0.5"),
         ("conv:0-conv:1", "a sum has spaces"),
         ("conv:goldfish", r"the units of conv have no names \(got 'goldfish'\); use their numbers"),

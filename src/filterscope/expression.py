@@ -19,6 +19,7 @@ Free of torch.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -157,6 +158,8 @@ def parse(text: str) -> Selection | Expression | Interpolation:
     for sign, piece in zip(signs, pieces[::2], strict=True):
         found = _FACTOR.fullmatch(piece)
         weight, rest = (float(found[1]), found[2]) if found else (1.0, piece)
+        if not math.isfinite(weight):
+            raise TargetError(f"a term's factor is a finite number (got {piece})")
         rest = rest.strip()
         if rest.startswith("concept()"):
             selection = ConceptSelection.parse(concepts.pop(0) + rest[len("concept()") :])

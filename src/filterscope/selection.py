@@ -133,8 +133,12 @@ class Selection:
         if isinstance(item, str):
             return [_by_name(self.layer, item, names)]
         first, last = item if isinstance(item, tuple) else (item, item)
-        if first > last or last >= units:
-            got = f"{first}-{last}" if isinstance(item, tuple) else f"{item}"
+        got = f"{first}-{last}" if isinstance(item, tuple) else f"{item}"
+        if first > last:
+            raise TargetError(
+                f"{self.layer} has units 0 to {units - 1}, and a range goes upwards (got {got})"
+            )
+        if last >= units:
             raise TargetError(f"{self.layer} has units 0 to {units - 1} (got {got})")
         return range(first, last + 1)
 
@@ -196,6 +200,10 @@ def name_key(name: str) -> str:
 
 
 def _by_name(layer: str, name: str, names: Sequence[Sequence[str]]) -> int:
+    if not names and re.fullmatch(r"[\d-]+", name):
+        raise TargetError(
+            f"{name!r} is no unit of {layer}: write a number, as {layer}:3, or a range, as {layer}:0-15"
+        )
     if not names:
         advice = sum_advice(name)
         raise TargetError(

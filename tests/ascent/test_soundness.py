@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from filterscope import TargetError, WorkError, locate, open_network, visualize
+from filterscope import NetworkError, TargetError, WorkError, locate, open_network, visualize
 from filterscope.drawing.draw import draw
 from filterscope.recipe import get_recipe
 
@@ -46,6 +46,36 @@ def test_a_layer_without_gradient_is_refused(between, recipe):
     with pytest.raises(TargetError, match=message):
         visualize(net, "head:1", recipe=recipe, steps=2, size=32, progress=False)
     assert visualize(net, "body:1", recipe=recipe, steps=2, size=32, progress=False).status
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says that its quantised layers are old
+def test_operations_without_a_derivative(tmp_path):
+    """As //, and layers quantised when they run: no traceback of torch's, and what lies before them is drawn."""
+    net = open_network(Cut(lambda x: x // 2).eval())
+    with pytest.raises(TargetError, match=r"no gradient comes from head of Cut .* floor_divide"):
+        visualize(net, "head:1", steps=2, size=32, progress=False)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval()
+    net = open_network(torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8))
+    with pytest.raises(TargetError, match=r"no gradient comes from 3 of Sequential .* quantised"):
+        visualize(net, "3:1", steps=2, size=32, progress=False)
+    assert visualize(net, "0:1", steps=2, size=32, progress=False).status
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_networks():
+    """One that computes in whole numbers is refused for that; one that is trained to be quantised is drawn."""
+    quantization = torch.ao.quantization
+    parts = [quantization.QuantStub(), nn.Conv2d(3, 8, 3), nn.ReLU(), quantization.DeQuantStub()]
+    net = nn.Sequential(*parts)
+    net.qconfig = quantization.default_qat_qconfig
+    quantization.prepare_qat(net.train(), inplace=True)
+    net(torch.rand(2, 3, 16, 16))
+    assert visualize(net, "1:1", steps=2, size=16, progress=False).status
+    torch.backends.quantized.engine = next(
+        e for e in torch.backends.quantized.supported_engines if e != "none"
+    )
+    with pytest.raises(NetworkError, match=r"quantised: .* pass the float network"):
+        open_network(quantization.convert(net.eval()))
 
 
 def test_long_work_is_refused_as_well():

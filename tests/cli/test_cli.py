@@ -197,6 +197,23 @@ def test_old_files_stay(tmp_path):
         (["show", "tiny-vgg16", "predictions:goldfsh"], "did you mean 'goldfish'"),
         (["show", "tiny-vgg16", "block1_conv1:"], "is no target"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--recipe", "bloog"], "did you mean 'blog'"),
+        (
+            ["show", "tiny-vgg16", "block1_conv1:0", "--recipe", "autos"],
+            "did you mean 'auto'? (known: auto, naive",
+        ),
+        (
+            ["show", "tiny-vgg16", "block1_conv1:" + "9" * 20],
+            "is no unit of block1_conv1: write a number, as",
+        ),
+        (["show", "tiny-vgg16", "block1_conv1:1-"], "'1-' is no unit of block1_conv1: write a number, as"),
+        (
+            ["show", "tiny-vgg16", "0 * block1_conv1:1"],
+            "a term's factor is a finite number other than 0 (got 0)",
+        ),
+        (["show", "tiny-vgg16", "1e999 * block1_conv1:1"], "a term's factor is a finite number other than 0"),
+        (["show", "tiny-vgg16", "block1_conv1:0", "--weights", ""], "'random' (got an empty text)"),
+        (["show", "tiny-vgg16", "block1_conv1:0", "--weights", "."], ". is a folder: name a file in it"),
+        (["layers", "tiny-vgg16?wide=1"], "shown, as ?size=32"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--set", "stepz=3"], "did you mean 'steps'"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--set", "steps"], "a setting is KEY=VALUE"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--steps", "0"], "'--steps': 0 is not in the range x>=1"),

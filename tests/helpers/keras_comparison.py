@@ -124,7 +124,10 @@ def torch_outputs(net: Network, x: torch.Tensor) -> dict[str, np.ndarray]:
     nodes = {node.name: node for node in net.graph.graph.nodes}
     ends = [nodes[net.layers[name].output] for name in names]
     # tokens are shown as a map, and compared as they are
-    whole = [n.all_input_nodes[0].name if n.name.startswith("places_of_") else n.name for n in ends]
+    whole = [
+        n.all_input_nodes[0].name if n.name.startswith(("places_of_", "patches_of_")) else n.name
+        for n in ends
+    ]
     with torch.no_grad():
         values = cut(net.graph, whole)(x)
     return {n: (v.movedim(1, -1) if v.ndim > 2 else v).numpy() for n, v in zip(names, values, strict=True)}

@@ -41,7 +41,7 @@ def active_from(network: Network, goals: Sequence[Objective], pixels: Tensor, *,
     pixels = pixels.detach().float().cpu()
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for some in torch.split(pixels, TOGETHER):
-        taps = parts.named(parts.graph(some if raw else network.input.preprocess(some)))
+        taps = parts.named(parts.graph.forward(some if raw else network.input.preprocess(some)))
         for name in names:
             found[name] += [_bound(taps[name], i) for i in range(len(some))]
     return {name: torch.stack(bounds) for name, bounds in found.items()}

@@ -14,7 +14,7 @@ from filterscope.ascent.engine.prepare import Prepared
 from filterscope.ascent.objectives import activation, likeness, objective
 from filterscope.ascent.references import ReferenceTaps
 from filterscope.ascent.regularizers import penalty
-from filterscope.ascent.soundness import require_gradient
+from filterscope.ascent.soundness import gradient_of, require_gradient
 from filterscope.ascent.tiles import windows
 from filterscope.ascent.transforms import Transforms
 from filterscope.ascent.transparency import Transparency
@@ -73,7 +73,7 @@ class Gradient:
             require_gradient(score, self.prepared.network, goals[0].layers)
             mean = _per_picture(score, self.recipe)
             apart = self._apart_from_facets(mean, part)
-            (inner,) = torch.autograd.grad(self._loss(mean, taps), part)
+            inner = gradient_of(self._loss(mean, taps), part, self.prepared.network, goals[0].layers)
             self.transparency.add(window, inner)
             cost = self._penalties(mean, part, inner if apart is None else apart)
             if cost is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from filterscope.errors import TargetError, WorkError
+from filterscope.errors import TargetError, WorkError, first_line, is_out_of_memory
 from filterscope.networks.network import Network
 from filterscope.sides import sides_of
 
@@ -23,6 +23,20 @@ def require_gradient(value: Tensor, network: Network, layers: Sequence[str]) -> 
         "pass detaches before it (detach(), no_grad, NumPy) or casts to whole numbers"
         + (f"; {last} is the last layer before it that can be drawn" if last else "")
     )
+
+
+def gradient_of(value: Tensor, pixels: Tensor, network: Network, layers: Sequence[str]) -> Tensor:
+    """The gradient of what is to be ascended, a sum of values of `layers`; TargetError where an operation on the way has
+    none, as those on whole numbers."""
+    try:
+        return torch.autograd.grad(value, pixels)[0]
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise TargetError(
+            f"no gradient comes from {', '.join(layers)} of {network.name} to the picture, so that there is nothing to "
+            f"climb: an operation between them has none, as quantised layers and // ({first_line(error)})"
+        ) from error
 
 
 def _last_with_gradient(network: Network, layer: str) -> str | None:

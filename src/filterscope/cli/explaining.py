@@ -16,7 +16,7 @@ from filterscope.cli.options import (
     quiet_option,
     weights_option,
 )
-from filterscope.cli.output import ready
+from filterscope.cli.output import ready, require_picture
 
 if TYPE_CHECKING:
     from filterscope.explanation import Explanation
@@ -82,8 +82,7 @@ def explain(
     filterscope explain tiny-vgg16 photo.jpg --layers block4_conv3,block5_conv3 --groups 4 --integrate 32
     filterscope explain tiny-vgg16 photo.jpg --atlas atlas --json
     """
-    if not image.is_file():
-        raise click.UsageError(f"there is no picture {str(image)!r}")
+    require_picture(image)
     from filterscope.pictures.reading import read_photograph
 
     photograph = read_photograph(image)

@@ -16,7 +16,7 @@ from filterscope.cli.options import (
     verbose_option,
     weights_option,
 )
-from filterscope.cli.output import save_and_report
+from filterscope.cli.output import require_picture, save_and_report
 from filterscope.sides import Size
 from filterscope.table import aligned
 
@@ -161,8 +161,7 @@ def classify(
     filterscope classify out/predictions-0000.png --net tiny-vgg16 --top 5
     """
     for image in images:
-        if not Path(image).is_file():
-            raise click.UsageError(f"there is no picture {image!r}")
+        require_picture(Path(image))
     from filterscope.measure.classify import classify as ask
     from filterscope.networks import open_network
 

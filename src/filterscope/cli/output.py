@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from filterscope.files import is_dangling
 from filterscope.report import add_to_report, read_report, stamped
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from filterscope.pictures import Picture
     from filterscope.pictures.reading import Photograph
     from filterscope.recipe import AutoRecipe, Recipe
+
+
+def require_picture(path: Path) -> None:
+    """UsageError where a picture that is named as an argument is no file."""
+    if path.is_file():
+        return
+    said = f"there is no picture {str(path)!r}"
+    if path.is_dir():
+        said = f"{str(path)!r} is a folder: name a picture in it"
+    elif is_dangling(path):
+        said = f"{str(path)!r} is a link to a file that is not there"
+    raise click.UsageError(said)
 
 
 class Output:

@@ -25,7 +25,7 @@ from filterscope.cli.options import (
     read_film,
     weights_option,
 )
-from filterscope.cli.output import Output, ready
+from filterscope.cli.output import Output, ready, require_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -308,8 +308,8 @@ def locate(
 def _photographs(image: Path, guide: Path | None, *, quiet: bool) -> dict[str, Photograph]:
     """The named pictures, read; notes on the reading are printed."""
     for path in (image, guide):
-        if path is not None and not path.is_file():
-            raise click.UsageError(f"there is no picture {str(path)!r}")
+        if path is not None:
+            require_picture(path)
     from filterscope.pictures.reading import read_photograph
 
     found = {"image": read_photograph(image)}

@@ -160,7 +160,7 @@ class InputOptions:
             if not sign or key not in names:
                 near = did_you_mean(key, names)
                 raise ArgumentError(
-                    f"{part!r}: behind a network's ? stands {', '.join(names)}, as size=32{near}"
+                    f"{part!r}: behind a network's ? stands {', '.join(names)}, as ?size=32{near}"
                 )
             if key == "size":
                 told[key] = value

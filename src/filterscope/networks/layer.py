@@ -92,7 +92,7 @@ class Part(nn.Module):
         self.with_softmax = with_softmax
 
     def forward(self, x: Tensor) -> Taps:
-        linear, output, *softmax = self.graph(x)
+        linear, output, *softmax = self.graph.forward(x)  # a graph that is called prints what it raises
         return Taps(linear, output, softmax[0] if softmax else None, self.layer.sigmoid)
 
 
@@ -116,7 +116,7 @@ class Parts(nn.Module):
         self.sigmoids = tuple(sigmoids)
 
     def forward(self, x: Tensor) -> dict[str, Taps]:
-        return self.named(self.graph(x))
+        return self.named(self.graph.forward(x))
 
     def named(self, outputs: Sequence[Tensor]) -> dict[str, Taps]:
         """What the graph gives, by layer."""

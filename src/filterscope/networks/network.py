@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import html
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import fx, nn
 
+from filterscope.catalog import network_names
 from filterscope.concept import Concept, ConceptSelection
 from filterscope.errors import TargetError, did_you_mean
 from filterscope.expression import EXAMPLE, Expression, Interpolation, parse
@@ -28,6 +30,8 @@ from filterscope.selection import Selection, sum_advice
 from filterscope.sides import Size
 from filterscope.table import Table
 from filterscope.target import Algebra, Sum, Target, terms_of
+
+SHOWN = 8  # layers that a message names
 
 
 @dataclass
@@ -107,10 +111,21 @@ class Network:
             self._require_token(name)
             colons = [own for own in self.layers if ":" in own and ":" in name]
             near = did_you_mean(name, colons) or sum_advice(name) or did_you_mean(name, self.layers)
-            raise TargetError(
-                f"{self.name} has no layer {name!r}{near} (filterscope layers {self.name} lists them)"
-            )
+            raise TargetError(f"{self.name} has no layer {name!r}{near} ({self._where_listed()})")
         return self.layers[name]
+
+    def _where_listed(self) -> str:
+        """Where a person finds the layers' names: a command for what opens by name or file, else the first of them."""
+        name, path = self.name.partition("?")[0], self.weights.path
+        if path is not None and name == path.stem and path.suffix in (".keras", ".h5", ".hdf5", ".pt2"):
+            return f"filterscope layers {path.name} lists them"
+        if name in network_names() or ":" in name:
+            return f"filterscope layers {shlex.quote(self.name)} lists them"
+        shown = list(self.layers)[:SHOWN]
+        more = "; list_layers names all" if len(self.layers) > SHOWN else ""
+        return f"its layers are {', '.join(shown)}" + (
+            f" and {len(self.layers) - SHOWN} more{more}" if more else ""
+        )
 
     def _require_token(self, name: str) -> None:
         """TargetError with the tokens of a layer that has no such one."""

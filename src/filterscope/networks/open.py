@@ -82,6 +82,8 @@ def open_network(
     )
     if not isinstance(weights, str | os.PathLike | None):
         raise ArgumentError(f"weights is a file's name, or 'random' (got {weights!r})")
+    if weights is not None and not os.fspath(weights).strip():
+        raise ArgumentError("weights is a file's name, or 'random' (got an empty text)")
     if not isinstance(classes, Iterable | None) or isinstance(classes, str):
         raise ArgumentError(f"classes takes the classes' names in order (got {classes!r})")
     several = _several(source)

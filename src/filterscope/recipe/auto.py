@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filterscope.errors import RecipeError
-from filterscope.recipe.presets import PRESETS, changes_of, get_recipe
+from filterscope.recipe.presets import ALIASES, PRESETS, changes_of, get_recipe, unknown_recipe
 from filterscope.recipe.recipe import Recipe, read_recipe
 from filterscope.sides import Size
 
@@ -73,6 +73,9 @@ def ask_recipe(
     >>> ask_recipe("auto", steps=100).changes
     {'steps': 100}
     """
+    known = [AUTO, *PRESETS, *ALIASES]
+    if isinstance(recipe, str) and recipe not in known:
+        raise unknown_recipe(recipe, known)
     if recipe is not None and recipe != AUTO:
         return get_recipe(recipe, steps=steps, size=size, settings=settings)
     asked = AutoRecipe(changes_of(steps, size, settings), named=recipe is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from filterscope.errors import RecipeError, did_you_mean
@@ -110,16 +110,13 @@ def get_recipe(
     'tv'
     """
     if isinstance(recipe, str):
-        name = ALIASES.get(recipe, recipe)
-        known = [*PRESETS, *ALIASES]
+        name, known = ALIASES.get(recipe, recipe), [*PRESETS, *ALIASES]
         if name == "auto":  # an AutoRecipe, which `ask_recipe` gives
             raise RecipeError(
                 f"'auto' chooses a recipe for each target of show, visualize and draw; here name one ({', '.join(known)})"
             )
         if name not in PRESETS:
-            raise RecipeError(
-                f"unknown recipe {recipe!r}{did_you_mean(recipe, known)} (known: {', '.join(known)})"
-            )
+            raise unknown_recipe(recipe, known)
         recipe = PRESETS[name]
     if not isinstance(recipe, Recipe):
         raise RecipeError(
@@ -127,6 +124,11 @@ def get_recipe(
         )
     changes = changes_of(steps, size, settings)
     return recipe.changed(changes) if changes else recipe
+
+
+def unknown_recipe(recipe: str, known: Sequence[str]) -> RecipeError:
+    """What is said of a name that no recipe has."""
+    return RecipeError(f"unknown recipe {recipe!r}{did_you_mean(recipe, known)} (known: {', '.join(known)})")
 
 
 def changes_of(steps: int | None, size: Size | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -333,6 +333,8 @@ class Mixed(nn.Module):
         y = F.relu(self.first(x))
         if self.how == "cast":
             y = y.float() * 0.5
+        elif self.how == "transformed":  # bfloat16 has no Fourier transform
+            y = torch.fft.fft2(y).abs()
         elif self.how == "made":
             y = y + torch.linspace(-1, 1, y.shape[-1])
         elif self.how == "untraced" and y.sum() > 0:
@@ -340,9 +342,10 @@ class Mixed(nn.Module):
         return self.second(y)
 
 
-@pytest.mark.parametrize("how", ["cast", "made", "untraced"])
-def test_own_code_of_another_type(how):
-    """A network that does not run in bfloat16 runs in float32 by itself; bfloat16 asked for by name is refused."""
+@pytest.mark.parametrize("how", ["cast", "made", "transformed", "untraced"])
+def test_own_code_of_another_type(how, capsys):
+    """A network that does not run in bfloat16 runs in float32 by itself; bfloat16 asked for by name is refused. Nothing is
+    printed of what torch raised."""
     net = open_network(Mixed(how).eval(), size=32)
     goals = [Target("second", 0)]
     assert net.layer("second").output_shape == (6, 32, 32)
@@ -352,6 +355,19 @@ def test_own_code_of_another_type(how):
     assert precision_for(net, goals, "float32", CPU) == torch.float32
     plain = open_network(Mixed("plain").eval(), size=32)
     assert precision_for(plain, goals, "bfloat16", CPU) == torch.bfloat16
+    assert not capsys.readouterr().err
+
+
+def test_a_cast_of_keras():
+    """Likewise of a Keras network whose bare operations cast: they ask for float32 by name."""
+    keras = pytest.importorskip("keras")
+    entry = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3)(entry)
+    x = x * keras.ops.cast(x > 0, "float32")
+    net = open_network(keras.Model(entry, keras.layers.Conv2D(4, 1, name="end")(x)), range=(0, 1))
+    assert precision_for(net, [Target("end", 0)], "auto", CPU) == torch.float32
+    with pytest.raises(ArgumentError, match="does not run in bfloat16"):
+        precision_for(net, [Target("end", 0)], "bfloat16", CPU)
 
 
 class PlusSize(nn.Module):

@@ -298,7 +298,10 @@ def test_a_batch_is_its_members(model):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("block.O", r"Classifier has no layer 'block.O'; did you mean 'block"),
+        (
+            "block.O",
+            r"Classifier has no layer 'block.O'; did you mean 'block.*' \(its layers are input, conv1, ",
+        ),
         ("conv1:8", r"conv1 has units 0 to 7 \(got 8\)"),
         (
             "conv1:3@cls",

@@ -130,6 +130,14 @@ def test_only_some_layers(tmp_path):
         (lambda s: {**s, "0.0.wieght": s["0.0.weight"]}, "did you mean '0.0.weight'"),
         (lambda s: {**s, "2.bias": torch.full((2,), float("nan"))}, "2.bias holds values that are NaN"),
         (lambda s: {**s, "2.bias": torch.ones(2, device="meta")}, "2.bias holds no plain numbers"),
+        (
+            lambda s: {**s, "2.bias": s["2.bias"].to(torch.complex64)},
+            "holds complex64 numbers, expected float32",
+        ),
+        (
+            lambda s: {**s, "2.bias": s["2.bias"].to(torch.int8)},
+            "holds int8 numbers, expected float32: of quantised",
+        ),
         (lambda s: {**s, "2.bias": torch.ones(1).expand(10**12)}, r"2.bias has shape \[1000000000000\]"),
     ],
 )
@@ -138,6 +146,51 @@ def test_misfits(change, message, tmp_path):
     torch.save(change(net(1).state_dict()), tmp_path / "x.pt")
     with pytest.raises(WeightsError, match=message):
         load_checkpoint(net(2), tmp_path / "x.pt")
+
+
+def test_other_prefixes_are_said(tmp_path):
+    """Where one dictionary holds the weights and their average under two prefixes, the first are taken, the line says so,
+    and the name that it tells takes the other."""
+    plain, average = net(1), net(2)
+    both = {**prefixed(average.state_dict(), "ema_model."), **prefixed(plain.state_dict(), "model.")}
+    torch.save({"state_dict": both}, tmp_path / "x.ckpt")
+    fresh = net(3)
+    (note,) = load_checkpoint(fresh, tmp_path / "x.ckpt").notes
+    assert same(fresh, plain)
+    assert "x.ckpt#ema_model" in note
+    assert not load_checkpoint(fresh, tmp_path / "x.ckpt#ema_model").notes
+    assert same(fresh, average)
+
+
+def test_float8(tmp_path):
+    """Eight bits that are floats are numbers as others."""
+    from safetensors.torch import save_file
+
+    state = {n: t.to(torch.float8_e4m3fn) for n, t in net(1).state_dict().items() if t.is_floating_point()}
+    save_file(state, tmp_path / "x.safetensors")
+    fresh = net(2)
+    load_checkpoint(fresh, tmp_path / "x.safetensors")
+    assert torch.equal(fresh.state_dict()["2.bias"], state["2.bias"].float())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"hello", "it begins with b'hello', neither as a zip archive nor as a pickle"),
+        (pickle.dumps({"a": 1}), "it is a pickle, but none of torch.save"),
+        (bytes(100), "neither as a zip archive nor as a pickle"),
+        (b"PK\x03\x04 and no more", "PytorchStreamReader failed"),
+    ],
+)
+def test_no_checkpoint(content, message, tmp_path):
+    """What the file is instead, and never torch's advice to run what it says."""
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"x\.pth is no whole PyTorch checkpoint") as raised:
+        load_checkpoint(net(1), tmp_path / "x.pth")
+    assert message in str(raised.value)
+    assert "weights_only" not in str(raised.value)
+    assert len(str(raised.value)) < 300
 
 
 # --- untrusted files ------------------------------------------------------------------------------------------

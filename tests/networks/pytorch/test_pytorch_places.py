@@ -10,8 +10,8 @@ from torch import nn
 from filterscope.api import visualize
 from filterscope.errors import TargetError
 from filterscope.networks import open_network
+from filterscope.networks.patches import Patches
 from filterscope.networks.pytorch.hooks import UntracedNetwork
-from filterscope.networks.pytorch.layout import Patches
 from filterscope.networks.pytorch.places import COLUMNS, COLUMNS_WITHIN, ROWS, ROWS_WITHIN, reshaped
 from filterscope.target import Target
 

@@ -387,6 +387,12 @@ def test_sha256_of_tensors(tensors):
     assert len({same, *map(sha256_arrays, changed)}) == 4
 
 
+def test_sha256_of_complex_tensors():
+    """The imaginary part counts."""
+    values = np.array([1 + 2j], np.complex64)
+    assert len({sha256_arrays({"w": v}) for v in (values, values.conj(), values.real)}) == 3
+
+
 def test_the_embedded_file(tiny, tiny_file):
     """The embedded network's hash is its file's; all its tensors are finite and used."""
     assert tiny.weights.sha256 == sha256_file(tiny_file)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from filterscope.ascent.engine.prepare import Prepared, prepare
-from filterscope.ascent.soundness import require_gradient
+from filterscope.ascent.soundness import gradient_of, require_gradient
 from filterscope.cache import Cache
 from filterscope.formats import BATCHES
 from filterscope.networks.network import Network
@@ -94,7 +94,7 @@ def _step(prepared: Prepared, pixels: torch.Tensor) -> float:
     taps = prepared(pixels)
     total = torch.stack([t.output.float().mean() for t in taps.values()]).sum()
     require_gradient(total, prepared.network, prepared.parts.layers)
-    (gradient,) = torch.autograd.grad(total, pixels)
+    gradient = gradient_of(total, pixels, prepared.network, prepared.parts.layers)
     gradient.sum().item()  # waits for a GPU
     return time.perf_counter() - began
 

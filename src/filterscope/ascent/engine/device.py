@@ -15,6 +15,7 @@ from torch import Tensor
 from filterscope.errors import ArgumentError, did_you_mean, first_line
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
 VARIABLE = "FILTERSCOPE_PRECISION"
 
 
@@ -26,12 +27,17 @@ def choose_device(device: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if not isinstance(device, str | torch.device):
         raise ArgumentError(f"a device is one of auto, cpu, cuda, mps (got {device!r})")
+    kind = str(device).partition(":")[0]
+    if kind not in _DEVICES:
+        raise ArgumentError(
+            f"device {str(device)!r} is not to be had here (there is no such kind); auto, cpu, cuda or mps"
+        )
     try:
         chosen = torch.device(device)
         torch.ones(1, device=chosen).item()  # shapes alone ("meta") are no device to run on
     except Exception as error:  # each kind of device that this torch is not built for fails in its own way
         raise ArgumentError(
-            f"device {str(device)!r} is not to be had here ({first_line(error)}); auto, cpu, cuda or mps"
+            f"device {str(device)!r} is not to be had here ({first_line(error).partition('. ')[0]}); auto, cpu, cuda or mps"
         ) from None
     return chosen
 

@@ -20,6 +20,7 @@ from filterscope.ascent.engine.operations import plain
 from filterscope.ascent.engine.passes import expanded, folded, fused, is_untraced, left_over
 from filterscope.ascent.engine.rerouting import rerouted
 from filterscope.errors import ArgumentError, NetworkError, first_line
+from filterscope.networks.keras.layers.operations import Operation
 from filterscope.networks.layer import Parts, Taps
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch.copying import duplicate
@@ -53,7 +54,7 @@ class Prepared(nn.Module):
         self.dtype = dtype
         self.device = device
         self.features = parts.layers[-1]
-        self.captured = Captured(parts.graph)
+        self.captured = Captured(parts.graph.forward)  # a graph that is called prints what it raises
 
     def forward(self, pixels: Tensor, *, raw: bool = False) -> dict[str, Taps]:
         x = pixels if raw else self.input.preprocess(pixels)
@@ -157,10 +158,11 @@ def _layers_of(goals: Sequence[Objective]) -> list[str]:
 
 
 def _has_own_code(network: Network, goals: Sequence[Objective]) -> bool:
-    """Whether more than modules is called: functions and methods, or a whole network that is not traced."""
+    """Whether more than layers is called: functions and methods, bare operations of Keras (a cast say), or a whole
+    network that is not traced."""
     graph = network.parts(_layers_of(goals)).graph
-    called = [n for n in graph.graph.nodes if n.op in ("call_function", "call_method")]
-    return bool(called) or is_untraced(graph)
+    called = any(n.op in ("call_function", "call_method") for n in graph.graph.nodes)
+    return called or is_untraced(graph) or any(isinstance(m, Operation) for m in graph.modules())
 
 
 _logged: set[str] = set()

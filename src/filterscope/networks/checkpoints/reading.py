@@ -27,7 +27,7 @@ log = logging.getLogger("filterscope")
 
 # where wrappers keep their tensors, the likeliest first; averaged weights only where there are no others
 _ORDER = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
-_AVERAGED = re.compile(r"(^|[_.])(ema|swa|averaged?|shadow)([_.]|$)", re.IGNORECASE)
+AVERAGED = re.compile(r"(^|[_.])(ema|swa|averaged?|shadow)([_.]|$)", re.IGNORECASE)
 # a legal checkpoint is stored as it is: much smaller than what it unpacks to is a bomb
 _UNPACKED = 3
 
@@ -67,7 +67,7 @@ def read_pickled(path: Path) -> Any:
             return content
         if name is None:
             raise WeightsError(
-                f"{path.name} is no whole PyTorch checkpoint (cut short?): {first_line(error)}"
+                f"{path.name} is no whole PyTorch checkpoint (cut short?): {_damage(path, error)}"
             ) from error
     if name.startswith("numpy."):
         raise WeightsError(
@@ -78,6 +78,20 @@ def read_pickled(path: Path) -> Any:
         f"{path.name} is refused: reading it would run code ({name}), which no weights file is allowed to. "
         f"If it is a whole pickled model: {HOW_TO_SAVE}"
     )
+
+
+def _damage(path: Path, error: Exception) -> str:
+    """What is wrong with a file that torch.load does not read; never its advice to run what the file says."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        return "it is empty"
+    if not head.startswith((b"PK", b"\x80")):
+        return f"it begins with {head!r}, neither as a zip archive nor as a pickle"
+    said = first_line(error).partition(". ")[0]
+    if head.startswith(b"\x80") and ("weights_only" in said or "Weights only" in said):
+        return f"it is a pickle, but none of torch.save; {HOW_TO_SAVE}"
+    return said
 
 
 def _with_standins(path: Path, name: str | None) -> tuple[Mapping[Any, Any] | None, str | None]:
@@ -180,7 +194,7 @@ def dictionaries(content: Mapping[Any, Any]) -> list[tuple[str, Mapping[str, Ten
             found.append((rank, label, tensors))
         for key, inner in value.items():
             if isinstance(inner, Mapping) and depth < 3 and key not in ("optimizer", "optimizer_states"):
-                averaged = rank[0] or bool(_AVERAGED.search(str(key)))
+                averaged = rank[0] or bool(AVERAGED.search(str(key)))
                 place = _ORDER.index(key) if key in _ORDER else len(_ORDER)
                 visit(inner, f"{label}.{key}".lstrip("."), depth + 1, (averaged, place))
 

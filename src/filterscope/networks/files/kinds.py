@@ -256,7 +256,8 @@ def require_weights(path: Path, takes: Collection[str]) -> None:
     kind = kind_of(path)
     taken = (*takes, *DAMAGED) if path.suffix in (*WEIGHTS, *CHECKPOINTS) else tuple(takes)
     if kind is not None and kind not in taken:
-        raise WeightsError(f"{path.name} is {_advice(kind, path.name, 'weights')}")
+        name = path.name or str(path)
+        raise WeightsError(f"{name} is {_advice(kind, name, 'weights')}")
 
 
 def _advice(kind: str, name: str, role: str) -> str:

@@ -54,6 +54,7 @@ from filterscope.networks.keras.layer_table import Row, Value, layer_table, toke
 from filterscope.networks.keras.layers.base import Shape
 from filterscope.networks.keras.layers.products import Built
 from filterscope.networks.keras.layers.reshaping import RANDOM
+from filterscope.networks.keras.places import patches_of
 from filterscope.networks.keras.shapes import OTHER, require_sane, shapes_after, shapes_elsewhere
 from filterscope.networks.layer import Layer, safe_attribute
 from filterscope.networks.weights.table import Slot, Slots
@@ -229,7 +230,10 @@ class Reader:
             built = replace(built, slots=tuple(_stored(s, i, store) for i, s in enumerate(built.slots)))
             values = self.add(row, name if built.slots else row, built, inputs)
         except NetworkError as error:
-            raise NetworkError(f"layer {name!r} ({call.kind}): {error}") from None
+            said = str(error)
+            if said.startswith(f"layer {name!r}"):
+                raise
+            raise NetworkError(f"layer {name!r} ({call.kind}): {said}") from None
         except KeyError as error:
             raise NetworkError(f"layer {name!r} ({call.kind}): its config lacks {error}") from error
         except FAULTS as error:
@@ -338,8 +342,9 @@ def build_graph(model: Description, *, size: int = 224, alone: bool = False) -> 
         for n, row in reader.rows.items()
         if row.built.slots and row.owner == n
     }
-    layers = {row.name: row for row in layer_table(reader, [v.node for v in outputs])}
-    tokens = {token.name: token for token in token_table(reader, layers)}
+    patches = patches_of(reader)
+    layers = {row.name: row for row in layer_table(reader, [v.node for v in outputs], patches)}
+    tokens = {token.name: token for token in token_table(reader, layers, patches)}
     reader.graph.output(tuple(reader.nodes[v.node] for v in outputs))
     graph = fx.GraphModule(reader.root, reader.graph).eval()
     first = next(row for row in reader.rows.values() if row.kind == "InputLayer").value.shape

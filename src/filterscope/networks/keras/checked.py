@@ -120,7 +120,7 @@ def _compare(model: Any, graph: KerasGraph, alone: bool) -> None:
                 f"{model.name}: its forward pass gives other numbers each time for the same picture (random numbers?)"
             )
         with torch.no_grad():
-            found = graph.graph(torch.from_numpy(pixels))
+            found = graph.graph.forward(torch.from_numpy(pixels))
         for value, first, theirs in zip(found, graph.firsts, wanted, strict=True):
             ours = (value if first else keras_order(value)).numpy()
             if not _alike(ours, theirs):

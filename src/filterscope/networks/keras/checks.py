@@ -27,7 +27,10 @@ def require_buildable(call: Call, name: str, count: int) -> None:
     if call.is_operation:
         return
     if call.kind not in BUILDERS and call.kind not in JOINERS:
-        raise NetworkError(f"layer {name!r} is a {call.kind}, which has no torch counterpart here yet")
+        raise NetworkError(
+            f"layer {name!r} is a {call.kind}, which has no torch counterpart here yet; a live model runs its layers "
+            "itself where Keras runs on torch (KERAS_BACKEND=torch): load it in Python and pass the model object"
+        )
     if call.kind in BUILDERS and count != 1:
         raise NetworkError(f"layer {name!r} ({call.kind}) takes {count} inputs; it needs one")
     require_plain_call(call, name)

@@ -22,10 +22,11 @@ from filterscope.networks.keras.config import Description
 from filterscope.networks.keras.first import FORMAT, InKerasAxes
 from filterscope.networks.keras.importing import import_keras
 from filterscope.networks.keras.inputs import require_picture
-from filterscope.networks.keras.layer_table import Row, layer_table
+from filterscope.networks.keras.layer_table import Row, layer_table, token_table
 from filterscope.networks.keras.layers.activations import ACTIVATIONS
 from filterscope.networks.keras.layers.base import Built
 from filterscope.networks.keras.own import OwnCode, why_unfit
+from filterscope.networks.keras.places import patches_among
 from filterscope.networks.keras.source import live_weights
 from filterscope.networks.weights.table import WeightTable
 from filterscope.sides import as_size
@@ -107,7 +108,9 @@ def _graph_of(
         linear = before if before.shape == value.shape else value
         built = Built(nn.Identity(), activation=_activation(names.get(name)))
         reader.rows[row] = Row(kind, replace(value, row=row), built, [entry.row], linear.node, row)
-    layers = {row.name: row for row in layer_table(reader)}
+    patches = patches_among(reader)
+    layers = {row.name: row for row in layer_table(reader, patches=patches)}
+    tokens = {token.name: token for token in token_table(reader, layers, patches)}
     for name, layer in names.items():
         if name in layers:
             layers[name] = replace(layers[name], parameters=layer.count_params())
@@ -116,7 +119,7 @@ def _graph_of(
     zeros, ones = (0.0,) * channels, (1.0,) * channels
     fixed = values[0].other is None
     spec = InputSpec(size=as_size(*sides), channels=channels, mean=zeros, std=ones, fixed=fixed)
-    graph = KerasGraph(fx.GraphModule(reader.root, reader.graph).eval(), layers, {}, spec)
+    graph = KerasGraph(fx.GraphModule(reader.root, reader.graph).eval(), layers, {}, spec, tokens)
     return graph, live_weights(model, {}, {})
 
 

@@ -56,7 +56,8 @@ def require_picture(name: str, shape: Any) -> None:
     """NetworkError for an input that is no picture."""
     if shape is None:
         raise NetworkError(
-            f"the input {name!r} is no picture: it has no shape, expected (batch, height, width, channels)"
+            f"the input {name!r} is no picture: it has no shape, expected (batch, height, width, channels); give a live "
+            "model one first: model.build((None, 224, 224, 3))"
         )
     problem = no_picture(shape)
     if problem is not None:

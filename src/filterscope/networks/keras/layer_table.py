@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, isqrt, prod
+from math import ceil, prod
 from typing import Any, Protocol
 
 from torch import Tensor, fx, nn
@@ -12,8 +12,7 @@ from torch import Tensor, fx, nn
 from filterscope.networks.keras.config import MODELS
 from filterscope.networks.keras.layers.base import Built, Shape
 from filterscope.networks.layer import Layer
-
-MOST_EXTRA = 16  # tokens in front of those of a picture's patches: of its class, registers
+from filterscope.networks.patches import Patches, grid
 
 
 @dataclass
@@ -58,8 +57,11 @@ class Rows(Protocol):
         """A call of a module, new or under that attribute already; the node's name."""
 
 
-def layer_table(graph: Rows, outputs: Sequence[str] = ()) -> Iterator[Layer]:
-    """The layer table; `outputs` names the nodes that the model gives."""
+def layer_table(
+    graph: Rows, outputs: Sequence[str] = (), patches: Mapping[str, Patches] | None = None
+) -> Iterator[Layer]:
+    """The layer table; `outputs` names the nodes that the model gives, `patches` the rows whose tokens are patches."""
+    patches = patches or {}
     position = {name: i for i, name in enumerate(graph.rows)}
     ancestors: dict[str, set[str]] = {}
     softmaxes = {
@@ -78,16 +80,17 @@ def layer_table(graph: Rows, outputs: Sequence[str] = ()) -> Iterator[Layer]:
         sigmoid = None
         if softmax is None and (sigmoid := sigmoids.get(row.value.node)) is not None:
             softmax, logits = sigmoid
-        shape = _map_shape(row.value.shape)
+        own = patches.get(name)
+        before = graph.shapes[row.linear]
         yield Layer(
             name=name,
             kind=row.kind,
-            output_shape=shape,
+            output_shape=_shown_shape(row.value.shape, own),
             parameters=_parameters(graph, name),
             receptive_field=None if row.value.field is None else ceil(row.value.field),
             trained=True,
-            output=_tap(graph, row.value.node, row.value.shape),
-            linear=_tap(graph, row.linear, graph.shapes[row.linear]),
+            output=_tap(graph, row.value.node, row.value.shape, own),
+            linear=_tap(graph, row.linear, before, own if before[1:] == row.value.shape[1:] else None),
             softmax=softmax,
             logits=logits,
             sigmoid=sigmoid is not None,
@@ -95,34 +98,35 @@ def layer_table(graph: Rows, outputs: Sequence[str] = ()) -> Iterator[Layer]:
         )
 
 
-def _tap(graph: Rows, node: str, shape: Shape) -> str:
+def _tap(graph: Rows, node: str, shape: Shape, patches: Patches | None) -> str:
     """A node that gives the value as a map (B, C, H, W) or vector (B, C), the node itself where it is one."""
     if len(shape) in (1, 3):
         return node
-    name = f"places_of_{node}"
+    name = f"{'patches' if patches else 'places'}_of_{node}"
     if name not in graph.nodes:
-        graph.add_node(name, Places(_map_shape(shape)), [node])
+        entry = next(row.value for row in graph.rows.values() if row.kind == "InputLayer")
+        made = PatchMap(patches, entry.shape[1:]) if patches else Places(shape)
+        graph.add_node(name, made, [node, entry.node] if patches else [node])
     return name
 
 
-def token_table(graph: Rows, layers: Mapping[str, Layer]) -> Iterator[Layer]:
-    """Of layers of a square of patches, each token in front of them as a vector: `LAYER@cls`, `LAYER@reg1` ..."""
-    for name, layer in layers.items():
-        row = graph.rows[name]
-        shape = row.value.shape
-        extra = shape[1] - prod(layer.output_shape[1:]) if len(shape) == 2 else 0
-        for i in range(extra):
-            own = f"{name}@{f'reg{i}' if i else 'cls'}"
+def token_table(graph: Rows, layers: Mapping[str, Layer], patches: Mapping[str, Patches]) -> Iterator[Layer]:
+    """Of layers of patches, each token beside them as a vector: `LAYER@cls`, `LAYER@reg1` ..."""
+    for name, known in patches.items():
+        shape, row = graph.rows[name].value.shape, graph.rows[name]
+        for i in range(known.front + known.back):
+            place = i if i < known.front else i - known.front - known.back
             picked = []
             for source in (row.value.node, row.linear):
                 fitting = source if graph.shapes[source] == shape else row.value.node
                 node = f"token_{i}_of_{fitting}"
                 if node not in graph.nodes:
-                    graph.add_node(node, Token(i), [fitting])
+                    graph.add_node(node, Token(place), [fitting])
                 picked.append(node)
             yield replace(
-                layer, name=own, output_shape=shape[:1], parameters=0, output=picked[0], linear=picked[1]
-            )
+                layers[name], name=f"{name}@{f'reg{i}' if i else 'cls'}", output_shape=shape[:1], parameters=0,
+                output=picked[0], linear=picked[1],
+            )  # fmt: skip
 
 
 def _above(graph: Rows, name: str, known: dict[str, set[str]]) -> set[str]:
@@ -179,19 +183,28 @@ def _final_sigmoids(graph: Rows, outputs: Sequence[str]) -> dict[str, tuple[str,
 
 
 class Places(nn.Module):
-    """(B, C, places) or more axes to (B, C, H, W), for looking at: tokens of a square of patches as that square,
-    whatever stands before them left out; others in one row."""
+    """(B, C, places) or more axes to (B, C, 1, places), for looking at."""
 
     def __init__(self, shape: Shape):
         super().__init__()
-        self.channels, self.square = shape[0], len(shape) == 3 and shape[1] > 1
+        self.channels = prod(shape[:1])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.reshape(x.shape[0], self.channels, -1)
-        side = isqrt(x.shape[2]) if self.square else 0
-        if not self.square or x.shape[2] - side**2 > MOST_EXTRA:
-            return x[:, :, None]
-        return x[:, :, x.shape[2] - side**2 :].reshape(*x.shape[:2], side, side)
+        return x.reshape(x.shape[0], self.channels, 1, -1)
+
+
+class PatchMap(nn.Module):
+    """Tokens (B, C, N) of a picture's patches to (B, C, H, W), without those that stand for none."""
+
+    def __init__(self, patches: Patches, sides: Shape):
+        super().__init__()
+        self.front, self.back = patches.front, patches.back
+        self.rates = patches.rows / sides[0], patches.columns / sides[1]
+
+    def forward(self, x: Tensor, picture: Tensor) -> Tensor:
+        x = x[:, :, self.front : x.shape[2] - self.back]
+        sides = (side * rate for side, rate in zip(picture.shape[2:], self.rates, strict=True))
+        return x.reshape(*x.shape[:2], *(grid(x.shape[2], *sides) or (1, x.shape[2])))
 
 
 class Token(nn.Module):
@@ -205,12 +218,10 @@ class Token(nn.Module):
         return x[:, :, self.index]
 
 
-def _map_shape(shape: Shape) -> Shape:
-    if len(shape) in (1, 3):
-        return shape
-    if not shape:
-        return (1, 1, 1)
-    places = prod(shape[1:])
-    side = isqrt(places)
-    square = len(shape) == 2 and side > 1 and places - side**2 <= MOST_EXTRA
-    return (shape[0], side, side) if square else (shape[0], 1, places)
+def _shown_shape(shape: Shape, patches: Patches | None) -> Shape:
+    """The shape of a layer's output as the table says it: patches as a map, other sequences as (C, steps)."""
+    if patches:
+        return (shape[0], patches.rows, patches.columns)
+    if len(shape) <= 3:
+        return shape or (1, 1, 1)
+    return (shape[0], 1, prod(shape[1:]))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from filterscope.errors import WeightsError, did_you_mean, first_line
-from filterscope.networks.checkpoints.reading import dictionaries, read_tensors
+from filterscope.networks.checkpoints.reading import AVERAGED, dictionaries, read_tensors
 from filterscope.networks.files.advice import HOW_TO_SAVE
 from filterscope.networks.pytorch.copying import is_sound
 from filterscope.networks.weights.table import part_of
@@ -50,9 +50,8 @@ def load_checkpoint(module: nn.Module, path: Path, names: Renaming | None = None
     wanted = {n: t for n, t in module.state_dict().items() if not n.endswith(_COUNTER)}
     if not wanted:
         raise WeightsError(f"{type(module).__name__} has no weights that {path.name} could fill")
-    fitting = [
-        (label, without_prefixes(names(tensors) if names else tensors, wanted)) for label, tensors in found
-    ]
+    known = [(label, names(tensors) if names else tensors) for label, tensors in found]
+    fitting = [(label, without_prefixes(tensors, wanted)) for label, tensors in known]
     taken, renamed = max(fitting, key=lambda pair: _matches(pair[1], wanted))
     _check(renamed, wanted, path, type(module).__name__)
     trained = _covered(module, renamed, path)
@@ -68,7 +67,8 @@ def load_checkpoint(module: nn.Module, path: Path, names: Renaming | None = None
             f"{path.name} does not fit {type(module).__name__}: {first_line(error)}"
         ) from error
     return Fitted(
-        None if len(renamed) == len(wanted) else trained, _which(taken, renamed, fitting, wanted, path)
+        None if len(renamed) == len(wanted) else trained,
+        _which(taken, renamed, fitting + _beside(dict(known)[taken], renamed, wanted), wanted, path),
     )
 
 
@@ -96,6 +96,17 @@ def _which(
     )
 
 
+def _beside(
+    tensors: Mapping[str, Tensor], renamed: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> list[tuple[str, dict[str, Tensor]]]:
+    """Of one dictionary the tensors under other prefixes, as `ema_model.` beside `model.`."""
+    return [
+        (prefix.rstrip("."), own)
+        for prefix, own in _options(tensors, wanted)
+        if prefix and any(own.get(n) is not t for n, t in renamed.items())
+    ]
+
+
 def _under(label: str) -> str:
     return f"under {label!r}" if label else "at its top"
 
@@ -107,6 +118,11 @@ def _of_part(
     if part is None:
         return found
     chosen = [(label, tensors) for label, tensors in found if label == part or label.startswith(f"{part}.")]
+    if not chosen:  # or under names that begin so, as `ema_model.conv1.weight`
+        begun = [
+            (part, {n: t for n, t in tensors.items() if n.startswith(f"{part}.")}) for _, tensors in found
+        ]
+        chosen = [(label, tensors) for label, tensors in begun if tensors]
     if not chosen:
         labels = [label for label, _ in found if label]
         raise WeightsError(
@@ -125,7 +141,8 @@ def _candidates(content: Any, path: Path) -> list[tuple[str, Mapping[str, Tensor
     found = dictionaries(content)
     if not found:
         raise WeightsError(
-            f"{path.name} holds no tensors (its keys: {', '.join(map(str, list(content)[:8]))})"
+            f"{path.name} holds no tensors "
+            + (f"(its keys: {', '.join(map(str, list(content)[:8]))})" if content else "(it is empty)")
         )
     return found
 
@@ -134,21 +151,33 @@ def _candidates(content: Any, path: Path) -> list[tuple[str, Mapping[str, Tensor
 
 
 def without_prefixes(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the module's own names: without the prefixes that wrappers leave."""
+    """The tensors under the module's own names: without the prefixes that wrappers leave. Of several that fit, as
+    `model.` and `ema_model.`, those that are no average."""
+    return max(_options(tensors, wanted), key=lambda o: (_matches(o[1], wanted), not AVERAGED.search(o[0])))[
+        1
+    ]
+
+
+def _options(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> list[tuple[str, dict[str, Tensor]]]:
+    """The tensors with prefixes left out, each with the prefix that all of them had."""
     plain = {n.replace("_orig_mod.", ""): t for n, t in tensors.items() if not n.endswith(_COUNTER)}
     names = list(wanted)
     some = [names[0], names[len(names) // 2], names[-1]]
     prefixes = [n[: -len(w)] for w in some for n in plain if n.endswith(f".{w}")]
-    options = [plain]
+    options = [("", plain)]
     for prefix in dict.fromkeys(prefixes):
-        options.append({n.removeprefix(prefix): t for n, t in plain.items() if n.startswith(prefix)})
+        options.append(
+            (prefix, {n.removeprefix(prefix): t for n, t in plain.items() if n.startswith(prefix)})
+        )
     first = next(iter(plain), "")
     for name in names:  # the module itself wraps what was saved
         if name.endswith(f".{first}"):
-            options.append({name[: -len(first)] + n: t for n, t in plain.items()})
+            options.append(("", {name[: -len(first)] + n: t for n, t in plain.items()}))
             break
-    options.append({re.sub(r"^(module\.|model\.|net\.)+", "", n): t for n, t in plain.items()})
-    return max(options, key=lambda o: _matches(o, wanted))
+    options.append(("", {re.sub(r"^(module\.|model\.|net\.)+", "", n): t for n, t in plain.items()}))
+    return options
 
 
 def _matches(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> int:
@@ -168,6 +197,13 @@ def _check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Pa
             )
         if name in wanted and (tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided):
             raise WeightsError(f"{path.name}: {name} holds no plain numbers")
+        if name in wanted and _loses(tensor, wanted[name]):
+            advice = (
+                "" if tensor.is_complex() else ": of quantised weights take those that they were made from"
+            )
+            raise WeightsError(
+                f"{path.name}: {name} holds {_kind(tensor)} numbers, expected {_kind(wanted[name])}{advice}"
+            )
     if len(missing) == len(wanted):
         raise WeightsError(
             f"{path.name} holds no weights for any layer of this {kind}: it has {_listed(unknown)}, expected "
@@ -180,6 +216,17 @@ def _check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Pa
             f"{path.name} does not fit this {kind}: it holds {_listed(unknown)}, which the network does not have{lacks}"
             f"{near}"
         )
+
+
+def _loses(tensor: Tensor, wanted: Tensor) -> bool:
+    """Whether a file's numbers stand for others, or lose a part, where they are taken as the network's."""
+    if tensor.is_complex() or wanted.is_complex():
+        return tensor.is_complex() and not wanted.is_complex()
+    return wanted.is_floating_point() and tensor.dtype in (torch.int8, torch.uint8)
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _covered(module: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> frozenset[str]:

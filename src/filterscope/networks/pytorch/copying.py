@@ -220,6 +220,8 @@ def _require_numbers(module: nn.Module) -> None:
 def is_sound(tensor: Tensor, *, constant: bool) -> bool:
     """Whether numbers may be as they are: none NaN, and infinite only in a mask (0 and infinity) or a constant
     that nothing trained, as a causal attention mask is."""
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        tensor = tensor.float()  # torch computes nothing in 8 bits
     if not tensor.is_floating_point() or tensor.sum().isfinite() or tensor.isfinite().all():
         return True  # a sum is finite only where all is, and five times as fast
     finite = tensor[tensor.isfinite()]

@@ -18,13 +18,12 @@ from filterscope.errors import FilterscopeError, NetworkError, first_line, is_ou
 from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.layer import Layer
 from filterscope.networks.network import Network
+from filterscope.networks.patches import Patches, grid, is_map
 from filterscope.networks.pytorch.copying import on_meta
 from filterscope.networks.pytorch.layout import (
     Layout,
-    Patches,
     Token,
     View,
-    grid,
     layout_of,
     prefix_of,
     shape_of,
@@ -327,7 +326,7 @@ class _Patches:
         """What the tokens of the next value are; None for steps of a sequence."""
         if value.ndim == 4 and value.shape[0] == batch:
             rows, columns = value.shape[-2:] if channel == 1 else value.shape[1:3]
-            if rows * columns > 1 and grid(rows * columns, *self.sides) == (rows, columns):
+            if is_map(rows, columns, *self.sides):
                 self.maps[rows, columns] = None
         if value.ndim != 3 or batch not in value.shape[:2]:
             return None

@@ -11,10 +11,10 @@ from torch import Tensor, fx, nn
 
 from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.layer import Layer, safe_attribute
+from filterscope.networks.patches import Patches
 from filterscope.networks.pytorch.layout import (
     HeadStrength,
     Layout,
-    Patches,
     Token,
     View,
     channel_axes,

@@ -7,7 +7,6 @@ attention (B * windows, N, C).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-
-@dataclass(frozen=True)
-class Patches:
-    """An axis that counts the patches of a picture row by row, and tokens that stand for none in front and behind."""
-
-    rows: int
-    columns: int
-    front: int = 0
-    back: int = 0
+from filterscope.networks.patches import Patches, grid
 
 
 @dataclass(frozen=True)
@@ -106,20 +97,6 @@ class HeadStrength(nn.Module):
 def as_tokens(x: Tensor, kind: str) -> Tensor:
     """Tokens as (B, N, C)."""
     return x.transpose(0, 1) if kind == "sequence" else x.transpose(1, 2) if kind == "channels" else x
-
-
-def grid(count: int, height: float, width: float) -> tuple[int, int] | None:
-    """Rows and columns of `count` patches of a picture, in its proportions; None where there are none such.
-
-    >>> grid(196, 224, 224), grid(32, 64, 128), grid(197, 224, 224)
-    ((14, 14), (4, 8), None)
-    """
-    rows = round(math.sqrt(count * height / width))
-    if rows < 1 or count % rows:
-        return None
-    columns = count // rows
-    # patches are square: as many pixels a row as a column, but for rounding at the edges
-    return (rows, columns) if abs(columns - rows * width / height) < 1 else None
 
 
 def layout_of(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -86,6 +88,11 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
     Raises NetworkError for a module without numbers, one that no picture of any size goes through, or one of which no
     layer is found.
     """
+    if _is_quantised(module):
+        raise NetworkError(
+            f"cannot open a {type(module).__name__} whose layers are quantised: whole numbers give no gradient to climb; "
+            "pass the float network that it was converted from"
+        )
     net = private_copy(module)
     if not any(True for _ in net.parameters()):
         raise NetworkError(
@@ -93,6 +100,12 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
         )
     with watched(net), WithoutAutocast():  # a person's random numbers go on as they would have
         return _open_copy(net, module, origin, options)
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    """Whether layers compute with whole numbers from their input on, as torch.ao's statically quantised ones do."""
+    homes = {type(part).__module__ for part in module.modules()}
+    return any(re.match(r"torch\.ao\.nn\.(intrinsic\.)?quantized\.modules", home) for home in homes)
 
 
 def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: InputOptions) -> Network:
@@ -224,7 +237,10 @@ def why_no_layers(net: nn.Module, name: str) -> str:
         if attribute != "_modules" and isinstance(value, list | tuple | dict) and _modules_in(value)
     ]
     children = [f".{n}" for n, m in net.named_children() if any(True for _ in m.parameters())]
-    if hidden:
+    if inspect.isgeneratorfunction(inspect.unwrap(type(net).forward)):
+        why = "its forward pass is a generator (it yields), which runs nothing when it is called"
+        what = "return the tensors, in a list say"
+    elif hidden:
         why = f"it keeps modules where torch does not see them ({', '.join(hidden)}: a plain list or dictionary)"
         what = f"pass one of them, as net.{hidden[0]}[0], or keep them in an nn.ModuleList or nn.ModuleDict"
     elif children:
@@ -278,7 +294,7 @@ def _compare(traced: Traced, picture: Tensor, expected: Mapping[str, Tensor]) ->
         with torch.no_grad():
             outs = torch.fx.Interpreter(traced.holder, graph=graph).run(picture)
     except Exception as error:
-        raise UntraceableError(f"its graph does not run at {_px(picture)}: {error}") from error
+        raise UntraceableError(f"its graph does not run at {_px(picture)}: {first_line(error)}") from error
     for found, own in zip(outs, expected.values(), strict=True):
         if not isinstance(found, Tensor) or found.shape != own.shape or not _close(found, own):
             raise UntraceableError(f"its graph gives other numbers at {_px(picture)}")

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from filterscope.networks.known_shapes import pair
-from filterscope.networks.pytorch.layout import Patches, grid, operation
+from filterscope.networks.patches import Patches, is_map
+from filterscope.networks.pytorch.layout import operation
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class _Follower:
             return found
         first = 2 if channel == 1 else 1
         rows, columns = value.shape[first : first + 2]
-        if rows * columns > 1 and grid(rows * columns, *self.picture) == (rows, columns):
+        if is_map(rows, columns, *self.picture):
             return (*found[:first], ROWS, COLUMNS, *found[first + 2 :])
         return found
 

@@ -235,7 +235,7 @@ def _hints(net: nn.Module) -> Iterator[Size]:
 def _has_places(net: nn.Module) -> bool:
     """Whether the network has an embedding of its patches' positions."""
     named = [*net.named_parameters(), *net.named_buffers()]
-    return any(re.search(r"pos", n) and prod(t.shape) > t.shape[-1] for n, t in named)
+    return any(t.ndim > 1 and re.search(r"pos", n) and prod(t.shape) > t.shape[-1] for n, t in named)
 
 
 def required(function: Callable[..., object]) -> list[str]:

@@ -208,9 +208,11 @@ def sha256_weights(path: Path) -> str:
 
 
 def sha256_arrays(arrays: Mapping[str, Array]) -> str:
-    """One sha256 over named arrays: names, shapes and float32 values in the order of the names."""
+    """One sha256 over named arrays: names, shapes and float32 (or complex64) values in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name}{list(arrays[name].shape)}".encode())
-        digest.update(np.ascontiguousarray(arrays[name], dtype=np.float32).tobytes())
+        array = np.asarray(arrays[name])
+        kind = np.complex64 if np.iscomplexobj(array) else np.float32
+        digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
     return digest.hexdigest()
