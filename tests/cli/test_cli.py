@@ -206,11 +206,7 @@ def test_old_files_stay(tmp_path):
             "is no unit of block1_conv1: write a number, as",
         ),
         (["show", "tiny-vgg16", "block1_conv1:1-"], "'1-' is no unit of block1_conv1: write a number, as"),
-        (
-            ["show", "tiny-vgg16", "0 * block1_conv1:1"],
-            "a term's factor is a finite number other than 0 (got 0)",
-        ),
-        (["show", "tiny-vgg16", "1e999 * block1_conv1:1"], "a term's factor is a finite number other than 0"),
+        (["show", "tiny-vgg16", "1e999 * block1_conv1:1"], "a term's factor is a finite number (got 1e999"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--weights", ""], "'random' (got an empty text)"),
         (["show", "tiny-vgg16", "block1_conv1:0", "--weights", "."], ". is a folder: name a file in it"),
         (["layers", "tiny-vgg16?wide=1"], "shown, as ?size=32"),

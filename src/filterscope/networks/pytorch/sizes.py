@@ -93,6 +93,8 @@ class Trials:
         except Exception as error:  # whatever a person's own forward pass raises
             log.info("the forward pass raised\n%s", "".join(traceback.format_exception(error)))
             said = first_line(error)
+            if re.search(r"\b([Dd]ouble|Half|float64|float16)\b", said):
+                said += "; a network is drawn in float32: cast to its weights' own type, x.to(self.conv.weight.dtype)"
             return said if type(error) is RuntimeError else f"{type(error).__name__}: {said}"
         return None
 
