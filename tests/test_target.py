@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from filterscope.target import Target
@@ -22,6 +23,12 @@ from filterscope.target import Target
 def test_stem(target, stem):
     """The file name: layer, unit in four digits, separators as dots; it never leaves its folder."""
     assert target.stem == stem
+
+
+def test_units_of_numpy():
+    """A unit as argmax gives it is a number; a truth value is none."""
+    assert type(Target("conv", np.argmax([0, 1])).unit) is int
+    assert Target("conv", True).unit is True  # which a network refuses
 
 
 def test_seed_belongs_to_the_target():

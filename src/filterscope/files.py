@@ -99,7 +99,8 @@ def check_writable(folder: StrPath) -> Path:
         finally:
             spare.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write to the folder {place}: {error.strerror or error}") from error
+        why = "it is a link to what is not there" if is_dangling(place) else error.strerror or error
+        raise OutputError(f"cannot write to the folder {place}: {why}") from error
     finally:
         remove_empty(made)
     return place

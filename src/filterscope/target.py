@@ -6,6 +6,7 @@ The text of a target is read in selection.py. Free of torch, so that the command
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -123,6 +124,10 @@ class Target(Algebra):
     layer: str
     unit: int
     at: At | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.unit, bool) and hasattr(self.unit, "__index__"):  # NumPy's, as argmax gives
+            object.__setattr__(self, "unit", operator.index(self.unit))
 
     def __str__(self) -> str:
         layer, place = apart(self.layer, self.at)

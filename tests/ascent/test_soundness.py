@@ -52,8 +52,16 @@ def test_a_layer_without_gradient_is_refused(between, recipe):
 def test_operations_without_a_derivative(tmp_path):
     """As //, and layers quantised when they run: no traceback of torch's, and what lies before them is drawn."""
     net = open_network(Cut(lambda x: x // 2).eval())
-    with pytest.raises(TargetError, match=r"no gradient comes from head of Cut .* floor_divide"):
+    with pytest.raises(
+        TargetError, match=r"no gradient comes from head of Cut .* no derivative, as // .*floor_divide"
+    ):
         visualize(net, "head:1", steps=2, size=32, progress=False)
+    net = open_network(
+        Cut(lambda x: x.relu_().mul_(2)).eval()
+    )  # what relu_ keeps for its gradient is overwritten
+    assert visualize(
+        net, "head:1", steps=2, size=32, progress=False
+    ).status  # a graph changes nothing in place
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval()
     net = open_network(torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8))
     with pytest.raises(TargetError, match=r"no gradient comes from 3 of Sequential .* quantised"):
@@ -67,7 +75,7 @@ def test_quantised_networks():
     quantization = torch.ao.quantization
     parts = [quantization.QuantStub(), nn.Conv2d(3, 8, 3), nn.ReLU(), quantization.DeQuantStub()]
     net = nn.Sequential(*parts)
-    net.qconfig = quantization.default_qat_qconfig
+    net.qconfig = quantization.default_qat_qconfig  # type: ignore[assignment]
     quantization.prepare_qat(net.train(), inplace=True)
     net(torch.rand(2, 3, 16, 16))
     assert visualize(net, "1:1", steps=2, size=16, progress=False).status

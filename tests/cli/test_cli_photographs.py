@@ -231,6 +231,7 @@ def test_animated_input_is_said(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["dream", "tiny-vgg16", "missing.jpg"], "there is no picture 'missing.jpg'"),
+        (["dream", "tiny-vgg16", "."], "'.' is a folder: name a picture in it"),
         (["dream", "tiny-vgg16", "text.jpg"], "cannot be read as a picture"),
         (["dream", "tiny-vgg16", "empty.jpg"], "cannot be read as a picture"),
         (["dream", "tiny-vgg16", "PHOTO", "--layers", "block9"], "has no layer 'block9'"),

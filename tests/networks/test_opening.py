@@ -211,6 +211,10 @@ def test_unknown(name, message):
     [
         (None, "cannot open a NoneType"),
         (3, "cannot open a int"),
+        ({}, "several networks are a dictionary with a name for each"),
+        ({"weight": torch.ones(3)}, "a state dict holds weights and no architecture"),
+        (torch.nn.ReLU, r"a class is none yet: make one, ReLU\(...\)"),
+        ([torch.nn.ReLU()], "several networks are a dictionary with a name for each"),
         (torch.nn.ReLU(), "cannot open a ReLU: it has no weights"),
     ],
 )

@@ -35,8 +35,14 @@ def gradient_of(value: Tensor, pixels: Tensor, network: Network, layers: Sequenc
             raise
         raise TargetError(
             f"no gradient comes from {', '.join(layers)} of {network.name} to the picture, so that there is nothing to "
-            f"climb: an operation between them has none, as quantised layers and // ({first_line(error)})"
+            f"climb: {_why_not(error)} ({first_line(error)})"
         ) from error
+
+
+def _why_not(error: RuntimeError) -> str:
+    if "inplace" in str(error):
+        return "the forward pass changes in place what the gradient needs"
+    return "an operation between them has no derivative, as // or a quantised layer"
 
 
 def _last_with_gradient(network: Network, layer: str) -> str | None:

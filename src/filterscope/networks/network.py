@@ -208,7 +208,9 @@ class Network:
             asked = [term.unit] if isinstance(term, Target) else [i for i, weight in term.vector if weight]
             if not asked:
                 raise TargetError(f"{term} has no direction: every weight is 0")
-            wrong = [i for i in asked if not isinstance(i, int) or not 0 <= i < row.units]
+            wrong = [
+                i for i in asked if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < row.units
+            ]
             if wrong:
                 raise TargetError(f"{row.name} has units 0 to {row.units - 1} (got {wrong[0]!r} in {term})")
             if term.at is not None:

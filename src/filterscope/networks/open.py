@@ -105,9 +105,17 @@ def open_network(
 
 
 def _several(source: Any) -> dict[str, Any]:
-    """The networks of an ensemble by name; empty for one network."""
+    """The networks of an ensemble by name; empty for one network. NetworkError for dictionaries of anything else."""
     if isinstance(source, Mapping):
-        return dict(source) or {"": None}
+        if source and all(isinstance(value, torch.Tensor) for value in source.values()):
+            raise NetworkError(
+                "a state dict holds weights and no architecture: make the module, load_state_dict into it, and pass that"
+            )
+        if not source:
+            raise NetworkError(
+                'several networks are a dictionary with a name for each, {"a": ..., "b": ...} (got {})'
+            )
+        return dict(source)
     return dict(split_ensemble(source)) if isinstance(source, str) else {}
 
 
@@ -170,6 +178,15 @@ def _open_torch(source: Any, weights: str | os.PathLike[str] | None, options: In
     return open_exported(Path(name), weights, options) if name.endswith(".pt2") else None
 
 
+def _instead(source: Any) -> str:
+    """What to pass for an object that people take for a network."""
+    if isinstance(source, type):
+        return f"; a class is none yet: make one, {source.__name__}(...)"
+    if isinstance(source, Sequence) and source:
+        return '; several networks are a dictionary with a name for each, {"a": ..., "b": ...}'
+    return ""
+
+
 def _keras_name(name: str) -> str:
     return name.lower().removeprefix("keras:")
 
@@ -211,7 +228,7 @@ def _open_keras(source: Any, weights: str | os.PathLike[str] | None) -> Network:
         if not is_keras_model(source):
             raise NetworkError(
                 f"cannot open a {type(source).__name__}: pass a name, a model file (.keras, .h5, .pt2), "
-                "a Keras model or a torch module"
+                f"a Keras model or a torch module{_instead(source)}"
             )
         return open_keras_model(source, weights)
     name = os.fspath(source)

@@ -35,6 +35,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """
     place = Path(path)
     if not place.is_file():
+        if place.is_dir():
+            raise ImageError(f"there is no picture {str(place)!r}, which is a folder: name a picture in it")
         raise ImageError(f"there is no picture {str(place)!r}")
     try:
         with warnings.catch_warnings():

@@ -300,7 +300,7 @@ def test_a_batch_is_its_members(model):
     [
         (
             "block.O",
-            r"Classifier has no layer 'block.O'; did you mean 'block.*' \(its layers are input, conv1, ",
+            r"Classifier has no layer 'block.O'; did you mean 'block.1'. .its layers are input, conv1, ",
         ),
         ("conv1:8", r"conv1 has units 0 to 7 \(got 8\)"),
         (

@@ -96,12 +96,12 @@ def _sized(net: nn.Module, name: str, counts: list[int], asked: Size | None) -> 
     trials = _trials(net, kind, *tried[0])
     if asked is None:
         raise refusal(net, trials, arguments)
-    fits = trials.first(SIZES)
     sides = " x ".join(map(str, sides_of(asked)))
-    raise NetworkError(
-        f"{name} does not run for {trials.channels} x {sides} pictures: {trials.why_not(asked)}"
-        + (f" (it runs at {pixels_text(fits)}: open_network(size={size_text(fits)!r}))" if fits else "")
-    )
+    said = f"{name} does not run for {trials.channels} x {sides} pictures: {trials.why_not(asked)}"
+    if (fits := trials.first(SIZES)) is not None:
+        size = fits if isinstance(fits, int) else repr(size_text(fits))
+        said += f" (it runs at {pixels_text(fits)}: open_network(size={size}))"
+    raise NetworkError(said)
 
 
 def _fed_in_turn(net: nn.Module, counts: list[int]) -> Iterator[tuple[Feed, int]]:

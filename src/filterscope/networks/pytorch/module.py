@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
 from filterscope.networks.input_spec import InputOptions, InputSpec
@@ -102,9 +103,21 @@ def open_module(module: nn.Module, origin: Origin, options: InputOptions) -> Net
         return _open_copy(net, module, origin, options)
 
 
+def _state_of(net: nn.Module) -> dict[str, Tensor]:
+    """The state dict's tensors; of quantised layers, which keep theirs in tuples, as the numbers that they stand for."""
+    state = {}
+    for name, value in net.state_dict().items():
+        for i, tensor in enumerate(t for t in tree_leaves(value) if isinstance(t, Tensor)):
+            state[f"{name}.{i}" if i else name] = tensor.dequantize() if tensor.is_quantized else tensor
+    return state
+
+
 def _is_quantised(module: nn.Module) -> bool:
     """Whether layers compute with whole numbers from their input on, as torch.ao's statically quantised ones do."""
-    homes = {type(part).__module__ for part in module.modules()}
+    kinds = {type(part) for part in module.modules()}
+    homes = [
+        kind.__module__ for kind in kinds if kind.__name__ != "LinearPackedParams"
+    ]  # of dynamic ones too
     return any(re.match(r"torch\.ao\.nn\.(intrinsic\.)?quantized\.modules", home) for home in homes)
 
 
@@ -118,7 +131,7 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
             "%s: forward hooks of your own change what %s gives; they are kept", origin.name, ", ".join(kept)
         )
     notes = tuple(f"has a forward hook that cannot be run and is left out: at {where}" for where in failed)
-    tensors = dict(net.state_dict())
+    tensors = _state_of(net)
     digest = origin.digest or (lambda: sha256_arrays({n: t.numpy() for n, t in tensors.items()}))
     weights = TorchWeights(origin.label, digest, origin.path, copies)
     if taken.single is not True and origin.input is None and _mixes_pictures(net, taken.spec):

@@ -34,7 +34,7 @@ class Singly(nn.Module):
     """Runs a graph for each picture, as many of it at a time as the graph takes, and keeps the first; where it is to be
     `steady`, each with the same random numbers."""
 
-    def __init__(self, graph: fx.GraphModule, batch: int, *, steady: bool = False):
+    def __init__(self, graph: nn.Module, batch: int, *, steady: bool = False):
         super().__init__()
         self.graph, self.batch, self.steady = graph, batch, steady
 

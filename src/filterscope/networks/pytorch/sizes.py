@@ -95,7 +95,11 @@ class Trials:
             said = first_line(error)
             if re.search(r"\b([Dd]ouble|Half|float64|float16)\b", said):
                 said += "; a network is drawn in float32: cast to its weights' own type, x.to(self.conv.weight.dtype)"
-            return said if type(error) is RuntimeError else f"{type(error).__name__}: {said}"
+            return (
+                said
+                if type(error) is RuntimeError or said == type(error).__name__
+                else f"{type(error).__name__}: {said}"
+            )
         return None
 
     def first(self, sizes: Iterable[Size], *, slowly: Iterable[Size] = ()) -> Size | None:
