@@ -47,6 +47,11 @@ class KeywordOnly(Body):
         return self.body(image)
 
 
+class AnyKeyword(Body):
+    def forward(self, **inputs):
+        return self.body(inputs["pixel_values"])
+
+
 class ChannelsLast(Body):
     def forward(self, x):
         assert x.shape[-1] == 3
@@ -91,7 +96,7 @@ class ViewsUntraced(ViewsAll):
         return self.head(x.view(x.size(0), -1))
 
 
-DRAWN = [ByName, AmongOthers, KeywordOnly, ChannelsLast, ListOfPictures, OfDictionary, OneByOne]
+DRAWN = [ByName, AmongOthers, KeywordOnly, AnyKeyword, ChannelsLast, ListOfPictures, OfDictionary, OneByOne]
 DRAWN += [ViewsAll, ViewsEach, ViewsUntraced]
 
 

@@ -3,6 +3,7 @@ takes none, why."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,9 @@ def feeds(net: nn.Module) -> Iterator[Feed]:
     if not only or not names:
         yield PLAIN
         yield from (Feed("last"), Feed("list"))
+    kinds = {p.kind for p in inspect.signature(net.forward).parameters.values()}
+    if kinds == {inspect.Parameter.VAR_KEYWORD}:  # forward(**inputs), which names them inside
+        yield from (Feed("named", name) for name in dict.fromkeys(filter(None, (told, *_NAMES))))
 
 
 class _Asked(dict[Any, Any]):

@@ -108,7 +108,9 @@ def _state_of(net: nn.Module) -> dict[str, Tensor]:
     state = {}
     for name, value in net.state_dict().items():
         for i, tensor in enumerate(t for t in tree_leaves(value) if isinstance(t, Tensor)):
-            state[f"{name}.{i}" if i else name] = tensor.dequantize() if tensor.is_quantized else tensor
+            state[f"{name}.{i}" if i else name] = (
+                tensor.detach().dequantize() if tensor.is_quantized else tensor.detach()
+            )
     return state
 
 
