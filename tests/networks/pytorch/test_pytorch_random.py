@@ -122,6 +122,30 @@ def test_numbers_that_nothing_seeds(kind, caplog):
     assert ["gives other values for the same picture each time" in said for said in caplog.messages] == [True]
 
 
+class Counting(nn.Module):
+    def __init__(self, buffer):
+        super().__init__()
+        self.body, self.runs, self.buffer = nn.Conv2d(3, 8, 3), 0, buffer
+        self.register_buffer("steps", torch.zeros(1))
+
+    def forward(self, x):
+        self.runs += 1
+        if self.buffer:
+            self.steps += 1
+        return self.body(x) * (self.steps if self.buffer else self.runs)
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+def test_other_values_each_time(buffer, caplog):
+    """A forward pass that counts is not taken for one that mixes the pictures of a batch, and what it does is said."""
+    caplog.set_level(logging.INFO, logger="filterscope")
+    open_network(Counting(buffer).eval(), size=16, range=(0, 1))
+    assert (
+        sum("gives other values for the same picture the next time" in said for said in caplog.messages) == 1
+    )
+    assert not any("mixes the pictures" in said for said in caplog.messages)
+
+
 class Seeded(Base):
     def draw(self, x):
         return x * float(np.random.default_rng(3).random())

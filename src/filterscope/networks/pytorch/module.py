@@ -36,6 +36,11 @@ from filterscope.sides import Size, as_size, pixels_text, sides_of, times
 
 log = logging.getLogger("filterscope")
 
+CHANGES = (
+    "gives other values for the same picture the next time it runs: its forward pass counts, changes a buffer or draws "
+    "random numbers, so that scores depend on how often it has run"
+)
+
 TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
 
 
@@ -138,9 +143,12 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
     weights = TorchWeights(origin.label, digest, origin.path, copies)
     if taken.single is not True and origin.input is None and _mixes_pictures(net, taken.spec):
         taken = replace(taken, single=True)
-        log.info(
-            "%s mixes the pictures of a batch: each goes through by itself, which is slower", origin.name
-        )
+        if _changes(net, taken.spec):
+            notes += (CHANGES,)
+        else:
+            log.info(
+                "%s mixes the pictures of a batch: each goes through by itself, which is slower", origin.name
+            )
     try:
         found, whole = _opened(net, origin, taken, weights, single=taken.single is True)
     except NetworkError:
@@ -154,6 +162,8 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
         )
     if found is None or not _can_be_drawn(found):
         raise NetworkError(why_no_layers(net, origin.name))
+    if found.notes:  # which say why
+        notes = tuple(note for note in notes if note != CHANGES)
     return replace(found, guessed=taken.guessed, notes=(*origin.notes, *found.notes, *notes))
 
 
@@ -173,6 +183,13 @@ def _mixes_pictures(net: nn.Module, spec: InputSpec) -> bool:
         for place, out in alone.items()
         if place in together
     )
+
+
+def _changes(net: nn.Module, spec: InputSpec) -> bool:
+    """Whether the same picture gets other values the next time."""
+    picture = _example(spec, 1)
+    first, second = _run(net, picture), _run(net, picture)
+    return any(place in second and not _close(second[place], out) for place, out in first.items())
 
 
 def _opened(
