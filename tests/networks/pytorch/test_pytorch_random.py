@@ -123,6 +123,8 @@ def test_numbers_that_nothing_seeds(kind, caplog):
 
 
 class Counting(nn.Module):
+    steps: torch.Tensor
+
     def __init__(self, buffer):
         super().__init__()
         self.body, self.runs, self.buffer = nn.Conv2d(3, 8, 3), 0, buffer
