@@ -20,6 +20,8 @@ def keep(job: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) 
     """Put a job's rows into benchmarks/results/speed.json (or as FILES has it), in place of those of an earlier run; where
     it lies."""
     name = FILES.get(job, "speed") + "-quick" * options.quick
+    if options.avx2:
+        rows = [row | {"what": f"AVX2: {row['what']}"} for row in rows]
     part = {"rows": list(rows), "notes": [told(options)]}
     title = f"{job}, AVX2" if options.avx2 else job
     return result_files.keep(name, {title: part}, machine=machine.described(), folder=options.results)
