@@ -16,6 +16,14 @@ from filterscope.sides import sides_of, size_text
 FAR = 0.5  # of the network's own side: a unit whose receptive field is larger responds to whole things, not textures
 SMALL = 96  # pixels: networks made for pictures up to that get more and larger steps, which cost little there
 MORE = {"steps": 256, "optimizer.lr": 0.1}
+# what one small grey picture holds, a digit or a letter, fills it and has few strokes: crops that keep most of it, and noise
+# that drowns all but what it is, leave one stroke where there would be several
+GREY = {
+    "optimizer.lr": 0.05,
+    "transforms.random_resized_crop.low": 0.8,
+    "transforms.random_resized_crop.count": 8,
+    "transforms.noise.sd": 60.0,
+}
 # of a transformer every layer is a block with a shortcut: half of the gradient in each leaves too little of the deep ones
 TRANSFORMER = {"steps": 64, "optimizer.lr": 0.1, "backward.branch": 1.0}
 
@@ -56,7 +64,9 @@ def choose_recipe(net: Network, goal: Objective) -> Choice:
         return Choice("sharp", "a neuron responds to one place of the picture")
     own = min(sides_of(net.input.size))
     more = TRANSFORMER if net.tokens else MORE if own <= SMALL else {}
-    if any(net.class_names(layer) for layer in goal.layers):
+    if any(net.class_names(layer) or net.layer(layer).softmax for layer in goal.layers):
+        if net.input.channels == 1 and own <= SMALL and not net.tokens:
+            return Choice("robust", "a class of small grey pictures is recognised by few strokes", GREY)
         return Choice("robust", "a class is recognised by whole things", more)
     fields = [net.layer(layer).receptive_field for layer in goal.layers]
     widest = None if None in fields else max(f for f in fields if f is not None)
