@@ -18,8 +18,9 @@ from tests.helpers.keras_comparison import differences, fill, keras_outputs, tor
 import filterscope as fs
 from filterscope.errors import NetworkError, TargetError
 from filterscope.networks import open_network
-from filterscope.networks.keras.build import read_graph, snake_case
+from filterscope.networks.keras.build import read_graph
 from filterscope.networks.keras.config import Constant, Ref, describe
+from filterscope.networks.keras.names import snake_case
 
 
 def assert_same(model, net, *, layers_too: bool = True) -> None:

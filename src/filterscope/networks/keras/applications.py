@@ -10,7 +10,7 @@ from typing import Any
 
 from filterscope.catalog import APPLICATION_FUNCTIONS
 from filterscope.networks.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from filterscope.networks.keras.build import snake_case
+from filterscope.networks.keras.names import snake_case
 
 Config = dict[str, Any]
 

@@ -9,7 +9,6 @@ call of a layer that is used several times is `conv#2`: another place to look at
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,9 +18,7 @@ from torch import fx, nn
 from filterscope.errors import NetworkError, first_line
 from filterscope.networks.input_spec import InputSpec
 from filterscope.networks.keras.building import FAULTS, builds, built_layer
-from filterscope.networks.keras.checks import (
-    require_plain_call,
-)
+from filterscope.networks.keras.checks import require_plain_call
 from filterscope.networks.keras.config import (
     DEEPEST,
     MODELS,
@@ -43,6 +40,7 @@ from filterscope.networks.keras.first import (
     says_first,
     stays_first,
 )
+from filterscope.networks.keras.graph import GraphBuilder
 from filterscope.networks.keras.inputs import (
     Grey,
     require_channels,
@@ -51,11 +49,11 @@ from filterscope.networks.keras.inputs import (
     several_inputs,
 )
 from filterscope.networks.keras.layer_table import Row, Value, layer_table, token_table
-from filterscope.networks.keras.layers.base import Shape
 from filterscope.networks.keras.layers.products import Built
 from filterscope.networks.keras.layers.reshaping import RANDOM
+from filterscope.networks.keras.names import weight_folders
 from filterscope.networks.keras.places import patches_of
-from filterscope.networks.keras.shapes import OTHER, require_sane, shapes_after, shapes_elsewhere
+from filterscope.networks.keras.shapes import OTHER, require_sane
 from filterscope.networks.layer import Layer, safe_attribute
 from filterscope.networks.weights.table import Slot, Slots
 from filterscope.sides import as_size
@@ -79,22 +77,15 @@ class KerasGraph:
 
 
 @dataclass
-class Reader:
-    """Builds the torch graph call by call."""
+class Reader(GraphBuilder):
+    """Builds the torch graph of a model's description call by call."""
 
     size: int
     alone: bool = False  # the network is known to be right at its own size alone
-    root: nn.Module = field(default_factory=nn.Module)
-    graph: fx.Graph = field(default_factory=fx.Graph)
-    nodes: dict[str, fx.Node] = field(default_factory=dict)
-    shapes: dict[str, Shape] = field(default_factory=dict)  # of nodes, without the batch
-    rows: dict[str, Row] = field(default_factory=dict)
-    calls: dict[str, int] = field(default_factory=dict)  # of each layer so far, by its whole name
     live: dict[str, Any] = field(default_factory=dict)  # of a live model: its layers, by their whole names
     whole: Description = field(init=False)
     entry: str = "last"
     random: list[str] = field(default_factory=list)  # layers that are asked to act at random
-    names: dict[str, str] = field(default_factory=dict)  # torch attribute -> layer, so that no two share one
 
     def read(self, description: Description) -> list[Value]:
         """The whole model; what it gives."""
@@ -109,7 +100,7 @@ class Reader:
         """A model's calls one after the other; `given` is what a model inside another one is called on."""
         if depth > DEEPEST:
             raise NetworkError(f"models lie within models more than {DEEPEST} deep")
-        stores = _stores(model.layers)
+        stores = weight_folders(model.layers)
         bound = dict(zip(model.inputs, given or (), strict=False))
         if given is not None and len(given) != len(model.inputs):
             raise NetworkError(
@@ -129,15 +120,8 @@ class Reader:
                 made[call.name, call.count] = self._layer(call, prefix + call.name, place, inputs)
         return [_pick(made[ref.layer, ref.call], ref.tensor, prefix + ref.layer) for ref in model.outputs]
 
-    def _row_name(self, name: str) -> str:
-        count = self.calls[name] = self.calls.get(name, 0) + 1
-        row = name if count == 1 else f"{name}#{count}"
-        if row in self.rows:
-            raise NetworkError(f"two layers of the model are called {row!r}")
-        return row
-
     def _inner(self, call: Call, prefix: str, store: str, inputs: list[Value], depth: int) -> list[Value]:
-        row = self._row_name(prefix + call.name)
+        row = self.row_name(prefix + call.name)
         require_plain_call(call, row)
         model = call.inner or describe(call.kind, call.config, f"{prefix}{call.name}/")
         if call.kwargs.get("training") is True:
@@ -162,7 +146,7 @@ class Reader:
         sides = [int(side or self.size) for side in given]
         whole = (int(channels), *sides)
         require_sane(name, whole, "its pictures")
-        row, attribute = self._row_name(name), self._attribute(name)
+        row, attribute = self.row_name(name), self.attribute(name)
         node = self.graph.placeholder(attribute)
         self.nodes[node.name] = node
         self.shapes[node.name] = whole
@@ -170,14 +154,6 @@ class Reader:
         value = Value(row, node.name, node.name, whole, other, None if self.alone else 1, first=first)
         self.rows[row] = Row("InputLayer", value, Built(nn.Identity()), [], node.name, row)
         return self.through(value, Grey()) if grey else value
-
-    def through(self, value: Value, module: Grey | InKerasAxes | FromKerasAxes) -> Value:
-        """A value in other axes: the same numbers."""
-        node = self.add_node(f"{type(module).__name__}_{value.node}", module, [value.node])
-        shape, other = (None if s is None else module.output_shape(s) for s in (value.shape, value.other))
-        self.shapes[node] = shape or ()
-        first = isinstance(module, FromKerasAxes)
-        return replace(value, node=node, before=node, shape=shape or (), other=other, first=first)
 
     def _layer(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
         """A layer's call; of a model with channels first as it would be with channels last."""
@@ -212,7 +188,7 @@ class Reader:
         return values
 
     def _called(self, call: Call, name: str, store: str, inputs: list[Value]) -> list[Value]:
-        row = self._row_name(name)
+        row = self.row_name(name)
         try:
             built = built_layer(call, name, [v.shape for v in inputs])
             if inputs and inputs[0].first:
@@ -240,7 +216,7 @@ class Reader:
             raise NetworkError(
                 f"layer {name!r} ({call.kind}): its config does not fit: {first_line(error)}"
             ) from error
-        linear = self._linear(built, values[0], inputs)
+        linear = self.linear_of(built, values[0], inputs)
         values[0] = replace(
             values[0], before=linear if built.pools or built.acts or built.joins else values[0].before
         )
@@ -248,62 +224,6 @@ class Reader:
             call.kind, values[0], built, [v.row for v in inputs], linear, name if built.slots else row
         )
         return values
-
-    def add(self, row: str, owner: str, built: Built, inputs: list[Value]) -> list[Value]:
-        """The layer's nodes, its own activation's behind them, and what comes out."""
-        node = self.add_node(self._attribute(owner), built.module, [v.node for v in inputs])
-        results = shapes_after(built.module, [v.shape for v in inputs])
-        others = shapes_elsewhere(built.module, [v.other for v in inputs], len(results))
-        reach, jump = _seen(built, inputs)
-        values = []
-        for i, (shape, other) in enumerate(zip(results, others, strict=True)):
-            require_sane(row, shape, "its output")
-            place = node if len(results) == 1 else self._item(node, i)
-            self.shapes[place] = shape
-            values.append(Value(row, place, place, shape, other, reach, jump))
-        if built.activation is not None:
-            after = self.add_node(
-                f"activation_of_{self._attribute(owner)}", built.activation, [values[0].node]
-            )
-            self.shapes[after] = values[0].shape
-            values[0] = replace(values[0], node=after)
-        return values
-
-    def _linear(self, built: Built, value: Value, inputs: list[Value]) -> str:
-        """The node before the layer's activation: its own, or for a layer that is an activation, that gathers or
-        joins what comes out of one, the node before that one."""
-        if built.activation is not None or not inputs:
-            return value.before
-        first = inputs[0]
-        if built.acts:
-            return first.node
-        if built.pools and first.before != first.node:
-            return first.before
-        if built.joins and any(v.before != v.node for v in inputs):
-            sources = [v.before for v in inputs]
-            if all(self.shapes[n] == v.shape for n, v in zip(sources, inputs, strict=True)):
-                node = self.add_node(str(self.nodes[value.node].target), None, sources)
-                self.shapes[node] = value.shape
-                return node
-        return value.node
-
-    def _attribute(self, name: str) -> str:
-        attribute = safe_attribute(name)
-        if self.names.setdefault(attribute, name) != name:
-            raise NetworkError(f"two layers' names differ in signs alone ({attribute}); rename one")
-        return attribute
-
-    def add_node(self, attribute: str, module: nn.Module | None, sources: Sequence[str]) -> str:
-        if module is not None and not hasattr(self.root, attribute):
-            self.root.add_module(attribute, module)
-        node = self.graph.call_module(attribute, tuple(self.nodes[s] for s in sources))
-        self.nodes[node.name] = node
-        return node.name
-
-    def _item(self, source: str, position: int) -> str:
-        node = self.graph.call_function(operator.getitem, (self.nodes[source], position))
-        self.nodes[node.name] = node
-        return node.name
 
 
 def read_graph(config: Config, *, size: int = 224) -> KerasGraph:
@@ -366,39 +286,6 @@ def _pick(values: list[Value], position: int, name: str) -> Value:
     if not 0 <= position < len(values):
         raise NetworkError(f"the config names output {position} of {name!r}, which has {len(values)}")
     return values[position]
-
-
-def _seen(built: Built, inputs: Sequence[Value]) -> tuple[Any, Any]:
-    """(receptive field, jump): the largest over the inputs; None where the layer sees the whole picture."""
-    jump = max(v.jump for v in inputs)
-    fields = [v.field for v in inputs]
-    if built.window is None or any(f is None for f in fields):
-        return None, jump
-    kernel, stride = built.window
-    return max(f for f in fields if f is not None) + (kernel - 1) * jump, jump * stride
-
-
-def _stores(layers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Each layer's folder in a `.weights.h5` file of Keras 3: its class and how many came before it."""
-    counts: dict[str, int] = {}
-    folders: dict[str, str] = {}
-    for name, kind in layers:
-        stem = snake_case(kind)
-        folders[name] = stem + (f"_{counts[stem]}" if stem in counts else "")
-        counts[stem] = counts.get(stem, 0) + 1
-    return folders
-
-
-def snake_case(kind: str) -> str:
-    """A class's name as Keras derives names of layers from it.
-
-    >>> snake_case("GlobalAveragePooling2D")
-    'global_average_pooling2d'
-    """
-    import re
-
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _stored(slot: Slot, position: int, store: str) -> Slot:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from filterscope.errors import NetworkError, first_line
-from filterscope.networks.keras.build import snake_case
 from filterscope.networks.keras.config import (
     OPERATIONS,
     Call,
@@ -30,6 +29,7 @@ from filterscope.networks.keras.config import (
 from filterscope.networks.keras.importing import import_keras
 from filterscope.networks.keras.inputs import require_picture, several_inputs
 from filterscope.networks.keras.layers.activations import ACTIVATIONS
+from filterscope.networks.keras.names import snake_case
 from filterscope.networks.keras.own import OwnFunction
 
 ON_TORCH = (
