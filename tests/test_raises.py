@@ -45,7 +45,9 @@ ALLOWED = {
     "RefusedError": {"networks/checkpoints/standins.py": "of which `reading` makes a WeightsError"},
     "UnknownError": {"networks/": "never leaves `state_of`, which says so: then nothing is remembered"},
     "_EnoughError": {"networks/pytorch/positions.py": "a signal: what was asked for is found"},
-    "_HeardAllError": {"networks/pytorch/hooks.py": "a signal: all is heard, and the rest need not run"},
+    "_AllCapturedError": {
+        "networks/pytorch/capturing.py": "a signal: all is captured, and the rest need not run"
+    },
     "_SeenError": {"networks/pytorch/scaling.py": "a signal of the same kind"},
     "_Stopped": {
         "viewer/jobs.py": "a signal: nobody waits for this drawing any more",

@@ -13,8 +13,9 @@ from tests.helpers.torchvision_cpu import torchvision_operators
 from torch import Tensor, nn
 
 from filterscope.networks import Network, open_network
-from filterscope.networks.pytorch.hooks import UntracedNetwork, capture_activations
+from filterscope.networks.pytorch.capturing import capture_activations
 from filterscope.networks.pytorch.layout import View
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 from filterscope.networks.subgraph import cut
 from filterscope.sides import Size, sides_of
 

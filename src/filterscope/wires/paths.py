@@ -21,8 +21,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from filterscope.errors import TargetError
 from filterscope.networks.keras.layers.reshaping import GlobalPool
 from filterscope.networks.network import Network
+from filterscope.networks.pytorch.channels import operation
 from filterscope.networks.pytorch.layer_table import ACTIVATIONS
-from filterscope.networks.pytorch.layout import View, operation
+from filterscope.networks.pytorch.layout import View
 from filterscope.sides import sides_of
 
 CLOSE = 1e-3  # of the largest value: float32 adds up long sums no better

@@ -13,7 +13,7 @@ from filterscope.drawing.draw import draw
 from filterscope.drawing.run import Run
 from filterscope.errors import NetworkError, TargetError
 from filterscope.networks import open_network
-from filterscope.networks.pytorch.hooks import UntracedNetwork
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 from filterscope.recipe import get_recipe
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from filterscope import open_network, visualize
-from filterscope.networks.pytorch.hooks import UntracedNetwork
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 
 
 class Squeezed(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from filterscope import open_network, visualize
-from filterscope.networks.pytorch.hooks import UntracedNetwork
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 
 SCALE = 2.0
 _wrapped_calls = []

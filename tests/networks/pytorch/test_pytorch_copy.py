@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from filterscope import NetworkError, open_network, visualize
-from filterscope.networks.pytorch.hooks import UntracedNetwork
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 

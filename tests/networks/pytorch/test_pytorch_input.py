@@ -15,7 +15,7 @@ from filterscope.api import visualize
 from filterscope.cli import main
 from filterscope.errors import NetworkError
 from filterscope.networks import open_network
-from filterscope.networks.pytorch.hooks import UntracedNetwork
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 from filterscope.rerun import draw_again
 
 

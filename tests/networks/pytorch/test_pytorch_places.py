@@ -11,8 +11,8 @@ from filterscope.api import visualize
 from filterscope.errors import TargetError
 from filterscope.networks import open_network
 from filterscope.networks.patches import Patches
-from filterscope.networks.pytorch.hooks import UntracedNetwork
-from filterscope.networks.pytorch.places import COLUMNS, COLUMNS_WITHIN, ROWS, ROWS_WITHIN, reshaped
+from filterscope.networks.pytorch.axes import COLUMNS, COLUMNS_WITHIN, ROWS, ROWS_WITHIN, reshaped
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 from filterscope.target import Target
 
 SIZE = 32

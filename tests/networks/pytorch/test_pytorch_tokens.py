@@ -10,8 +10,8 @@ from filterscope.drawing.run import Run
 from filterscope.errors import ArgumentError, TargetError
 from filterscope.networks import open_network
 from filterscope.networks.patches import grid
-from filterscope.networks.pytorch.hooks import UntracedNetwork
 from filterscope.networks.pytorch.layout import Layout, View, layout_of
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 from filterscope.recipe import get_recipe
 from filterscope.selection import Selection
 from filterscope.target import Target

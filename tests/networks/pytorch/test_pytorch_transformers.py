@@ -8,7 +8,7 @@ from torch import nn
 from filterscope import visualize
 from filterscope.errors import NetworkError, WeightsError
 from filterscope.networks import open_network
-from filterscope.networks.pytorch.hooks import UntracedNetwork
+from filterscope.networks.pytorch.untraced import UntracedNetwork
 
 DINO, SMALL = "timm:vit_small_patch14_dinov2", "timm:vit_tiny_patch16_224"
 

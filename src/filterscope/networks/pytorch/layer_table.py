@@ -6,27 +6,18 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
-from filterscope.networks.known_shapes import KnownShapes
 from filterscope.networks.layer import Layer, safe_attribute
-from filterscope.networks.patches import Patches
+from filterscope.networks.pytorch.channels import operation
 from filterscope.networks.pytorch.layout import (
     HeadStrength,
-    Layout,
-    Token,
-    View,
-    channel_axes,
-    layout_of,
-    operation,
     prefix_of,
     shape_of,
-    token_axis,
 )
-from filterscope.networks.pytorch.places import place_axes
 from filterscope.networks.pytorch.receptive_field import reaches
 from filterscope.networks.pytorch.trace import Call, Traced
+from filterscope.networks.pytorch.views import Views
 
 ACTIVATIONS = {
     "relu", "relu6", "gelu", "silu", "hardswish", "hardsigmoid", "leaky_relu", "elu", "selu", "celu", "mish", "tanh",
@@ -44,7 +35,7 @@ class TorchGraph:
     graph: fx.GraphModule
     layers: dict[str, Layer]
     tokens: dict[str, Layer]
-    unheard: bool  # a module with weights works on pictures, and its values do not stand apart by picture
+    uncaptured: bool  # a module with weights works on pictures, and its values do not stand apart by picture
 
 
 @dataclass
@@ -52,29 +43,18 @@ class _Reader:
     traced: Traced
     trained: Collection[str] | None
     classes: int
-    views: dict[tuple[fx.Node, Layout], fx.Node] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
     tokens: dict[str, Layer] = field(default_factory=dict)
     made_by: dict[fx.Node, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        nodes = list(self.traced.graph.nodes)
-        self.picture = nodes[0]
-        self.batch = self.picture.meta["val"].shape[0]
-        self.seeing = {
-            self.picture
-        }  # what is made of the picture, and not of the network's constants and sizes alone
-        for node in nodes[1:]:
-            if any(n in self.seeing and _holds_tensors(n) for n in node.all_input_nodes):
-                self.seeing.add(node)
-        self.axes = channel_axes(nodes, self.traced.holder)
-        self.places = place_axes(nodes, self.traced.holder, self.axes)
-        self.reach = reaches(nodes, self.traced.holder, self.axes)
+        self.views = Views(self.traced)
+        self.reach = reaches(list(self.traced.graph.nodes), self.traced.holder, self.views.axes)
         self.prefix = prefix_of(self.traced.holder.get_submodule("net"))
 
     def read(self) -> TorchGraph:
-        shape = tuple(self.picture.meta["val"].shape[1:])
-        name = self.picture.name
+        shape = tuple(self.views.picture.meta["val"].shape[1:])
+        name = self.views.picture.name
         self.layers["input"] = Layer("input", "InputLayer", shape, 0, 1, True, output=name, linear=name)
         for call in self.traced.calls:
             self._row(call.name, type(call.module).__name__, call.node, call.module)
@@ -87,10 +67,12 @@ class _Reader:
         holder = self.traced.holder
         self.traced.graph.output(tuple(self._nodes()))
         weighty = [
-            c for c in self.traced.calls if c.node in self.seeing and any(True for _ in c.module.parameters())
+            c
+            for c in self.traced.calls
+            if c.node in self.views.of_picture and any(True for _ in c.module.parameters())
         ]
-        unheard = any(call.name not in self.layers for call in weighty)
-        return TorchGraph(fx.GraphModule(holder, self.traced.graph), self.layers, self.tokens, unheard)
+        uncaptured = any(call.name not in self.layers for call in weighty)
+        return TorchGraph(fx.GraphModule(holder, self.traced.graph), self.layers, self.tokens, uncaptured)
 
     def _nodes(self) -> Iterator[fx.Node]:
         """All nodes that the table names: the graph keeps them."""
@@ -100,27 +82,27 @@ class _Reader:
         return (node for node in self.traced.graph.nodes if node.name in names)
 
     def _row(self, name: str, kind: str, node: fx.Node, module: nn.Module | None) -> None:
-        layout = self._layout(node)
+        layout = self.views.layout(node)
         if layout is None or name in self.layers:
             return
         before = self._linear(node)
-        if self._layout(before) is None:
+        if self.views.layout(before) is None:
             before = node
         parameters = sum(p.numel() for p in module.parameters()) if module is not None else 0
         reach = self.reach.get(node)
-        view = self._view(node, layout)
+        view = self.views.view(node, layout)
         self.made_by.setdefault(node, []).append(name)
         row = self.layers[name] = Layer(
             name, kind, shape_of(view.meta["val"], layout), parameters, reach and reach[0], True,
-            output=view.name, linear=self._view(before, self._layout(before) or layout).name,
+            output=view.name, linear=self.views.view(before, self.views.layout(before) or layout).name,
         )  # fmt: skip
         count = layout.extra + layout.back
         for i, token in zip(
             [*range(layout.extra), *range(-layout.back, 0)], self.prefix.of(count), strict=True
         ):
             own = f"{name}@{token}"
-            linear = self._token(before, layout, i) if self._layout(before) == layout else None
-            picked = self._token(node, layout, i)
+            linear = self.views.token(before, layout, i) if self.views.layout(before) == layout else None
+            picked = self.views.token(node, layout, i)
             self.tokens[own] = replace(
                 row, name=own, output_shape=row.output_shape[:1], parameters=0, receptive_field=None,
                 output=picked.name, linear=(linear or picked).name,
@@ -131,16 +113,16 @@ class _Reader:
         told: list[Any] = [getattr(call.module, n, None) for n in _HEADS]
         heads = next((n for n in told if isinstance(n, int) and n > 0), 0)
         mixed = self._before_projection(call) if heads else None
-        if mixed is None or (layout := self._layout(mixed)) is None or layout.kind == "map":
+        if mixed is None or (layout := self.views.layout(mixed)) is None or layout.kind == "map":
             return
-        if mixed.meta["val"].shape[-1] % heads or mixed not in self.axes:
+        if mixed.meta["val"].shape[-1] % heads or mixed not in self.views.axes:
             return
         self._row(f"{call.name}.concat", "AttentionConcat", mixed, None)
         concat = self.layers[f"{call.name}.concat"]
-        whole = self._view(mixed, layout)
+        whole = self.views.view(mixed, layout)
         if whole.meta["val"].shape[1] % heads:
             return
-        strength = self._add(f"heads_of_{safe_attribute(call.name)}", HeadStrength(heads), (whole,))
+        strength = self.views.add(f"heads_of_{safe_attribute(call.name)}", HeadStrength(heads), (whole,))
         self.layers[f"{call.name}.heads"] = replace(
             concat, name=f"{call.name}.heads", kind="AttentionHeads", output_shape=(heads, *concat.output_shape[1:]),
             output=strength.name, linear=strength.name,
@@ -149,7 +131,7 @@ class _Reader:
     def _before_projection(self, call: Call) -> fx.Node | None:
         node: fx.Node | None = call.node
         while node is not None:
-            module = self._module(node)
+            module = self.views.module(node)
             if isinstance(module, nn.Linear):
                 return node.all_input_nodes[0] if _path(node).startswith(call.path + ".") else None
             if operation(node) == "linear":
@@ -162,7 +144,7 @@ class _Reader:
 
     def _linear(self, node: fx.Node) -> fx.Node:
         """The value before the activation that made this one, also through pools: else the value itself."""
-        module, name = self._module(node), operation(node)
+        module, name = self.views.module(node), operation(node)
         if not node.all_input_nodes:
             return node
         source = node.all_input_nodes[0]
@@ -186,11 +168,13 @@ class _Reader:
         if end is None or not isinstance(value, Tensor) or value.ndim != 2 or value.shape[1] < 2:
             return
         kinds = {nn.Softmax: "softmax", nn.LogSoftmax: "log_softmax"}
-        own = operation(end) or next((n for k, n in kinds.items() if isinstance(self._module(end), k)), "")
+        own = operation(end) or next(
+            (n for k, n in kinds.items() if isinstance(self.views.module(end), k)), ""
+        )
         logits = end.all_input_nodes[0] if own in ("softmax", "log_softmax") else end
         if not self._is_product(logits, known=value.shape[1] == self.classes):
             return
-        softmax = end if own == "softmax" else self._add("class_probabilities", nn.Softmax(1), (logits,))
+        softmax = end if own == "softmax" else self.views.add("class_probabilities", nn.Softmax(1), (logits,))
         same, node = {end, logits}, logits
         while (
             node is not None
@@ -210,15 +194,15 @@ class _Reader:
         while self._passes(behind[-1]) and len(behind[-1].all_input_nodes) == 1:
             behind.append(behind[-1].all_input_nodes[0])
         node = behind[-1]
-        if operation(node) != "sigmoid" and not isinstance(self._module(node), nn.Sigmoid):
+        if operation(node) != "sigmoid" and not isinstance(self.views.module(node), nn.Sigmoid):
             return False
         before = node.all_input_nodes[0]
-        layout = self._layout(node)
-        if layout is None or self._layout(before) != layout:
+        layout = self.views.layout(node)
+        if layout is None or self.views.layout(before) != layout:
             return False
-        shares, logits = self._view(node, layout).name, self._view(before, layout).name
-        same = {n for n in behind if self._layout(n) == layout} | {before}
-        while self._passes(before) and self._layout(before.all_input_nodes[0]) == layout:
+        shares, logits = self.views.view(node, layout).name, self.views.view(before, layout).name
+        same = {n for n in behind if self.views.layout(n) == layout} | {before}
+        while self._passes(before) and self.views.layout(before.all_input_nodes[0]) == layout:
             before = before.all_input_nodes[0]
             same.add(before)
         for name in [n for one in same for n in self.made_by.get(one, ())]:
@@ -228,7 +212,7 @@ class _Reader:
 
     def _is_product(self, node: fx.Node, *, known: bool) -> bool:
         """Whether a value comes from a matrix product or a convolution, by nothing but sums and reshapes."""
-        module = self._module(node)
+        module = self.views.module(node)
         if isinstance(module, nn.Linear | nn.Conv2d) or operation(node) in ("linear", "addmm", "matmul"):
             return True
         loose = known and (isinstance(module, nn.ReLU) or operation(node) in ACTIVATIONS)
@@ -239,7 +223,7 @@ class _Reader:
         return bool(inputs) and self._is_product(inputs[0], known=known)
 
     def _passes(self, node: fx.Node) -> bool:
-        module = self._module(node)
+        module = self.views.module(node)
         return isinstance(module, nn.Identity | nn.Dropout | nn.Flatten) or operation(node) in _PASS
 
     def _dependencies(self) -> None:
@@ -263,52 +247,6 @@ class _Reader:
                 behind = tuple(n for n in before[by_name[row.output]] if n != name)
                 owner = name.partition("@")[0]
                 table[name] = replace(row, trained=owner not in holes, depends_on=behind)
-
-    def _layout(self, node: fx.Node) -> Layout | None:
-        value = node.meta.get("val")
-        if not isinstance(value, Tensor) or node not in self.axes or node not in self.seeing:
-            return None
-        sides = tuple(self.picture.meta["val"].shape[-2:])
-        return layout_of(value, self.axes[node], self.batch, self._patches(node, value), sides)
-
-    def _patches(self, node: fx.Node, value: Tensor) -> Patches | None:
-        """What the tokens of a value are, where they are patches of the picture."""
-        tags = self.places.get(node, ())
-        if value.ndim != 3 or len(tags) != 3:
-            return None
-        tag = tags[token_axis(value, self.axes[node], self.batch)]
-        return tag if isinstance(tag, Patches) else None
-
-    def _view(self, node: fx.Node, layout: Layout) -> fx.Node:
-        """The value as (B, C, H, W) or (B, C): itself where it is that already."""
-        if layout.kind == "map":
-            return node
-        if (node, layout) not in self.views:
-            self.views[node, layout] = self._add(f"view_of_{node.name}", View(layout), (node, self.picture))
-        return self.views[node, layout]
-
-    def _token(self, node: fx.Node, layout: Layout, index: int) -> fx.Node:
-        return self._add(f"token_{index}_of_{node.name}", Token(layout, index), (node,))
-
-    def _add(self, name: str, module: nn.Module, inputs: tuple[fx.Node, ...]) -> fx.Node:
-        holder = self.traced.holder
-        name = name.replace("-", "end")
-        if not hasattr(holder, name):
-            holder.add_module(name, module)
-        node = self.traced.graph.call_module(name, inputs)
-        with torch.no_grad(), KnownShapes():
-            node.meta["val"] = module(*(n.meta["val"] for n in inputs))
-        return node
-
-    def _module(self, node: fx.Node) -> nn.Module | None:
-        return self.traced.holder.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-def _holds_tensors(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) or (
-        isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
-    )
 
 
 def read_traced(traced: Traced, *, trained: Collection[str] | None = None, classes: int = 0) -> TorchGraph:

@@ -7,12 +7,11 @@ attention (B * windows, N, C).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from filterscope.networks.patches import Patches, grid
 
@@ -84,7 +83,7 @@ class Token(nn.Module):
 
 
 class HeadStrength(nn.Module):
-    """How strongly each attention head speaks: (B, heads * D, H, W) to the root mean square over D, (B, heads, H, W)."""
+    """How active each attention head is: (B, heads * D, H, W) to the root mean square over D, (B, heads, H, W)."""
 
     def __init__(self, heads: int):
         super().__init__()
@@ -99,6 +98,24 @@ def as_tokens(x: Tensor, kind: str) -> Tensor:
     return x.transpose(0, 1) if kind == "sequence" else x.transpose(1, 2) if kind == "channels" else x
 
 
+# kinds of layouts, None for what has no pictures in it: of a value of this shape, whose axis `channel` counts channels, seen
+# with `batch` pictures; in order, the first that fits
+_Fits = Callable[[torch.Size, int, int], bool]
+_KINDS: tuple[tuple[str | None, _Fits], ...] = (
+    ("alone", lambda shape, _, batch: batch == 1 and (len(shape) == 1 or (len(shape) == 3 and 1 not in shape[:2]))),
+    (None, lambda shape, _, __: len(shape) < 2),
+    ("sequence", lambda shape, _, batch: len(shape) == 3 and shape[0] != batch == shape[1]),
+    ("windows", lambda shape, channel, batch: shape[0] != batch and shape[0] % batch == 0 and channel == len(shape) - 1 > 1),
+    (None, lambda shape, _, batch: shape[0] != batch),
+    ("map", lambda shape, _, __: len(shape) == 2),
+    ("last", lambda shape, channel, _: len(shape) == 4 and channel == 3),
+    ("map", lambda shape, _, __: len(shape) == 4),
+    ("single", lambda shape, channel, _: shape[1] == 1 and channel == 2),
+    ("tokens", lambda _, channel, __: channel == 2),
+    ("channels", lambda *_: True),
+)  # fmt: skip
+
+
 def layout_of(
     value: Tensor, channel: int, batch: int, patches: Patches | None = None, sides: tuple[int, int] = (1, 1)
 ) -> Layout | None:
@@ -107,25 +124,12 @@ def layout_of(
     `patches` is what its axis of tokens counts, where that is known to be places of the picture.
     """
     shape = value.shape
-    if not value.ndim or value.ndim > 4 or not value.is_floating_point() or 0 in shape:
+    if not 1 <= value.ndim <= 4 or not value.is_floating_point() or 0 in shape:
         return None
-    if batch == 1 and (value.ndim == 1 or (value.ndim == 3 and 1 not in shape[:2])):
-        return Layout("alone")
-    if value.ndim < 2:
+    kind = next(kind for kind, fits in _KINDS if fits(shape, channel, batch))
+    if kind is None:
         return None
-    if shape[0] != batch:
-        if value.ndim == 3 and shape[1] == batch:
-            return _of_tokens("sequence", patches, sides)
-        if value.ndim >= 3 and shape[0] % batch == 0 and channel == value.ndim - 1:
-            return Layout("windows")
-        return None
-    if value.ndim == 2:
-        return Layout("map")
-    if value.ndim == 4:
-        return Layout("last" if channel == 3 else "map")
-    if shape[1] == 1 and channel == 2:
-        return Layout("single")
-    return _of_tokens("tokens" if channel == 2 else "channels", patches, sides)
+    return _of_tokens(kind, patches, sides) if kind in _TOKENS else Layout(kind)
 
 
 def _of_tokens(kind: str, patches: Patches | None, sides: tuple[int, int]) -> Layout:
@@ -144,68 +148,6 @@ def shape_of(view: Tensor, layout: Layout) -> tuple[int, ...]:
 def token_axis(value: Tensor, channel: int, batch: int) -> int:
     """The axis that counts tokens in a value of three axes."""
     return next((i for i in range(3) if i != channel and not (i == 0 and value.shape[0] == batch)), 1)
-
-
-def channel_axes(nodes: Iterable[fx.Node], holder: nn.Module) -> dict[fx.Node, int]:
-    """For every value of a traced graph the axis that counts its channels, followed from operation to operation."""
-    axes: dict[fx.Node, int] = {}
-    for node in nodes:
-        value = node.meta.get("val")
-        if isinstance(value, Tensor) and value.ndim:
-            axes[node] = _axis(node, value, axes, holder)
-    return axes
-
-
-def _axis(node: fx.Node, value: Tensor, axes: dict[fx.Node, int], holder: nn.Module) -> int:
-    last = value.ndim - 1
-    if node.op == "placeholder" or value.ndim < 3:
-        return min(1, last)
-    module = holder.get_submodule(str(node.target)) if node.op == "call_module" else None
-    name = operation(node)
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or name in ("conv2d", "conv_transpose2d"):
-        return 1
-    if isinstance(module, nn.Linear | nn.Embedding) or name in ("linear", "scaled_dot_product_attention"):
-        return last
-    source = _main_input(node, value, axes)
-    if source is None:
-        return 1 if value.ndim == 4 else last
-    before, axis = source.meta["val"], axes[source]
-    assert isinstance(before, Tensor)
-    order = _order(node, name, before.ndim)
-    if order is not None:
-        return int(order.index(axis))
-    channels = int(before.shape[axis])
-    likely = [last, axis, 1] if axis == before.ndim - 1 else [axis, 1, last]
-    fits = [i for i in likely if i <= last and value.shape[i] == channels]
-    return fits[0] if fits else (1 if value.ndim == 4 else last)
-
-
-def _main_input(node: fx.Node, value: Tensor, axes: dict[fx.Node, int]) -> fx.Node | None:
-    known = [n for n in node.all_input_nodes if n in axes and n.op != "get_attr"]
-    return next((n for n in known if n.meta["val"].shape == value.shape), known[0] if known else None)
-
-
-def _order(node: fx.Node, name: str, ndim: int) -> list[int] | None:
-    """For a permutation of axes where each comes from, None for any other operation."""
-    rest: list[Any] = list(node.args[1:])
-    if name == "permute":
-        dims: Any = rest[0] if rest and isinstance(rest[0], list | tuple) else rest or node.kwargs.get("dims")
-        return [d % ndim for d in dims] if dims and all(isinstance(d, int) for d in dims) else None
-    if name in ("transpose", "swapaxes", "swapdims"):
-        a, b = rest if len(rest) == 2 else (node.kwargs.get("dim0"), node.kwargs.get("dim1"))
-        if isinstance(a, int) and isinstance(b, int):
-            order = list(range(ndim))
-            order[a % ndim], order[b % ndim] = order[b % ndim], order[a % ndim]
-            return order
-    return None
-
-
-def operation(node: fx.Node) -> str:
-    """The operation's bare name: `relu` for torch.relu, Tensor.relu and torch.nn.functional.relu alike."""
-    if node.op == "call_method":
-        return str(node.target)
-    name = str(getattr(node.target, "__name__", "")) if node.op == "call_function" else ""
-    return name.partition(".")[0].removeprefix("_")  # `relu.default` and `_softmax.default` are ATen's
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
 from filterscope.networks.pytorch.attention import open_attention
 from filterscope.networks.pytorch.copying import private_copy
-from filterscope.networks.pytorch.hooks import UntracedNetwork, read_untraced
 from filterscope.networks.pytorch.input import Taken, take_input
 from filterscope.networks.pytorch.layer_table import read_traced
 from filterscope.networks.pytorch.outputs import tensors_of
@@ -30,6 +29,8 @@ from filterscope.networks.pytorch.single import SingleNetwork
 from filterscope.networks.pytorch.sizes import Trials
 from filterscope.networks.pytorch.state import named_tensors
 from filterscope.networks.pytorch.trace import Traced, UntraceableError, trace
+from filterscope.networks.pytorch.untraced import UntracedNetwork
+from filterscope.networks.pytorch.untraced_table import read_untraced
 from filterscope.networks.torch_state import WithoutAutocast
 from filterscope.networks.weights.table import sha256_arrays
 from filterscope.sides import Size, as_size, pixels_text, sides_of, times
@@ -228,7 +229,7 @@ def _graph_or_whole(
         origin.name, found.graph, found.layers, spec, weights, origin.classes, tokens=found.tokens, random=origin.random,
         vouched=origin.vouched,
     )  # fmt: skip
-    return network, not found.unheard
+    return network, not found.uncaptured
 
 
 def _untraced(
@@ -241,13 +242,12 @@ def _untraced(
         )
     example = _example(spec, 1 if single else 2)
     with watched(net) as numbers:
-        graph, layers, tokens, captures = read_untraced(net, example, classes=len(origin.classes))
+        table = read_untraced(net, example, classes=len(origin.classes))
         steady = numbers.changed()
     notes = (UNSEEDED,) if is_unseeded(net, example) else (RANDOM,) if steady else ()
     return UntracedNetwork(
-        origin.name, graph, layers, spec, weights, origin.classes, tokens=tokens, random=origin.random,
-        vouched=origin.vouched, net=net, captures=captures, single=single or steady,
-        steady=steady, notes=notes,
+        origin.name, table.graph, table.layers, spec, weights, origin.classes, tokens=table.tokens, random=origin.random,
+        vouched=origin.vouched, net=net, captures=table.captures, single=single or steady, steady=steady, notes=notes,
     )  # fmt: skip
 
 

@@ -6,57 +6,21 @@ more. Whatever is as many and comes from elsewhere (a detector's queries, the st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from filterscope.networks.known_shapes import pair
 from filterscope.networks.patches import Patches, is_map
-from filterscope.networks.pytorch.layout import operation
-
-
-@dataclass(frozen=True)
-class Side:
-    """An axis that counts a map's rows or columns, or those within each of its parts where they were taken apart."""
-
-    name: str
-    within: bool = False
-
-
-@dataclass(frozen=True)
-class Merged:
-    """Axes laid behind one another as one, which a later reshape may take apart again."""
-
-    sizes: tuple[int, ...]
-    tags: tuple[Any, ...]
-
-
-ROWS, COLUMNS = Side("rows"), Side("columns")
-ROWS_WITHIN, COLUMNS_WITHIN = Side("rows", within=True), Side("columns", within=True)
-Tag = Side | Patches | Merged | None
-Tags = tuple[Tag, ...]
+from filterscope.networks.pytorch.axes import COLUMNS, ROWS, Tag, Tags, blocks, reshaped, sliced
+from filterscope.networks.pytorch.channels import operation
 
 _REDUCE = {
-    "mean",
-    "sum",
-    "amax",
-    "amin",
-    "max",
-    "min",
-    "norm",
-    "logsumexp",
-    "std",
-    "var",
-    "argmax",
-    "prod",
-    "any",
-    "all",
-}
+    "mean", "sum", "amax", "amin", "max", "min", "norm", "logsumexp", "std", "var", "argmax", "prod", "any", "all",
+}  # fmt: skip
 _RESHAPES = {"view", "reshape", "flatten", "unflatten", "unsafe_view", "reshape_as", "view_as"}
+_OTHER_FORM = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)  # of arguments
 _CAT = {"cat", "concat", "concatenate"}
 _PRODUCTS = {"matmul", "bmm", "baddbmm"}
 
@@ -89,13 +53,7 @@ class _Follower:
             return (None,) * value.ndim
         try:
             found = self._followed(node, value)
-        except (
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ):  # arguments of another form
+        except _OTHER_FORM:
             found = ()
         if len(found) != value.ndim:  # what was not foreseen: nothing is known
             found = (None,) * value.ndim
@@ -114,14 +72,12 @@ class _Follower:
         if isinstance(module, nn.RNNBase):
             return (*tags[:-1], None)
         if isinstance(module, nn.Unfold):
-            return (None, None, _blocks(module, before))
+            return (None, None, blocks(module, before))
         if isinstance(module, nn.Flatten | nn.Unflatten) or name in _RESHAPES:
             return reshaped(before, tags, tuple(value.shape))
-        rule: Callable[..., Tags] | None = (
-            getattr(self, f"_{_RULES.get(name, '')}", None) if module is None else None
-        )
+        rule = _RULES.get(name) if module is None else None
         if rule is not None:
-            return rule(node, value, source, tags)
+            return rule(self, node, value, source, tags)
         if name in _REDUCE and module is None:
             return self._reduced(node, value, tags)
         if len(before) == value.ndim == 4 and tags[2:] == (ROWS, COLUMNS):
@@ -187,11 +143,6 @@ class _Follower:
         at = (dim if isinstance(dim, int) else 0) % value.ndim
         return (*tags[:at], None, *tags[at:])
 
-    def _stacked(self, node: fx.Node, value: Tensor, source: fx.Node, tags: Tags) -> Tags:
-        dim = _argument(node, 1, "dim")
-        at = (dim if isinstance(dim, int) else 0) % value.ndim
-        return (*tags[:at], None, *tags[at:])
-
     def _squeezed(self, node: fx.Node, value: Tensor, source: fx.Node, tags: Tags) -> Tags:
         shape, dim = self._shape(source) or (), _argument(node, 1, "dim")
         dims = {
@@ -219,7 +170,7 @@ class _Follower:
                 found.append(None)
                 continue
             if isinstance(part, slice):
-                found.append(_sliced(tags[axis], shape[axis], part))
+                found.append(sliced(tags[axis], shape[axis], part))
             axis += 1
         return tuple(found)
 
@@ -246,7 +197,7 @@ class _Follower:
         made = nn.Unfold(
             *(default if v is None else v for v, default in zip(sizes, (1, 1, 0, 1), strict=True))
         )
-        return (None, None, _blocks(made, self._shape(source) or ()))
+        return (None, None, blocks(made, self._shape(source) or ()))
 
     def _selected(self, node: fx.Node, value: Tensor, source: fx.Node, tags: Tags) -> Tags:
         dim = _argument(node, 1, "dim")
@@ -259,7 +210,7 @@ class _Follower:
         if not all(isinstance(v, int) for v in (dim, start, length)):
             return (None,) * value.ndim
         at = dim % len(shape)
-        part = _sliced(tags[at], shape[at], slice(start, start + length))
+        part = sliced(tags[at], shape[at], slice(start, start + length))
         return (*tags[:at], part, *tags[at + 1 :])
 
     def _joined(self, node: fx.Node, value: Tensor, source: fx.Node, tags: Tags) -> Tags:
@@ -312,93 +263,16 @@ class _Follower:
         return tuple(known.get(letter) for letter in out)
 
 
-_RULES = {
-    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "adjoint"), "moved"),
-    "unsqueeze": "one_more", "squeeze": "squeezed", "stack": "stacked", "getitem": "picked", "select": "selected",
-    "narrow": "narrowed", "unfold": "unfolded", "einsum": "summed", "scaled_dot_product_attention": "attended",
-    **dict.fromkeys(_CAT, "joined"), **dict.fromkeys(_PRODUCTS, "multiplied"),
+_Rule = Callable[[_Follower, fx.Node, Tensor, fx.Node, Tags], Tags]
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(
+        ("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "adjoint"), _Follower._moved
+    ),
+    **dict.fromkeys(("unsqueeze", "stack"), _Follower._one_more), "squeeze": _Follower._squeezed,
+    "getitem": _Follower._picked, "select": _Follower._selected, "narrow": _Follower._narrowed,
+    "unfold": _Follower._unfolded, "einsum": _Follower._summed, "scaled_dot_product_attention": _Follower._attended,
+    **dict.fromkeys(_CAT, _Follower._joined), **dict.fromkeys(_PRODUCTS, _Follower._multiplied),
 }  # fmt: skip
-
-
-def reshaped(before: Sequence[int], tags: Tags, after: Sequence[int]) -> Tags:
-    """What the axes of a reshaped value count: rows and columns in one axis are patches, patches in two are rows and
-    columns; what is mixed with anything else is nothing that is known.
-
-    >>> reshaped((2, 8, 4, 6), (None, None, ROWS, COLUMNS), (2, 8, 24))
-    (None, None, Patches(rows=4, columns=6, front=0, back=0))
-    """
-    found: list[Tag] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        ins, outs = list(range(i, min(i + 1, len(before)))), list(range(j, min(j + 1, len(after))))
-        while prod(before[a] for a in ins) != prod(after[a] for a in outs):
-            if prod(before[a] for a in ins) < prod(after[a] for a in outs):
-                if (ins and ins[-1] + 1 >= len(before)) or not ins:
-                    return (None,) * len(after)
-                ins.append(ins[-1] + 1)
-            else:
-                if (outs and outs[-1] + 1 >= len(after)) or not outs:
-                    return (None,) * len(after)
-                outs.append(outs[-1] + 1)
-        found += _grouped([(before[a], tags[a]) for a in ins], [after[a] for a in outs])
-        i, j = i + max(len(ins), 0), j + len(outs)
-        if not ins and not outs:
-            break
-    return tuple(found) if len(found) == len(after) else (None,) * len(after)
-
-
-def _grouped(ins: list[tuple[int, Tag]], outs: list[int]) -> list[Tag]:
-    """The axes that one or several axes become, whose sizes have the same product."""
-    real = [(size, tag) for size, tag in ins if size != 1 or tag is not None]
-    sizes, kinds = [size for size, _ in real], [tag for _, tag in real]
-    wide = [i for i, size in enumerate(outs) if size != 1] or list(range(len(outs)))[:1]
-    found: list[Tag] = [None] * len(outs)
-    if len(wide) == 1 and kinds == [ROWS, COLUMNS]:
-        found[wide[0]] = Patches(sizes[0], sizes[1])
-    elif len(wide) == 1 and kinds == [ROWS, ROWS_WITHIN, COLUMNS, COLUMNS_WITHIN]:
-        found[wide[0]] = Patches(sizes[0] * sizes[1], sizes[2] * sizes[3])
-    elif len(wide) == 1 and (len(kinds) == 1 or kinds in ([ROWS, ROWS_WITHIN], [COLUMNS, COLUMNS_WITHIN])):
-        found[wide[0]] = kinds[0]
-    elif len(kinds) == 1 and len(wide) > 1:
-        for i, tag in zip(wide, _apart(kinds[0], [outs[i] for i in wide]), strict=False):
-            found[i] = tag
-    elif len(wide) == 1 and any(kinds):
-        found[wide[0]] = Merged(tuple(sizes), tuple(kinds))
-    return found
-
-
-def _apart(tag: Tag, sizes: list[int]) -> Sequence[Tag]:
-    """What several axes count that one axis becomes."""
-    if isinstance(tag, Merged):
-        return tag.tags if list(tag.sizes) == sizes else ()
-    if isinstance(tag, Patches):
-        whole = not tag.front + tag.back and sizes == [tag.rows, tag.columns]
-        return (ROWS, COLUMNS) if whole else ()
-    if isinstance(tag, Side) and not tag.within and len(sizes) == 2:
-        return (tag, Side(tag.name, within=True))
-    return ()
-
-
-def _sliced(tag: Tag, size: int, part: slice) -> Tag:
-    if not isinstance(tag, Patches):
-        return tag
-    start, stop, step = part.indices(size)
-    if step != 1:
-        return None
-    front, back = tag.front - start, tag.back - (size - stop)
-    return Patches(tag.rows, tag.columns, front, back) if front >= 0 and back >= 0 else None
-
-
-def _blocks(module: nn.Unfold, shape: Sequence[int]) -> Tag:
-    """The blocks that an Unfold lays behind one another."""
-
-    moves = zip(
-        shape[-2:],
-        *map(pair, (module.kernel_size, module.stride, module.padding, module.dilation)),
-        strict=True,
-    )
-    rows, columns = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in moves)
-    return Patches(rows, columns)
 
 
 def _argument(node: fx.Node, place: int, name: str) -> Any:

@@ -1,18 +1,18 @@
-"""How far a value of a torch graph sees: receptive fields along convolutions, pools and all that keeps places."""
+"""Receptive fields of the values of a torch graph: along convolutions, pools and all that keeps places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from filterscope.networks.known_shapes import pair
-from filterscope.networks.pytorch.layout import operation
+from filterscope.networks.pytorch.channels import operation
 
-Reach = (
-    tuple[int, int] | None
-)  # (side in pixels, pixels from one value to the next), None for all of the picture
+# the receptive field's side in pixels, and pixels from one value to the next; None for all of the picture
+Reach = tuple[int, int] | None
 
 _POOLS = nn.MaxPool2d | nn.AvgPool2d | nn.LPPool2d
 _KEEP_MODULES = (
@@ -47,30 +47,48 @@ def _mixes_places(node: fx.Node, holder: nn.Module, axes: dict[fx.Node, int]) ->
     return source in axes and axes[source] != source.meta["val"].ndim - 1
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A node with its module, and the receptive field and the step of its inputs, in pixels, the largest of each."""
+
+    node: fx.Node
+    module: nn.Module | None
+    before: Any
+    field: int
+    jump: int
+
+
 def _reach(node: fx.Node, found: dict[fx.Node, Reach], holder: nn.Module) -> Reach:
-    sources = [found[n] for n in node.all_input_nodes if n in found]
-    if not sources or None in sources:
+    known = [n for n in node.all_input_nodes if n in found]
+    reached = [reach for n in known if (reach := found[n]) is not None]
+    if not known or len(reached) < len(known):
         return None
-    sees = max(s[0] for s in sources if s)
-    jump = max(s[1] for s in sources if s)
-    if operation(node) in ("conv2d", "max_pool2d", "avg_pool2d") and node.op == "call_function":
-        return _through_function(node, sees, jump)
-    if node.op != "call_module":
-        before = next(n for n in node.all_input_nodes if n in found).meta.get("val")
-        after = node.meta["val"]
-        flat = isinstance(after, Tensor) and after.ndim < 3
-        if operation(node) not in _KEEP or flat or (_reshapes(node) and not _keeps_places(before, after)):
-            return None
-        return sees, jump
-    module = holder.get_submodule(str(node.target))
-    if isinstance(module, nn.Conv2d | _POOLS):
-        return _through(module, sees, jump)
-    where = type(module).__mro__
+    module = holder.get_submodule(str(node.target)) if node.op == "call_module" else None
+    step = _Step(
+        node, module, known[0].meta.get("val"), max(f for f, _ in reached), max(j for _, j in reached)
+    )
+    return next((rule(step) for fits, rule in _RULES if fits(step)), None)
+
+
+def _is_window_call(step: _Step) -> bool:
+    return step.node.op == "call_function" and operation(step.node) in ("conv2d", "max_pool2d", "avg_pool2d")
+
+
+def _is_window_module(step: _Step) -> bool:
+    return isinstance(step.module, nn.Conv2d | _POOLS)
+
+
+def _keeps(step: _Step) -> bool:
+    """Whether an operation or a module leaves every place where it is."""
+    after = step.node.meta["val"]
+    if isinstance(after, Tensor) and after.ndim < 3:
+        return False
+    if step.module is None:
+        keeps = operation(step.node) in _KEEP
+        return keeps and (not _reshapes(step.node) or _keeps_places(step.before, after))
+    where = type(step.module).__mro__
     kinds = {c.__module__.rpartition(".")[2] for c in where if c.__module__.startswith("torch.nn.modules")}
-    if isinstance(module, nn.Identity) or kinds & set(_KEEP_MODULES):
-        value = node.meta["val"]
-        return (sees, jump) if not isinstance(value, Tensor) or value.ndim > 2 else None
-    return None
+    return isinstance(step.module, nn.Identity) or bool(kinds & set(_KEEP_MODULES))
 
 
 def _reshapes(node: fx.Node) -> bool:
@@ -87,8 +105,9 @@ def _keeps_places(before: Any, after: Any) -> bool:
     )
 
 
-def _through_function(node: fx.Node, sees: int, jump: int) -> Reach:
-    """As `_through`, of a function's arguments: the same places in torch.nn.functional and in ATen."""
+def _through_call(step: _Step) -> Reach:
+    """As `_through_module`, of a function's arguments: the same places in torch.nn.functional and in ATen."""
+    node = step.node
     given = dict(enumerate(node.args))
     convolves = operation(node) == "conv2d"
     weight = node.args[1] if len(node.args) > 1 else None
@@ -106,11 +125,24 @@ def _through_function(node: fx.Node, sees: int, jump: int) -> Reach:
     except (TypeError, ValueError, IndexError):
         return None  # a size that is computed from the picture's
     window = max((k - 1) * d + 1 for k, d in zip(sides[0], sides[2], strict=True))
-    return sees + (window - 1) * jump, jump * max(sides[1])
+    return step.field + (window - 1) * step.jump, step.jump * max(sides[1])
 
 
-def _through(module: nn.Module, sees: int, jump: int) -> Reach:
+def _through_module(step: _Step) -> Reach:
+    module: Any = step.module
     kernel, dilation = pair(module.kernel_size), pair(getattr(module, "dilation", 1))
     stride = pair(getattr(module, "stride", None) or module.kernel_size)
     window = max((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    return sees + (window - 1) * jump, jump * max(stride)
+    return step.field + (window - 1) * step.jump, step.jump * max(stride)
+
+
+def _as_before(step: _Step) -> Reach:
+    return step.field, step.jump
+
+
+# in order: the first that fits; whatever fits none mixes all places
+_RULES: tuple[tuple[Callable[[_Step], bool], Callable[[_Step], Reach]], ...] = (
+    (_is_window_call, _through_call),
+    (_is_window_module, _through_module),
+    (_keeps, _as_before),
+)
