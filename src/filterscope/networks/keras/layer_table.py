@@ -18,7 +18,7 @@ from filterscope.networks.patches import Patches, grid
 @dataclass
 class Value:
     """One tensor of the graph: the fx node that makes it, the row it belongs to, its shape without the batch at
-    the network's own size, and what one value of it sees.
+    the network's own size, and one value's receptive field.
 
     `before` is the node before the activation that made it, `node` itself where there is none. `other` is its
     shape at a larger size, None where the layers up to here do not run at that size.

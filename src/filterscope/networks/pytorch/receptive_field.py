@@ -29,7 +29,7 @@ _KEEP = {
 
 
 def reaches(nodes: Iterable[fx.Node], holder: nn.Module, axes: dict[fx.Node, int]) -> dict[fx.Node, Reach]:
-    """The reach of every value of a traced graph; values without a place see everything."""
+    """The receptive field of every value of a traced graph, and the step to the next; None of values without a place."""
     found: dict[fx.Node, Reach] = {}
     for node in nodes:
         if node.op == "placeholder":

@@ -170,7 +170,7 @@ def _random(layer: str, slot: Slot) -> Array:
     if "kernel" in name or "embeddings" in name:
         seed = hashlib.sha256(f"{layer}/{slot.name}".encode()).digest()[:8]
         values = np.random.default_rng(int.from_bytes(seed, "big")).standard_normal(slot.shape, np.float32)
-        depthwise = slot.axes == (2, 3, 0, 1)  # each kernel sees one channel
+        depthwise = slot.axes == (2, 3, 0, 1)  # each kernel is of one channel
         fan = math.prod(slot.shape[:2] if depthwise else slot.shape[:-1])
         values *= np.float32((2 / max(1, fan)) ** 0.5)
         return values

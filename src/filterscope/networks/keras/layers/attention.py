@@ -27,8 +27,8 @@ from filterscope.networks.weights.table import Slot
 class MultiHeadAttention(nn.Module):
     """softmax(query key^T / sqrt(width)) value in several heads, over all places of (B, C, ...) tensors.
 
-    With `scores` the attention of each head (B, heads, places, places) comes out too; with `causal` a place sees none behind
-    it.
+    With `scores` the attention of each head (B, heads, places, places) comes out too; with `causal` a place attends
+    to none behind it.
     """
 
     def __init__(self, widths: Sequence[int], heads: int, width: int, value_width: int, out: int, bias: bool):

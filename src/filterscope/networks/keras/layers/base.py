@@ -46,8 +46,8 @@ Shape = tuple[int, ...]
 class Built:
     """A layer as torch runs it.
 
-    window: (kernel, stride) of what one value sees, None for everything. pools: whether it only gathers each
-    channel's own values, so that a channel lives where the one before it does. acts: whether the layer is an
+    window: (kernel, stride) of what one value depends on, None for everything. pools: whether it only gathers each
+    channel's own values, so that a channel is active where the one before it is. acts: whether the layer is an
     activation function and nothing else. joins: whether it puts its inputs' channels side by side.
     """
 
@@ -196,7 +196,7 @@ def sides(value: Any, count: int = 2) -> tuple[int, ...]:
 
 
 def same_window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[int, int]:
-    """(kernel, stride) of what one value sees, the largest over the sides; NetworkError where that is absurd."""
+    """(kernel, stride) of what one value depends on, the largest over the sides; NetworkError where that is absurd."""
     reach = max((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     if not 1 <= reach <= FARTHEST or min(*stride, *dilation) < 1:
         raise NetworkError(f"a kernel of {kernel}, strides {stride}, dilation {dilation} is no picture's")

@@ -267,7 +267,7 @@ def _like(value: float) -> Function:
     return apply
 
 
-# each value by itself: one value of the output sees one place of the input
+# each value by itself: one value of the output depends on one place of the input
 POINTWISE: dict[str, Function] = {
     **dict.fromkeys(("Absolute", "Abs", "Fabs"), _one(torch.abs)),
     **dict.fromkeys(("Copy", "StopGradient", "ConvertToTensor", "Array"), _one(lambda x: x)),

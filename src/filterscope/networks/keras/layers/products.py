@@ -1,8 +1,8 @@
 """Keras layer types as torch modules: one builder a type, in tables that new types join.
 
 A builder takes the layer's Keras config and the shape of its input, (channels, height, width), (channels,
-tokens) or (units,), and returns the torch module on the meta device, the tensors it wants, and how far it sees.
-A joiner takes the shapes of several inputs. This module holds the products; the other `keras_*` ones the rest.
+tokens) or (units,), and returns the torch module on the meta device, the tensors it wants, and its window (see `Built`).
+A joiner takes the shapes of several inputs. This module holds the products; its neighbours the rest.
 """
 
 from __future__ import annotations
