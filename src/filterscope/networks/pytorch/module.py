@@ -5,35 +5,32 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from filterscope.errors import FilterscopeError, NetworkError, first_line, is_out_of_memory
 from filterscope.networks.input_spec import InputOptions, InputSpec
 from filterscope.networks.network import Network
-from filterscope.networks.pytorch.attention import open_attention
+from filterscope.networks.pytorch.comparing import example_of, is_close, outputs_of, trace_checked
 from filterscope.networks.pytorch.copying import private_copy
 from filterscope.networks.pytorch.input import Taken, take_input
 from filterscope.networks.pytorch.layer_table import read_traced
-from filterscope.networks.pytorch.outputs import tensors_of
-from filterscope.networks.pytorch.own_hooks import has_hooks, keep_hooks
+from filterscope.networks.pytorch.own_hooks import keep_hooks
 from filterscope.networks.pytorch.random_numbers import RANDOM, UNSEEDED, is_unseeded, watched
 from filterscope.networks.pytorch.single import SingleNetwork
-from filterscope.networks.pytorch.sizes import Trials
 from filterscope.networks.pytorch.state import named_tensors
-from filterscope.networks.pytorch.trace import Traced, UntraceableError, trace
+from filterscope.networks.pytorch.trace import UntraceableError
 from filterscope.networks.pytorch.untraced import UntracedNetwork
 from filterscope.networks.pytorch.untraced_table import read_untraced
 from filterscope.networks.torch_state import WithoutAutocast
 from filterscope.networks.weights.table import sha256_arrays
-from filterscope.sides import Size, as_size, pixels_text, sides_of, times
+from filterscope.sides import pixels_text
 
 log = logging.getLogger("filterscope")
 
@@ -41,8 +38,6 @@ CHANGES = (
     "gives other values for the same picture the next time it runs: its forward pass counts, changes a buffer or draws "
     "random numbers, so that scores depend on how often it has run"
 )
-
-TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
 
 
 @dataclass
@@ -133,7 +128,7 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
     """A private copy of a person's module as a Network."""
     copies = named_tensors(net)
     taken = take_input(net, origin.name, origin.input, options)
-    kept, failed = keep_hooks(origin.hooked or module, net, lambda: net(_example(taken.spec, 1)))
+    kept, failed = keep_hooks(origin.hooked or module, net, lambda: net(example_of(taken.spec, 1)))
     if kept:
         log.info(
             "%s: forward hooks of your own change what %s gives; they are kept", origin.name, ", ".join(kept)
@@ -171,16 +166,16 @@ def _open_copy(net: nn.Module, module: nn.Module, origin: Origin, options: Input
 def _mixes_pictures(net: nn.Module, spec: InputSpec) -> bool:
     """Whether what a network gives for a picture depends on the others of its batch, as batch norms without statistics
     do. False where that cannot be tried: then something else is said of it."""
-    pictures = _example(spec, 2)
+    pictures = example_of(spec, 2)
     try:
-        together, alone = _run(net, pictures), _run(net, pictures[:1])
+        together, alone = outputs_of(net, pictures), outputs_of(net, pictures[:1])
     except Exception:  # whatever a person's own code raises
         return False
     return any(
         together[place].ndim > 0
         and len(together[place]) == 2
         and len(out) == 1
-        and not _close(together[place][:1], out)
+        and not is_close(together[place][:1], out)
         for place, out in alone.items()
         if place in together
     )
@@ -188,9 +183,9 @@ def _mixes_pictures(net: nn.Module, spec: InputSpec) -> bool:
 
 def _changes(net: nn.Module, spec: InputSpec) -> bool:
     """Whether the same picture gets other values the next time."""
-    picture = _example(spec, 1)
-    first, second = _run(net, picture), _run(net, picture)
-    return any(place in second and not _close(second[place], out) for place, out in first.items())
+    picture = example_of(spec, 1)
+    first, second = outputs_of(net, picture), outputs_of(net, picture)
+    return any(place in second and not is_close(second[place], out) for place, out in first.items())
 
 
 def _opened(
@@ -218,7 +213,7 @@ def _graph_or_whole(
 ) -> tuple[Network, bool]:
     spec = taken.spec
     try:
-        traced = _traced(net, spec, taken.trials, 1 if single else 2)
+        traced = trace_checked(net, spec, taken.trials, 1 if single else 2)
     except UntraceableError as error:
         log.info("%s runs untraced, which is right but slower: %s", origin.name, error)
         hooked = _untraced(net, origin, spec, weights, single=single)
@@ -240,7 +235,7 @@ def _untraced(
             f"{origin.name}: only some layers have weights, and its forward pass cannot be traced to tell which "
             "layers depend on the others; give a file with all weights"
         )
-    example = _example(spec, 1 if single else 2)
+    example = example_of(spec, 1 if single else 2)
     with watched(net) as numbers:
         table = read_untraced(net, example, classes=len(origin.classes))
         steady = numbers.changed()
@@ -256,7 +251,7 @@ def _can_be_drawn(found: Network) -> bool:
     rows = [row for row in found.layers.values() if row.kind != "InputLayer"]
     if any(row.kind != "Output" for row in rows):
         return True
-    picture = _example(found.input, 1).requires_grad_()
+    picture = example_of(found.input, 1).requires_grad_()
     return any(found.cut([row.output])(picture)[0].requires_grad for row in rows)
 
 
@@ -286,96 +281,3 @@ def why_no_layers(net: nn.Module, name: str) -> str:
 
 def _modules_in(value: Any) -> bool:
     return any(isinstance(v, nn.Module) for v in (value.values() if isinstance(value, dict) else value))
-
-
-def _traced(net: nn.Module, spec: InputSpec, trials: Trials, batch: int) -> Traced:
-    """The network's graph, tried against the network itself; UntraceableError where they differ."""
-    if has_hooks(net):
-        raise UntraceableError("forward hooks of a person's own change what it computes")
-    sizes: list[Size] = [spec.size]
-    if not spec.fixed:
-        runs = trials.runs if trials.asks_values else trials.runs_on_shapes
-        other = next(filter(runs, _smaller(spec.size)), None)
-        sizes = [other] if other else sizes
-    tried = [_tried(net, replace(spec, size=s), batch) for s in sizes]
-    replaced = open_attention(net)
-    try:
-        traced = trace(net, (batch, spec.channels, *sides_of(spec.size)))
-        if traced.chosen and spec.size not in sizes:
-            tried.append(_tried(net, spec, batch))
-        for part in net.modules():
-            if getattr(part, "inplace", False) is True:
-                part.inplace = False  # type: ignore[assignment]
-        for picture, before in tried:
-            _compare(traced, picture, before)
-    except UntraceableError:
-        for owner, name, module in replaced:
-            owner._modules[name] = module
-        raise
-    return traced
-
-
-def _compare(traced: Traced, picture: Tensor, expected: Mapping[str, Tensor]) -> None:
-    if not expected or set(expected) != set(traced.outputs):
-        raise UntraceableError("its output is no tensor, and nothing that holds tensors alone")
-    graph = torch.fx.Graph()
-    copies: dict[torch.fx.Node, Any] = {}
-    graph.graph_copy(traced.graph, copies)
-    graph.output(tuple(copies[traced.outputs[place]] for place in expected))
-    try:
-        with torch.no_grad():
-            outs = torch.fx.Interpreter(traced.holder, graph=graph).run(picture)
-    except Exception as error:
-        raise UntraceableError(f"its graph does not run at {_px(picture)}: {first_line(error)}") from error
-    for found, own in zip(outs, expected.values(), strict=True):
-        if not isinstance(found, Tensor) or found.shape != own.shape or not _close(found, own):
-            raise UntraceableError(f"its graph gives other numbers at {_px(picture)}")
-
-
-def _close(found: Tensor, own: Tensor) -> bool:
-    if not own.is_floating_point():
-        return torch.equal(found, own)
-    scale = float(own.abs().max()) + 1e-12 if own.numel() else 1.0
-    return torch.allclose(found / scale, own / scale, rtol=0, atol=TOLERANCE, equal_nan=True)
-
-
-def _tried(net: nn.Module, spec: InputSpec, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """A picture, and what the network gives for it; two where it drops the batch of one, as `squeeze()` does."""
-    picture = _example(spec, 1)
-    try:
-        found = _run(net, picture)
-        if batch == 1 or all(t.ndim and len(t) == 1 for t in found.values()):
-            return picture, found
-    except Exception:  # what a person's code raises on a value that lacks its batch
-        if batch == 1:
-            raise
-    pair = picture.expand(2, -1, -1, -1).contiguous()
-    return pair, _run(net, pair)
-
-
-def _run(net: nn.Module, picture: Tensor) -> dict[str, Tensor]:
-    with torch.no_grad(), watched(net) as numbers:
-        found = {place: out.clone() for place, out in tensors_of(net(picture.clone())).items()}
-        if numbers.changed():
-            raise UntraceableError("it draws random numbers when it runs")
-        return found
-
-
-def _example(spec: InputSpec, batch: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(batch, spec.channels, *sides_of(spec.size), generator=generator) * 255
-    return spec.preprocess(pixels)
-
-
-def _px(picture: Tensor) -> str:
-    return pixels_text((picture.shape[-2], picture.shape[-1]))
-
-
-def _smaller(size: Size) -> Iterator[Size]:
-    """Sizes to try a graph at, beside the network's own: cheap ones first."""
-    height, width = sides_of(size)
-    yield from (s for s in (64, 96, 128, 160, 192, 56, 112) if s < min(height, width))
-    for more in (-32, 32):
-        if min(height, width) + more > 0:
-            yield as_size(height + more, width + more)
-    yield times(size, 2)
