@@ -98,6 +98,21 @@ def test_plain_targets_stay_plain():
 
 
 @pytest.mark.parametrize(
+    "text", ["conv1:3 -> ", "-> conv1:3", "conv1:3->conv1:4", "conv1:3 -> conv1:4 ->", "conv1:3 ->conv1:4"]
+)
+def test_half_of_what_lies_between(text):
+    """An arrow without an end, or without blanks, is refused by its form, and not as a unit's name."""
+    with pytest.raises(TargetError, match="is written A -> B, with blanks around ->"):
+        parse(text)
+
+
+def test_arrows_in_names():
+    """The name of a class or of a file of concepts may hold an arrow."""
+    assert parse("predictions:a->b").units == ("a->b",)
+    assert parse("concept(conv1, 'a:->b:', 3)").terms[0][1].file == "a:->b:"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "concept(" + "'" * 101,

@@ -38,6 +38,8 @@ _CALL = re.compile(
     r"\s*(layer|direction|cosine|aligned|match|caricature|guide)\(\s*([^,()]+?)\s*(?:,\s*([^()]*?)\s*)?\)\s*(?:@\s*(.+))?"
 )
 _BETWEEN = re.compile(r"(.+?)\s+->\s+(.+?)\s*(?:\[\s*(?:(\d{1,6})\s*/\s*)?(\d{1,6})\s*\])?\s*", re.DOTALL)
+# an end is missing, or the blanks around the arrow
+_NOT_BETWEEN = re.compile(r"^\s*->|->\s*$|:[^:]*->[^:]*:")
 _SPLIT = re.compile(r"\s+([+-])\s+(?![^()]*\))")
 _FACTOR = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*(?=\S)(.+)", re.IGNORECASE)
 _WEIGHT = re.compile(r"(\d{1,9}):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
@@ -149,6 +151,11 @@ def parse(text: str) -> Selection | Expression | Interpolation:
     concepts = CALL.findall(text)  # whose file names may hold what else means something: read by themselves
     plain = text if not concepts else CALL.sub("concept()", text)
     pieces = _SPLIT.split(plain)
+    if _NOT_BETWEEN.search(plain):
+        raise TargetError(
+            f"{text!r}: what lies between two targets is written A -> B, with blanks around ->, as in "
+            "block4_conv2:7 -> block4_conv2:30"
+        )
     if not concepts:
         require_read(text)
     if len(pieces) == 1 and not concepts and not _FACTOR.fullmatch(text) and not _CALL.fullmatch(text):

@@ -223,6 +223,7 @@ def test_another_process_draws_nothing(tmp_path, monkeypatch):
         ({"seconds": 0}, ArgumentError, "seconds is a number above 0"),
         ({"share": "much"}, ArgumentError, "share is a number above 0"),
         ({"stepz": 2}, ArgumentError, "no option 'stepz'; did you mean 'steps'"),
+        ({"second": 2}, ArgumentError, "no option 'second'; did you mean 'seconds'"),
         ({"input": {"rnge": (0, 1)}}, ArgumentError, "did you mean 'range'"),
         ({"input": 3}, ArgumentError, "input is options of open_network"),
         ({"images": np.zeros((3, 8, 8, 1)) - 1.0}, ImageError, "floats in 0 to 1"),

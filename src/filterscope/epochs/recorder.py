@@ -241,6 +241,10 @@ def checked_options(options: RecordingOptions) -> tuple[dict[str, Any], DrawingO
     """Options of `open_network`, and those of `visualize`; ArgumentError or RecipeError for what can be none."""
     drawing: Any = {name: value for name, value in options.items() if name not in _OWN}
     drawing.setdefault("progress", False)
+    known = [*RecordingOptions.__annotations__]
+    for name in drawing:
+        if name not in known:
+            raise ArgumentError(f"there is no option {name!r}{did_you_mean(name, known)}")
     read_run(drawing)
     changes: Any = {name: drawing.get(name) for name in ("steps", "size", "settings")}
     ask_recipe(drawing.get("recipe", AUTO), **changes)

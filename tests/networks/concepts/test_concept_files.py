@@ -249,7 +249,7 @@ REFUSED = {
     ),
     "NaN in an encoder": (
         lambda folder: wrong(folder, W_enc=torch.from_numpy(damaged((WIDTH, COUNT), [(2, 7)]))),
-        "W_enc holds 1 values that are NaN or infinite, in concept 7$",
+        "W_enc holds 1 value that is NaN or infinite, in concept 7$",
     ),
     "NaN for all concepts alike": (
         lambda folder: wrong(folder, b_dec=NAN[0]), "b_dec holds 6 values that are NaN or infinite$",

@@ -85,7 +85,8 @@ def _choose(network: KnownLayers, file: ConceptFile, wanted: str) -> tuple[str, 
     if wanted == ANY_LAYER:
         if named is None:
             raise TargetError(
-                f"{file.name} ({file.table.form}) names no layer: name it, concept(LAYER, {file.name}, 17)"
+                f"{file.name} ({file.table.form}) names no layer: name it, concept(LAYER, {file.name}, 17), or for an atlas "
+                "with layers="
             )
         if mapped is None:
             raise TargetError(

@@ -118,8 +118,9 @@ def numbers_of(
     finite = np.isfinite(found)
     if not finite.all():
         bad = int(found.size - finite.sum())
+        some = "1 value that is" if bad == 1 else f"{bad} values that are"
         where = "" if axis is None else f", {_in_which(finite, axis)}"
-        raise WeightsError(f"{file} is damaged: {name} holds {bad} values that are NaN or infinite{where}")
+        raise WeightsError(f"{file} is damaged: {name} holds {some} NaN or infinite{where}")
     return found
 
 
