@@ -268,3 +268,15 @@ def test_a_model_that_has_no_shapes_yet(tmp_path, caplog):
     model(torch.zeros(1, 1, 8, 8))
     recorder(1)
     assert epochs(recorder.folder) == [1]
+
+
+def test_guesses_are_corrected_by_input(tmp_path, caplog):
+    """What is guessed of a network is given to a recorder as `input`, and elsewhere to open_network as before."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    with caplog.at_level(logging.WARNING):
+        fs.Recorder(model, "0:0", tmp_path / "out", steps=2, size=16, input={"size": 16})
+        assert (
+            'say so with input={"range": ..., "mean": ..., "std": ..., "show_channels": ...}' in caplog.text
+        )
+        fs.open_network(torch.nn.Sequential(*model), size=16)
+    assert "say so with open_network(range=, mean=, std=, show_channels=)" in caplog.text

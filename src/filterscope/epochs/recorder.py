@@ -15,6 +15,7 @@ import numpy as np
 from filterscope.api import Asked, DrawingOptions, Targets, read_run
 from filterscope.epochs.budget import Budget, measure_cost, own_steps, with_steps
 from filterscope.epochs.folder import Recording, open_recording
+from filterscope.epochs.guesses import guesses_by_input
 from filterscope.epochs.images import read_images
 from filterscope.epochs.loggers import as_logger
 from filterscope.epochs.pages import write_page
@@ -166,7 +167,8 @@ class Recorder:
 
     def _ask(self) -> Asked:
         """The network as it is now, and what is drawn of it."""
-        net = open_network(self.model, **self._input)
+        with guesses_by_input():
+            net = open_network(self.model, **self._input)
         return Asked.read(net, self.targets, self._drawing)
 
     def _draw(self, epoch: int, between: float) -> None:
