@@ -193,7 +193,7 @@ def _recorded_picture(path: str | os.PathLike[str], record: PictureRecord) -> Pi
     if record.parameters is None or not isinstance(image, Cppn):
         raise RecipeError(
             f"{os.fspath(path)!r} cannot be drawn at another size again: only a picture whose image is of kind 'cppn' can, "
-            f"and its image is of kind {image.kind!r}; draw one with show and the setting image=cppn, or without size= draw "
+            f"and its image is of kind {image.kind!r}; draw one with show and image=cppn, or without size= draw "
             "this one again as it is"
         )
     pixels = np.asarray(read_image(path))

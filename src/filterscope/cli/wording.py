@@ -39,6 +39,7 @@ INPUT_FLAGS = {
     "size": "--input-size",
     "std": "--std",
 }
+CANVASES = ("pixels", "fourier", "phase", "cppn")  # of image, a recipe's setting; else it is a photograph
 PLACEHOLDERS = {"--range": "LOW,HIGH"}  # a flag without a value, where its form is not plain
 _VALUE = r"'[^']*'|[^\s,;:()'\"]*[^\s,;:.()'\"]|"
 _OPTION = re.compile(
@@ -53,6 +54,8 @@ def in_flags(message: str) -> str:
     "give --weights 'my weights.pt', or a smaller --size"
     >>> in_flags("say open_network(channels=, size=64); or visualize(model, size=64)")
     'say --channels and --input-size 64; or visualize(model, size=64)'
+    >>> in_flags("take image=pixels; name image='my.png'")
+    'take --set image=pixels; name --image my.png'
     """
     return _OPTION.sub(_translated, message)
 
@@ -78,6 +81,8 @@ def _translated(found: re.Match[str]) -> str:
         options = [part.strip().partition("=") for part in found["input"].split(",")]
         flags = [_flag(INPUT_FLAGS[name], value) for name, _, value in options if name in INPUT_FLAGS]
         return (", ".join(flags[:-1]) + " and " if flags[1:] else "") + flags[-1] if flags else found[0]
+    if found["name"] == "image" and found["value"] in CANVASES:
+        return f"--set image={found['value']}"
     flag = FLAGS.get(found["name"] or "")
     return found[0] if flag is None else _flag(flag, found["value"])
 
