@@ -547,7 +547,7 @@ def test_the_weights_hash_is_asked_for_after_they_are_loaded(monkeypatch):
 
     def sha256(weights):
         loaded_when_asked.append("block1_conv1" in net.loaded)
-        return real.fget(weights)
+        return real.func(weights)  # of a cached property
 
     monkeypatch.setattr(type(net.weights), "sha256", property(sha256))
     list(draw(net, net.targets("block1_conv1:0"), get_recipe("linear", steps=1, size=16)))

@@ -33,6 +33,7 @@ from filterscope.records import CarriedOut
 from filterscope.sides import Sides
 
 LEAST_STEPS = 32  # of a serious ascent: what a shorter one does not reach is no failure
+UNMOVED = 1e-4  # of the activation: a curve that varies less is flat
 
 Drawn = Sequence[tuple[Objective, int]]
 """Goals, each with the number of its facet."""
@@ -55,6 +56,7 @@ class Attempt:
     transparency: np.ndarray | None = None
     bound: float = 0.0  # from which activation on the unit is active (see ascent/activity.py)
     parameters: np.ndarray | None = None
+    louder: bool = False
 
     def failed(self, recipe: Recipe) -> bool:
         """Whether other noise is worth a try: the unit never was active, a natural image excites it more, or the
@@ -62,7 +64,14 @@ class Attempt:
         if recipe.feed == "raw" or recipe.steps < LEAST_STEPS:
             return self._inactive
         below = self.scores.excitation is not None and self.scores.excitation < 1
-        return below or self._misnamed or self._inactive or self._ends_inactive
+        stays = self.may_be_dead and self.status == "no-gain" and self.unmoved
+        return below or self._misnamed or self._inactive or self._ends_inactive or stays
+
+    @property
+    def unmoved(self) -> bool:
+        """Whether no step changed the activation: all that the unit depends on was inactive, so that no gradient came
+        through (a depthwise filter's one channel, say)."""
+        return max(self.curve) - min(self.curve) <= UNMOVED * max(map(abs, self.curve))
 
     @property
     def _inactive(self) -> bool:
@@ -120,20 +129,27 @@ class Batch:
         ]
 
     def _restart(self, found: list[Attempt], report: Report) -> None:
-        """Draw what failed again, from other noise; what is better takes its place."""
-        for number in range(1, len(RESTARTS) + 1):
+        """Draw what failed again, from other noise; what is better takes its place. What no noise moved is begun from
+        louder noise at last."""
+        last = len(RESTARTS)
+        for number in range(1, last + 1):
             failed = [i for i, one in enumerate(found) if one.failed(self.recipe)]
-            if not failed:
-                return
-            others = self.attempts([self.drawn[i] for i in failed], number, partial(report, number))
-            for i, other in zip(failed, others, strict=True):
-                if other.is_kept_over(found[i]):
-                    found[i] = other
+            for louder in (False, True):
+                again = [i for i in failed if (number == last and found[i].unmoved) == louder]
+                if not again:
+                    continue
+                drawn = [self.drawn[i] for i in again]
+                others = self.attempts(drawn, number, partial(report, number), louder=louder)
+                for i, other in zip(again, others, strict=True):
+                    if other.is_kept_over(found[i]):
+                        found[i] = other
 
     @explain_out_of_memory()
-    def attempts(self, drawn: Drawn, number: int, on_step: LoopStep) -> list[Attempt]:
+    def attempts(
+        self, drawn: Drawn, number: int, on_step: LoopStep, *, louder: bool = False
+    ) -> list[Attempt]:
         """The pictures that one noise gives, measured."""
-        ascent = self.ascent(drawn, number, on_step)
+        ascent = self.ascent(drawn, number, on_step, louder=louder)
         goals = [goal for goal, _ in drawn]
         images = to_bytes(ascent.pixels, self.recipe.output)
         curves, carried_out, looked = ascent.curves, ascent.carried_out, to_alpha(ascent.transparency)
@@ -149,12 +165,12 @@ class Batch:
         return [
             Attempt(
                 image, curve, score, self._verdict(score, curve, goal, natural, bound), number, len(drawn),
-                may_be_dead(goal), done, alpha, bound, weights,
+                may_be_dead(goal), done, alpha, bound, weights, louder,
             )
             for image, (score, curve, goal), natural, done, alpha, bound, weights in rows
         ]  # fmt: skip
 
-    def ascent(self, drawn: Drawn, number: int, on_step: LoopStep) -> Ascent:
+    def ascent(self, drawn: Drawn, number: int, on_step: LoopStep, *, louder: bool = False) -> Ascent:
         """The ascent of some of the pictures from one noise."""
         # never one view alone: oneDNN rounds a float32 batch of one otherwise than any larger one
         alone = (
@@ -166,7 +182,7 @@ class Batch:
         twice = alone and not self.photographs  # which may be large, and are never drawn with others
         goals, facets = zip(*(list(drawn) * 2 if twice else drawn), strict=True)
         count = len(drawn)
-        recipe = self.carried_out(goals[0], number)
+        recipe = self.carried_out(goals[0], number, louder=louder)
         prepared = prepare(
             self.net,
             repeated(goals, recipe),
@@ -183,9 +199,9 @@ class Batch:
         )  # fmt: skip
         return ascent.first(count)
 
-    def carried_out(self, goal: Objective, number: int) -> Recipe:
+    def carried_out(self, goal: Objective, number: int, *, louder: bool = False) -> Recipe:
         """The recipe as a goal is drawn with it; all goals of a batch have a place, or none."""
-        return self.recipe.carried_out_for(goal, 0 if self.as_it_stands else number)
+        return self.recipe.carried_out_for(goal, 0 if self.as_it_stands else number, louder=louder)
 
     @cached_property
     def _known(self) -> dict[str, Tensor]:
@@ -213,7 +229,7 @@ class Batch:
             image=found.image,
             target=goal,
             network=net.name,
-            recipe=self.carried_out(goal, found.number),
+            recipe=self.carried_out(goal, found.number, louder=found.louder),
             carried_out=found.carried_out,
             transparency=found.transparency,
             parameters=found.parameters,

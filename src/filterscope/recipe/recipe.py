@@ -31,6 +31,7 @@ from filterscope.target import Algebra
 # A unit that the first noise leaves dead, below its best natural image or behind another class is tried again, each
 # time from other noise and at a rate so many times smaller: what traps a picture is mostly a first step too large.
 RESTARTS = (5, 10)
+LOUDER = 10.0  # times the usual noise, where a picture was begun with too little for anything the unit depends on to respond
 _Side = Annotated[int, Field(ge=1, le=LARGEST)]
 _Window = Annotated[int, Field(ge=16, le=LARGEST)]
 
@@ -113,19 +114,22 @@ class Recipe(Part):
         """How many views of a picture go through the network in each step."""
         return count_views(self.transforms)
 
-    def carried_out_for(self, goal: Algebra, attempt: int = 0) -> Recipe:
+    def carried_out_for(self, goal: Algebra, attempt: int = 0, *, louder: bool = False) -> Recipe:
         """This recipe as a goal is drawn with it: one with a place, `LAYER:UNIT@ROW,COLUMN`, without what moves the
         picture (jitter, pad, scale, rotate, crop), since a neuron responds to one place of it. Noise stays.
 
         attempt: which restart: at a part of the rate, but for the blog's recipes, and without facets, since a restart is
-        for a unit alone. Only for `attempt` 0 does it make no difference to ask twice.
+        for a unit alone. Only for `attempt` 0 does it make no difference to ask twice. louder: from stronger noise at the
+        whole rate, where the image begins as small noise.
         """
         changes: dict[str, Any] = {}
         if has_place(goal):
             changes["transforms"] = tuple(part for part in self.transforms if isinstance(part, Noise))
         if self.facets and (attempt or self.facets.count == 1):
             changes["facets"] = None
-        if attempt and self.feed == "network":
+        if louder and isinstance(self.image, Fourier):
+            changes["image"] = self.image.model_copy(update={"sd": self.image.sd * LOUDER})
+        elif attempt and self.feed == "network":
             rate = self.optimizer.lr / RESTARTS[attempt - 1]
             changes["optimizer"] = self.optimizer.model_copy(update={"lr": rate})
         return self.model_copy(update=changes) if changes else self
