@@ -155,7 +155,9 @@ alpha_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print only warnings and errors, no progress bar.")
+quiet_option = click.option(
+    "--quiet", "-q", is_flag=True, help="Print only warnings and errors, no progress bar."
+)
 out_option = click.option(
     "--out",
     metavar="DIR",
