@@ -3,12 +3,13 @@
 import os
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from benchmarks.runners.speed_plan import now_of
 
+KINDS = ("float32", "bfloat16")
 SIDE = 2048
 # channels and side of maps whose convolution with 1 x 1 kernels is a matrix product
 ONES = ((512, 28), (1024, 32))
@@ -26,7 +27,7 @@ def seconds(function: Callable[[], object], now: Callable[[], float], budget: fl
     return statistics.median(spans)
 
 
-def limits(clock: str) -> dict[str, float]:
+def limits(clock: str, kinds: Sequence[str] = KINDS) -> dict[str, float]:
     """TFLOP/s of matrix products, and GB/s read plus written of a copy beyond the caches.
 
     Of the products the fastest counts: torch's own of two 2048 x 2048 matrices, which on some processors is far from
@@ -34,15 +35,15 @@ def limits(clock: str) -> dict[str, float]:
     """
     now = now_of({"clock": clock})
     found = {}
-    limited = os.environ.get("ATEN_CPU_CAPABILITY") == "avx2"  # bfloat16 would take minutes
-    for dtype in (torch.float32,) if limited else (torch.float32, torch.bfloat16):
+    for kind in kinds:
+        dtype = getattr(torch, kind)
         a, b = torch.randn(SIDE, SIDE).to(dtype), torch.randn(SIDE, SIDE).to(dtype)
         rates = [
             2 * SIDE**3 / seconds(lambda a=a, b=b: a @ b, now),  # type: ignore[misc]
             2 * SIDE**3 / seconds(lambda a=a, b=b: torch.nn.functional.linear(a, b), now),  # type: ignore[misc]
             *(convolution_rate(channels, side, dtype, now) for channels, side in ONES),
         ]
-        found[f"matrix_{str(dtype).removeprefix('torch.')}"] = max(rates) / 1e12
+        found[f"matrix_{kind}"] = max(rates) / 1e12
     source = torch.randn(48 * 2**20)
     target = torch.empty_like(source)
     found["copy"] = 2 * source.numel() * 4 / seconds(lambda: target.copy_(source), now) / 1e9

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers
+from benchmarks import machine, peers
 from benchmarks.runners.speed_plan import random_vgg16
 from safetensors.numpy import save_file
 
@@ -66,12 +66,17 @@ class Bench:
                 found[label].append(self.run(program, plan)[key])
         return found
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The number types that are measured: without bfloat16's instructions it would take minutes for a product."""
+        return ("float32",) if self.options.avx2 else machine.KINDS
+
     def limits(self) -> dict[str, float]:
         """The machine's own limits now, measured in a process of its own."""
         code = "import json, torch\nfrom benchmarks import machine\n"
         if self.options.threads:
             code += f"torch.set_num_threads({self.options.threads})\n"
-        code += f"print(json.dumps(machine.limits({self.options.clock!r})))"
+        code += f"print(json.dumps(machine.limits({self.options.clock!r}, {self.kinds!r})))"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=HOME, check=True, capture_output=True, text=True
         )

@@ -52,11 +52,10 @@ def deep(bench: Bench) -> list[Row]:
         "blog on TensorFlow": ("tensorflow", bench.plan("block5_conv3", few[:2])),
         "tf-keras-vis": ("tf-keras-vis", bench.plan("block5_conv3", few)),
         "lucent, with its padding": ("lucent", bench.plan("block5_conv3", few[:1])),
-        "ours, float32": ("ours", bench.plan("block5_conv3", many[:4], precision="float32")),
-        "ours, bfloat16": ("ours", bench.plan("block5_conv3", many, precision="bfloat16")),
     }
-    kinds = ("float32",) if bench.options.avx2 else ("float32", "bfloat16")
-    runs = {k: run for k, run in runs.items() if k.removeprefix("ours, ") in (k, *kinds)}
+    units = {"float32": many[:4], "bfloat16": many}
+    for kind in bench.kinds:
+        runs[f"ours, {kind}"] = ("ours", bench.plan("block5_conv3", units[kind], precision=kind))
     for _ in range(bench.repeats):
         rates.append(bench.limits())
         for label, (program, plan) in runs.items():
@@ -72,9 +71,9 @@ def deep(bench: Bench) -> list[Row]:
     rows += [
         _ratio(f"block5_conv3: {label} / ours in {kind}", steps[label], steps[f"ours, {kind}"], aim)
         for (label, kind), aim in aims.items()
-        if kind in kinds
+        if kind in bench.kinds
     ]
-    for kind in kinds:
+    for kind in bench.kinds:
         limit = [r[f"matrix_{kind}"] for r in rates]
         rows.append(
             {

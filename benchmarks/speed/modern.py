@@ -20,7 +20,7 @@ def package(bench: Bench) -> list[Row]:
     """EfficientNet-Lite0 by its own package's class, whose convolutions call F.conv2d themselves, and by timm's."""
     lying = str(peers.package("efficientnet-lite", bench.options.venvs))
     rows: list[Row] = []
-    for precision in ("float32", "bfloat16"):
+    for precision in bench.kinds:
         plan = _plan(bench, LITE0, precision)
         own = {**plan, "model": "package:efficientnet-lite0", "layer": "_fc", "packages": lying}
         steps = bench.in_turn({"its own package": ("ours", own), "timm": ("ours", plan)})

@@ -77,15 +77,14 @@ def roofline(bench: Bench) -> list[Row]:
         torch.set_num_threads(bench.options.threads)
     keep_freed_memory()
     now = time.process_time if bench.options.clock == "cpu" else time.perf_counter
-    limits = machine.limits(bench.options.clock)
+    limits = machine.limits(bench.options.clock, bench.kinds)
     rows: list[Row] = [
         {"what": f"matrix rate, {kind}", "value": limits[f"matrix_{kind}"], "unit": "TFLOP/s"}
-        for kind in ("float32", "bfloat16")
+        for kind in bench.kinds
     ]
     rows.append({"what": "copy rate, read and written", "value": limits["copy"], "unit": "GB/s"})
     for name, make in KINDS.items():
-        for dtype in (torch.float32, torch.bfloat16):
-            rows.append(_row(name, make(), dtype, limits, now))
+        rows += [_row(name, make(), getattr(torch, kind), limits, now) for kind in bench.kinds]
     return rows
 
 
