@@ -8,8 +8,8 @@ import sys
 
 from filterscope.notices import log_once
 
-# GNU's library (torch's wheels for Linux) counts the looks at what is waited for, of 20 to 60 ns each; LLVM's and Intel's
-# (macOS, Windows, conda) count milliseconds.
+# GNU's library (torch's wheels for Linux) counts the turns of a waiting loop, LLVM's and Intel's (macOS, Windows, conda)
+# milliseconds
 SHORT_SPINNING = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "0"}
 VARIABLES = ("OMP_WAIT_POLICY", *SHORT_SPINNING)
 

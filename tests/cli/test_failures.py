@@ -267,23 +267,15 @@ def test_a_register_that_is_damaged_is_written_anew(tiny_file, tmp_path):
     assert str(tiny_file) in json.dumps(json.loads(place.read_text()))
 
 
+SMALL_ATLAS = "atlas tiny-vgg16 --layers block1_conv1 --steps 1 --size 16 --out".split()
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "3", '{"format": 1, "networks": [3]}', "", "{}"])
 def test_damaged_atlas_json(monkeypatch, tmp_path, capsys, content):
     """What an atlas says of itself is read with care."""
     monkeypatch.setattr("filterscope.viewer.app.server", lambda _: SimpleNamespace(run=lambda **__: None))
     (tmp_path / "atlas.json").write_text(content)
-    words = [
-        "atlas",
-        "tiny-vgg16",
-        "--layers",
-        "block1_conv1",
-        "--steps",
-        "1",
-        "--size",
-        "16",
-        "--out",
-        str(tmp_path),
-    ]
+    words = [*SMALL_ATLAS, str(tmp_path)]
     for command in (words, ["view", str(tmp_path)]):
         assert main(command) in (0, 1, 2)
         assert "internal error" not in capsys.readouterr().err
@@ -296,19 +288,7 @@ def test_damaged_atlas_json(monkeypatch, tmp_path, capsys, content):
 )  # fmt: skip
 def test_damaged_round_of_retry(tmp_path, capsys, content):
     """So is a round of `--retry`."""
-    words = [
-        "atlas",
-        "tiny-vgg16",
-        "--layers",
-        "block1_conv1",
-        "--steps",
-        "1",
-        "--size",
-        "16",
-        "--out",
-        str(tmp_path),
-        "-q",
-    ]
+    words = [*SMALL_ATLAS, str(tmp_path), "-q"]
     assert main(words) == 0
     (tmp_path / "tiny-vgg16" / "retry-001.json").write_text(content)
     assert main([*words, "--retry"]) == 1
