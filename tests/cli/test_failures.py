@@ -267,7 +267,7 @@ def test_a_register_that_is_damaged_is_written_anew(tiny_file, tmp_path):
     assert str(tiny_file) in json.dumps(json.loads(place.read_text()))
 
 
-SMALL_ATLAS = "atlas tiny-vgg16 --layers block1_conv1 --steps 1 --size 16 --out".split()
+SMALL_ATLAS = ["atlas", "tiny-vgg16", "--layers", "block1_conv1", "--steps", "1", "--size", "16", "--out"]
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "3", '{"format": 1, "networks": [3]}', "", "{}"])
