@@ -58,10 +58,14 @@ def compared(part: Part) -> str:
         [_percent(rows[n]["success"]) for n in names],
         _best([f"{float(rows[n]['excitation']):.2f}" for n in names], max),
         _best([f"{float(rows[n]['spectrum']):.2f}" for n in names], min),
-        _best([f"{float(rows[n]['seconds']):.2g}" for n in names], min),
+        _best([_seconds(float(rows[n]["seconds"])) for n in names], min),
     ]
     header = ["program", "success", "median excitation", "spectrum distance", "seconds a picture"]
     return lines([header, *zip([_called(n, part) for n in names], *columns, strict=True)])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 VIEWS: dict[str, Callable[[Part], str]] = {"": plain, "bare": bare, "compared": compared}
