@@ -100,7 +100,9 @@ def main():
         whole = build(plan, tensors)
         models = {layer: (whole, layer) for layer in plan["check"]}
     check(plan, lambda picture, layer: means(models[layer][0], picture, models[layer][1]))
-    if "programs" in plan:  # measured by what the pictures show, not by time: each takes minutes in float32 alone
+    if (
+        "programs" in plan
+    ):  # measured by what the pictures show, not by time: each takes minutes in float32 alone
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
         torch.backends.mkldnn.conv.fp32_precision = "bf16"
 
