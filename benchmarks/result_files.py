@@ -79,8 +79,14 @@ def command_line(argv: Sequence[str]) -> str:
     >>> command_line(["/home/me/benchmarks/speed.py", "--weights", "/data/vgg16.safetensors", "--jobs=deep"])
     'python benchmarks/speed.py --weights vgg16.safetensors --jobs=deep'
     """
-    words = [word if "/" not in word else _nameless(word) for word in argv[1:]]
+    words = [_nameless(word) if _names_a_place(word) else word for word in argv[1:]]
     return " ".join(["python", f"benchmarks/{Path(argv[0]).name}", *words])
+
+
+def _names_a_place(word: str) -> bool:
+    """Whether a word has a path in it; NETWORK/PROGRAM is none."""
+    value = word.rpartition("=")[2]
+    return "/" in value and (" " in value or value[0] in "/~." or Path(value).exists())
 
 
 def _nameless(word: str) -> str:
