@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from filterscope.ascent.grids import _matrix
+from filterscope.ascent.grids import _matrix, affine_grid
 from filterscope.ascent.transforms import GREY, Transforms
 from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Rotate, Scale
 
@@ -23,6 +23,14 @@ def moved(part, u, x=GRID) -> torch.Tensor:
     matrix = _matrix(part, torch.tensor([u]), tuple(x.shape[-2:]))[:, :2]
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)[0, 0]
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (3, 5), (64, 31)])
+def test_grid(sides):
+    """Where to sample is torch's own grid."""
+    matrices = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = F.affine_grid(matrices, [4, 3, *sides], align_corners=False)
+    assert torch.allclose(affine_grid(matrices, sides), expected, atol=1e-5)
 
 
 def test_nothing_to_do():

@@ -8,6 +8,7 @@ numbers of a picture come from its own generator, drawn once for all steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from filterscope.ascent.engine.device import sent
-from filterscope.ascent.grids import sampling_grids, whole_shifts
+from filterscope.ascent.grids import affine_grid, sampling_grids, whole_shifts
 from filterscope.recipe import Crop, Jitter, Noise, Pad, RandomResizedCrop, Transform, count_views
 from filterscope.sides import Sides, Size, sides_of
 
@@ -74,10 +75,9 @@ class Transforms:
             x = _Shift.apply(x, self.shifts[step])  # type: ignore[no-untyped-call]
         elif self.grids is not None:
             sides = self.early if self.early and step < self.late else self.out or x.shape[2:]
-            shape = [*x.shape[:2], *sides]
             if self.grids.device != x.device:
                 self.grids = self.grids.to(x.device)  # of all steps at once
-            grid = F.affine_grid(self.grids[step], shape, align_corners=False)
+            grid = affine_grid(self.grids[step], sides)
             x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         if self.pad and self.out is None:
             x = F.pad(x, [-self.pad] * 4)
@@ -89,12 +89,12 @@ class Transforms:
         shape = (self.views, *x.shape[1:])
         rows = []
         for g in self.generators:
-            noise = torch.zeros(shape)
+            kinds = []
             for part in self.noises:
-                noise += torch.randn(shape, generator=g) * part.sd
+                kinds.append(torch.randn(shape, generator=g).mul_(part.sd))
                 if part.uniform:
-                    noise += (torch.rand(shape, generator=g) - 0.5) * part.uniform
-            rows.append(noise)
+                    kinds.append(torch.rand(shape, generator=g).sub_(0.5).mul_(part.uniform))
+            rows.append(reduce(torch.Tensor.add_, kinds))
         return sent(torch.cat(rows), x.device)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from filterscope.ascent.engine import batch
-from filterscope.ascent.engine.batch import batch_size, choose_batch
+from filterscope.ascent.engine.batch import batch_size, choose_batch, usual_count
 from filterscope.recipe import get_recipe
 from filterscope.target import Target
 
@@ -38,6 +38,14 @@ def test_usual(size):
     assert 4 <= batch_size(size) <= 16
     assert batch_size(224) <= batch_size(size) or size > 224
     assert batch_size(size, torch.device("cuda")) >= 16
+
+
+@pytest.mark.parametrize(("size", "expected"), [(32, 4), (128, 2), (224, 2), (1000, 2)])
+def test_usual_with_views(size, expected):
+    """Of a recipe with several views a picture there are eight views or more in a pass."""
+    assert usual_count(size, get_recipe("robust")) == expected
+    assert usual_count(size, get_recipe("maco")) == 1
+    assert usual_count(size, get_recipe("sharp")) == batch_size(size)
 
 
 def test_short_work_measures_nothing(tiny, measured):

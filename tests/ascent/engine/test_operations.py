@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from filterscope.ascent.engine import operations
 from filterscope.ascent.engine import prepare as prepare_module
 from filterscope.ascent.engine.layers import Convolution
 from filterscope.ascent.engine.padded import what_it_does
@@ -175,6 +176,22 @@ def test_whatever_computes_a_convolution_is_one(kind):
     assert [k for k in kinds(prepared) if k != "PadsOf"] == ["Convolution", "Convolution", "OwnConvolution"]
     each = [m for m in prepared.modules() if isinstance(m, Convolution)][1]
     assert each.bounds[:2] == (0, 6)
+
+
+def test_masks_are_handed_on_where_zeros_depend_on_the_size():
+    """What only the size of a clamp's output is read for leaves its mask to the convolution behind."""
+    _, prepared = prepared_and_plain(StaticConv)
+    layers = [m for m in prepared.modules() if isinstance(m, Convolution)]
+    assert [layer.masked for layer in layers] == [True, False]
+    assert layers[1].behind == layers[0].bounds is not None
+
+
+def test_an_activation_is_not_run(monkeypatch):
+    """Whether a clamp puts zeros around its input need not be tried: that would import torch's compiler."""
+    tried = []
+    monkeypatch.setattr(operations, "what_it_does", lambda module, *how: tried.append(module) or (None, None))
+    prepare(open_network(Net(PaddedBefore, kernel_size=3, stride=2).eval(), size=45), [Target("head", 1)])
+    assert not [m for m in tried if isinstance(m, nn.ReLU | nn.ReLU6)]
 
 
 @pytest.mark.parametrize("size", [44, 45])

@@ -30,7 +30,7 @@ QUICK = {"recipe": get_recipe("sharp", steps=2, size=16), "precision": "float32"
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Two units a chunk, so that small layers have several."""
-    monkeypatch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 2)
+    monkeypatch.setattr("filterscope.atlas.storage.manifest.usual_count", lambda size, recipe, device: 2)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def memory():
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Four units a chunk: sixteen chunks."""
-    monkeypatch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 4)
+    monkeypatch.setattr("filterscope.atlas.storage.manifest.usual_count", lambda size, recipe, device: 4)
 
 
 def pictures(store) -> dict[str, bytes]:
@@ -64,7 +64,7 @@ def expected():
     """The pictures of one machine."""
     store = open_store(f"memory://{uuid.uuid4().hex}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("filterscope.atlas.storage.manifest.batch_size", lambda size, device: 4)
+        patch.setattr("filterscope.atlas.storage.manifest.usual_count", lambda size, recipe, device: 4)
         draw_atlas("tiny-vgg16", store, **QUICK)
     return pictures(store)
 

@@ -23,6 +23,7 @@ from filterscope.sides import Size, sides_of, size_text
 LONG_STEPS = (
     6000  # steps times pictures from which on a measurement, some 60 of them, costs at most one in a hundred
 )
+LEAST_VIEWS = 8  # in one pass through the network, where a recipe takes several of a picture
 LEAST_GAIN = (
     0.95  # another number than the usual one is taken where it saves a twentieth: noise shall not decide
 )
@@ -37,6 +38,13 @@ def batch_size(size: Size, device: torch.device | None = None) -> int:
     if device is not None and device.type != "cpu":
         return max(16, min(64, round(64 * 224**2 / pixels)))
     return max(4, min(16, round(8 * 128**2 / pixels)))
+
+
+def usual_count(size: Size, recipe: Recipe, device: torch.device | None = None) -> int:
+    """The usual number of pictures of a recipe whose views of a picture count as pictures: at least so many that there
+    are `LEAST_VIEWS` in a pass through the network, which share what its calls cost beside their arithmetic."""
+    least = LEAST_VIEWS if recipe.views > 1 else 1
+    return max(1, max(batch_size(size, device), least) // recipe.views)
 
 
 def choose_batch(
@@ -55,7 +63,7 @@ def choose_batch(
     Long work (`LONG_STEPS`) takes the fastest of half, once and twice the usual number, measured the first time and kept
     in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
     """
-    usual = max(1, batch_size(size, device) // recipe.views)
+    usual = usual_count(size, recipe, device)
     steps = recipe.steps * recipe.facet_count
     if len(goals) * steps < LONG_STEPS or len(goals) < 2 * usual or recipe.views > 1:
         return usual

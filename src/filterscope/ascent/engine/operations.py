@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from filterscope.ascent.engine.graphs import (
     add,
+    bounds_of,
     constant,
     frozen,
     module_of,
@@ -170,6 +171,10 @@ def _zeros(graph: fx.GraphModule, node: fx.Node) -> Any:
         return pads if listed and constant_zeros and given.get("value") in (None, 0) else None
     module = module_of(graph, node)
     if module is None or len(node.args) != 1 or node.kwargs or _has_tensors(module):
+        return None
+    if (
+        bounds_of(graph, node) is not None
+    ):  # an activation: to find out by running it imports torch's compiler
         return None
     if any(what_it_does(module, 3, (3 + a, 3 + b))[0] is None for a, b in SIZES):
         return None

@@ -30,7 +30,7 @@ from filterscope.ascent.engine.graphs import (
 )
 from filterscope.ascent.engine.layers import Convolution, MaxPool
 from filterscope.ascent.engine.onednn import Bounds
-from filterscope.ascent.engine.padded import Padded
+from filterscope.ascent.engine.padded import Padded, PadsOf
 from filterscope.ascent.engine.places import Pair
 from filterscope.ascent.engine.transposed import TransposedConvolution
 
@@ -177,10 +177,11 @@ def _fuse(graph: fx.GraphModule, node: fx.Node, padding: Pair) -> None:
 
 def _taken_over(graph: fx.GraphModule, node: fx.Node) -> Bounds | None:
     """What the input of a convolution was clamped to by the layer before, which then leaves the mask to it: where
-    nobody else uses that layer's output."""
+    nobody else uses that layer's output, of which `PadsOf` reads the size alone."""
     before = cast(fx.Node, node.args[0])
     layer = module_of(graph, before)
-    if type(layer) is not Convolution or layer.bounds is None or only_user(before) is not node:
+    users = [user for user in before.users if not isinstance(module_of(graph, user), PadsOf)]
+    if type(layer) is not Convolution or layer.bounds is None or users != [node]:
         return None
     layer.masked = True
     return layer.bounds

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from filterscope._version import __version__
-from filterscope.ascent.engine.batch import batch_size
+from filterscope.ascent.engine.batch import usual_count
 from filterscope.ascent.engine.prepare import choose_device, precision_for
 from filterscope.atlas.gallery.map import write_map_page
 from filterscope.atlas.maps.cells import LEAST, Level, make_level, whitening_of
@@ -245,7 +245,7 @@ class _Mapping:
             kind="Map",
             units=len(level.counts),
             size=list(size) if isinstance(size, tuple) else size,
-            batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.views)),
+            batch=max(1, usual_count(size, recipe, device) // recipe.facet_count),
         )
 
 

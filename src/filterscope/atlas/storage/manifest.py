@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from filterscope.ascent.engine.batch import batch_size
+from filterscope.ascent.engine.batch import usual_count
 from filterscope.atlas.plan import PlannedLayer, choose_folder_names, list_differences
 from filterscope.atlas.storage.index import INDEX, list_network_folders
 from filterscope.atlas.storage.store import Store
@@ -208,7 +208,7 @@ def _entry(network: Network, name: str, asked: Recipe | AutoRecipe, device: torc
     return LayerEntry(
         name=name, kind=layer.kind, units=layer.units, output_shape=list(layer.output_shape),
         receptive_field=layer.receptive_field, size=list(size) if isinstance(size, tuple) else size,
-        batch=max(1, batch_size(size, device) // (recipe.facet_count * recipe.views)),
+        batch=max(1, usual_count(size, recipe, device) // recipe.facet_count),
         classes=[own[0] for own in network.class_names(name)] or None,
         recipe=record_asked(recipe) if isinstance(asked, AutoRecipe) else None,
     )  # fmt: skip
