@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from filterscope.ascent.optimizers import BlogRMSprop, RMSprop, make_optimizer
+from filterscope.ascent.optimizers import Adam, BlogRMSprop, RMSprop, make_optimizer
 from filterscope.errors import RecipeError
 from filterscope.recipe import Optimizer
 from filterscope.recipe.presets import BLOG_STEP
@@ -54,6 +54,32 @@ def test_rmsprop_is_torchs():
     assert torch.allclose(ours, theirs)
     momentum = make_optimizer(Optimizer(name="RMSprop", lr=0.2, options={"momentum": 0.9}), ours)
     assert isinstance(momentum, torch.optim.RMSprop)
+
+
+@pytest.mark.parametrize("options", [{}, {"betas": (0.5, 0.9), "eps": 1e-3}])
+def test_adam_is_torchs(options):
+    """Our Adam, which imports less, steps as torch.optim's does, to the bit; with amsgrad torch's own is taken."""
+    gradients = torch.randn(20, 4, 30, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.ones(4, 30, requires_grad=True) for _ in range(2))
+    own = make_optimizer(Optimizer(name="Adam", lr=0.2, options=options), ours)
+    torchs = torch.optim.Adam([theirs], lr=0.2, foreach=False, **options)
+    assert isinstance(own, Adam)
+    for step, g in enumerate(gradients):
+        ours.grad = theirs.grad = g.clone()
+        for group in (own.param_groups[0], torchs.param_groups[0]):
+            group["lr"] = 0.2 / (step + 1)
+        own.step()
+        torchs.step()
+    assert torch.equal(ours, theirs)
+    other = make_optimizer(Optimizer(name="Adam", lr=0.2, options={"amsgrad": True}), ours)
+    assert isinstance(other, torch.optim.Adam)
+
+
+@pytest.mark.parametrize("options", [{"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)}, {"eps": -1.0}])
+def test_adam_refuses(options):
+    """What torch's Adam refuses."""
+    with pytest.raises(RecipeError, match="Adam does not take these settings"):
+        make_optimizer(Optimizer(name="Adam", lr=0.2, options=options), torch.ones(4, requires_grad=True))
 
 
 def test_a_gradient_of_zero_stands_still():
