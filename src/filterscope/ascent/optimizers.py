@@ -79,10 +79,6 @@ class Adam(_MeanSquare):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ):
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas are two numbers from 0 to below 1 (got {betas})")
-        if eps < 0 or lr < 0:
-            raise ValueError(f"rate and eps are 0 or more (got {lr} and {eps})")
         super().__init__(params, lr=lr, betas=betas, eps=eps)
         self.mean = torch.zeros_like(self.cache)
         self.steps = 0
@@ -110,7 +106,7 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> Optimizing:
     known["BlogRMSprop"] = BlogRMSprop
     if recipe.options.keys() <= {"alpha", "eps"}:
         known["RMSprop"] = RMSprop
-    if recipe.options.keys() <= {"betas", "eps"}:
+    if recipe.options.keys() <= {"betas", "eps"} and _are_in_range(recipe):  # torch's own refuses the others
         known["Adam"] = Adam
     for unfit in ("LBFGS", "SparseAdam", "Muon"):  # a closure, sparse gradients, matrices
         known.pop(unfit, None)
@@ -132,6 +128,14 @@ def make_optimizer(recipe: Optimizer, parameters: Tensor) -> Optimizing:
     except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"optimizer {recipe.name} does not take these settings: {error}") from None
     return made
+
+
+def _are_in_range(recipe: Optimizer) -> bool:
+    """Whether the settings are such as Adam takes."""
+    betas: Any = recipe.options.get("betas", (0.0, 0.0))
+    numbers = [recipe.lr, recipe.options.get("eps", 0.0), *(betas if isinstance(betas, tuple) else ())]
+    sound = all(isinstance(number, int | float) and number >= 0 for number in numbers)
+    return sound and len(numbers) == 4 and max(betas) < 1
 
 
 def rate_at(recipe: Optimizer, step: int, steps: int) -> float:
