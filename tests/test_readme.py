@@ -87,12 +87,13 @@ def test_python_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     import filterscope.api as api
 
     monkeypatch.chdir(workplace)
-    real = api.get_recipe
+    real = api.ask_recipe
     monkeypatch.setattr(
-        api, "get_recipe", lambda recipe, **kw: real(recipe, **{**kw, "steps": 2, "size": 32})
+        api, "ask_recipe", lambda recipe, **kw: real(recipe, **{**kw, "steps": 2, "size": 32})
     )
     code = next(text for language, text in BLOCKS if language == "python")
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert len(names["sheet"]) == 16
+    assert names["picture"].recipe.steps == 2
     assert (workplace / "out" / "sheet.png").is_file()
