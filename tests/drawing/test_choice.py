@@ -24,16 +24,24 @@ def test_rules(tiny):
     assert chosen(tiny, "block1_conv1:3 + block5_conv3:3") == {"robust"}
 
 
-@pytest.mark.parametrize(("channels", "views", "low"), [(1, 8, 0.8), (3, 4, 0.5)])
-def test_classes_of_small_grey_pictures(channels, views, low):
-    """Digits fill their picture: more and larger crops; hidden layers and colour keep the rule for small networks."""
+@pytest.mark.parametrize(("channels", "views", "low", "noise"), [(1, 8, 0.8, 60), (3, 4, 0.5, 6)])
+def test_classes_of_small_pictures(channels, views, low, noise):
+    """Digits fill their picture: more and larger crops, under more noise; in small pictures in colour noise is less."""
     module = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)).eval()
     net = open_network(module, size=8, channels=channels, classes=["nought", "one", "two"])
     layer = next(name for name, row in net.layers.items() if net.class_names(name))
     (goal,) = net.objectives(f"{layer}:one")
     recipe = recipe_for(net, goal, ask_recipe())
     crop = next(part for part in recipe.transforms if part.kind == "random_resized_crop")
-    assert (recipe.name, recipe.views, crop.low) == ("robust", views, low)
+    (noise_sd,) = (part.sd for part in recipe.transforms if part.kind == "noise")
+    assert (recipe.name, recipe.views, crop.low, noise_sd) == ("robust", views, low, noise)
+
+
+def test_noise_of_larger_pictures(tiny):
+    """At 64 px a class is drawn under the preset's own noise."""
+    (goal,) = tiny.objectives("predictions:goldfish")
+    (own,) = (part for part in recipe_for(tiny, goal, ask_recipe()).transforms if part.kind == "noise")
+    assert own in get_recipe("robust").transforms
 
 
 def test_each_target_its_own(tiny):
