@@ -1,11 +1,13 @@
 """Whether classifiers of ImageNet recognise what a ResNet-20 for CIFAR-10 has learned its ten classes to be.
 
-    python benchmarks/quality.py cifar10                            # ten classes, three seeds; some ten minutes
+    python benchmarks/quality.py cifar10                            # ten classes, three seeds; a few minutes
     python benchmarks/quality.py cifar10 --presets default,sharp --seeds 1 --name cifar10-trial
 
 No second network for CIFAR-10 opens by name, so each of its classes stands for a group of ImageNet's classes. A judge names
-the group whose classes have the highest mean probability. `photographs`: six photographs of each group, made 32 px small,
-named in the same way: what such a judge can do. Writes benchmarks/results/cifar10.json, a part for each preset.
+the group whose classes have the highest mean probability, so that many classes do not make a group likelier (118 are dogs).
+`photographs`: up to six photographs of each group, made 32 px small, named in the same way: what such a judge can do.
+
+Writes benchmarks/results/cifar10.json, a part for each preset.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.quality.legibility import common_arguments, keep_part
+from benchmarks import result_files
+from benchmarks.quality.legibility import keep_part
 from benchmarks.quality.run import BESIDE, IMAGES, exit_status
 from PIL import Image
 
@@ -29,6 +32,7 @@ from filterscope.networks import open_network
 from filterscope.pictures.reading import list_images
 
 ROOT = Path(__file__).resolve().parents[2]
+CLASSES = 1000  # of ImageNet
 SIDE, SHOWN = 32, 224  # pixels: of CIFAR-10's pictures, and as judges are shown them
 GROUPS: Mapping[str, Sequence[int]] = {  # of ImageNet's thousand classes, in the order of CIFAR-10's ten
     "airplane": [404, 895],  # airliner, warplane
@@ -59,12 +63,17 @@ GROUPS: Mapping[str, Sequence[int]] = {  # of ImageNet's thousand classes, in th
         867,
     ],  # fire engine, garbage truck, van, pickup, ... trailer truck
 }
-PHOTOGRAPHS = 6  # of each group, of which each has one a class
+PHOTOGRAPHS = 6  # of each group, fewer where it has fewer classes: there is one of each class
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = common_arguments(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
+    add("--precision", default="auto")
+    add("--seed", type=int, default=0, help="the first seed")
+    add("--results", type=Path, default=result_files.FOLDER, metavar="DIR", help="where results are kept")
     add("--weights", type=Path, default=BESIDE / "models" / "cifar10-resnet20.th", metavar="FILE")
     add(
         "--images",
@@ -95,6 +104,10 @@ def named(judge: Judge, image: Image.Image) -> str:
 def photographs(folder: Path) -> Iterator[tuple[str, Image.Image]]:
     """Photographs of each group at CIFAR-10's size."""
     files, chance = list_images(folder), random.Random(0)
+    if len(files) != CLASSES:
+        raise SystemExit(
+            f"{folder} holds {len(files)} pictures, and is to hold one of each of ImageNet's {CLASSES} classes"
+        )
     for name, classes in GROUPS.items():
         for one in chance.sample(list(classes), min(PHOTOGRAPHS, len(classes))):
             yield name, Image.open(files[one]).resize((SIDE, SIDE), Image.Resampling.BICUBIC)

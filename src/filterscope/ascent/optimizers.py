@@ -24,7 +24,7 @@ class Optimizing(Protocol):
 
 
 class _MeanSquare:
-    """What divides a step by a running mean of squares, cache = decay * cache + (1 - decay) * g^2 from 0, over one tensor.
+    """Optimisers of one tensor with a running mean of its gradient's squares: decay * cache + (1 - decay) * g^2, from 0.
 
     No torch.optim.Optimizer: to make one imports torch's compiler, which takes a second or two of a first picture.
     """

@@ -89,12 +89,12 @@ class Transforms:
         shape = (self.views, *x.shape[1:])
         rows = []
         for g in self.generators:
-            kinds = []
+            noises = []
             for part in self.noises:
-                kinds.append(torch.randn(shape, generator=g).mul_(part.sd))
+                noises.append(torch.randn(shape, generator=g).mul_(part.sd))
                 if part.uniform:
-                    kinds.append(torch.rand(shape, generator=g).sub_(0.5).mul_(part.uniform))
-            rows.append(reduce(torch.Tensor.add_, kinds))
+                    noises.append(torch.rand(shape, generator=g).sub_(0.5).mul_(part.uniform))
+            rows.append(reduce(torch.Tensor.add_, noises))
         return sent(torch.cat(rows), x.device)
 
 

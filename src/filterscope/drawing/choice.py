@@ -16,7 +16,7 @@ from filterscope.sides import sides_of, size_text
 FAR = 0.5  # of the network's own side: a unit whose receptive field is larger responds to whole things, not textures
 SMALL = 96  # pixels: networks made for pictures up to that get more and larger steps, which cost little there
 MORE = {"steps": 256, "optimizer.lr": 0.1}
-TINY = 48  # pixels: of networks made for pictures up to that, noise of a tenth of the range hides the classes themselves
+TINY = 48  # pixels: in pictures up to that the preset's noise hides much of what is there
 LITTLE_NOISE = {"transforms.noise.sd": 6.0}
 # what one small grey picture holds, a digit or a letter, fills it and has few strokes: crops that keep most of it, and noise
 # that drowns all but what it is, leave one stroke where there would be several
@@ -70,7 +70,8 @@ def choose_recipe(net: Network, goal: Objective) -> Choice:
         if net.input.channels == 1 and own <= SMALL and not net.tokens:
             return Choice("robust", "a class of small grey pictures is recognised by few strokes", GREY)
         if own <= TINY and not net.tokens:
-            return Choice("robust", "a class is recognised by whole things", more | LITTLE_NOISE)
+            why = "a class is recognised by whole things, which in so small a picture much noise would hide"
+            return Choice("robust", why, more | LITTLE_NOISE)
         return Choice("robust", "a class is recognised by whole things", more)
     fields = [net.layer(layer).receptive_field for layer in goal.layers]
     widest = None if None in fields else max(f for f in fields if f is not None)

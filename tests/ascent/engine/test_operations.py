@@ -186,12 +186,15 @@ def test_masks_are_handed_on_where_zeros_depend_on_the_size():
     assert layers[1].behind == layers[0].bounds is not None
 
 
-def test_an_activation_is_not_run(monkeypatch):
-    """Whether a clamp puts zeros around its input need not be tried: that would import torch's compiler."""
+@pytest.mark.parametrize("kind", [nn.ReLU6, nn.Hardswish, nn.SiLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d])
+def test_activations_and_pools_are_not_run(monkeypatch, kind):
+    """Whether one puts zeros around its input need not be tried: that would import torch's compiler."""
     tried = []
     monkeypatch.setattr(operations, "what_it_does", lambda module, *how: tried.append(module) or (None, None))
-    prepare(open_network(Net(PaddedBefore, kernel_size=3, stride=2).eval(), size=45), [Target("head", 1)])
-    assert not [m for m in tried if isinstance(m, nn.ReLU | nn.ReLU6)]
+    between = kind() if kind.__module__.endswith("activation") else kind(2)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), between, nn.Conv2d(4, 5, 1))
+    prepare(open_network(net.eval(), size=16), [Target("2", 1)])
+    assert not [m for m in tried if isinstance(m, kind)]
 
 
 @pytest.mark.parametrize("size", [44, 45])

@@ -24,6 +24,7 @@ LONG_STEPS = (
     6000  # steps times pictures from which on a measurement, some 60 of them, costs at most one in a hundred
 )
 LEAST_VIEWS = 8  # in one pass through the network, where a recipe takes several of a picture
+SMALL_PICTURE = 256**2  # pixels: of larger ones a pass takes so long that what its calls cost does not count
 LEAST_GAIN = (
     0.95  # another number than the usual one is taken where it saves a twentieth: noise shall not decide
 )
@@ -41,10 +42,11 @@ def batch_size(size: Size, device: torch.device | None = None) -> int:
 
 
 def usual_count(size: Size, recipe: Recipe, device: torch.device | None = None) -> int:
-    """The usual number of pictures of a recipe whose views of a picture count as pictures: at least so many that there
-    are `LEAST_VIEWS` in a pass through the network, which share what its calls cost beside their arithmetic."""
-    least = LEAST_VIEWS if recipe.views > 1 else 1
-    return max(1, max(batch_size(size, device), least) // recipe.views)
+    """The usual number of pictures of a recipe whose views of a picture count as pictures: of small ones at least so many
+    that there are `LEAST_VIEWS` in a pass through the network, which share what its calls cost beside their arithmetic."""
+    several = recipe.views > 1 and math.prod(sides_of(size)) <= SMALL_PICTURE
+    least = math.ceil(LEAST_VIEWS / recipe.views) if several else 1
+    return max(least, batch_size(size, device) // recipe.views)
 
 
 def choose_batch(
@@ -58,10 +60,9 @@ def choose_batch(
 ) -> int:
     """How many pictures of `goals`, which are of the same layers, to draw together.
 
-    A picture of which a recipe takes several views a step counts as many.
-
-    Long work (`LONG_STEPS`) takes the fastest of half, once and twice the usual number, measured the first time and kept
-    in the user's cache by network, layers, size, number type and machine. It changes a picture by rounding alone.
+    Of a recipe with several views a step that is always the usual number (`usual_count`). Other long work (`LONG_STEPS`)
+    takes the fastest of half, once and twice the usual number, measured the first time and kept in the user's cache by
+    network, layers, size, number type and machine. It changes a picture by rounding alone.
     """
     usual = usual_count(size, recipe, device)
     steps = recipe.steps * recipe.facet_count

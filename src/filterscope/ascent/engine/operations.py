@@ -14,7 +14,6 @@ from torch import Tensor, fx, nn
 
 from filterscope.ascent.engine.graphs import (
     add,
-    bounds_of,
     constant,
     frozen,
     module_of,
@@ -29,6 +28,8 @@ from filterscope.networks.known_shapes import pair
 
 CONVOLVES = (F.conv2d, torch.conv2d)
 TRANSPOSES = (F.conv_transpose2d, torch.conv_transpose2d)
+# activations and pools, which put no zeros around maps: to find that out by running one imports torch's compiler
+PUT_NO_ZEROS = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 RANDOM = ("rand", "dropout", "bernoulli", "normal", "uniform", "multinomial", "poisson", "exponential")
 TRANSPOSED_NAMES = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -172,9 +173,7 @@ def _zeros(graph: fx.GraphModule, node: fx.Node) -> Any:
     module = module_of(graph, node)
     if module is None or len(node.args) != 1 or node.kwargs or _has_tensors(module):
         return None
-    if (
-        bounds_of(graph, node) is not None
-    ):  # an activation: to find out by running it imports torch's compiler
+    if type(module).__module__ in PUT_NO_ZEROS:
         return None
     if any(what_it_does(module, 3, (3 + a, 3 + b))[0] is None for a, b in SIZES):
         return None
