@@ -28,7 +28,7 @@ from PIL import Image
 
 import filterscope
 from filterscope.measure.judge import Judge
-from filterscope.networks import open_network
+from filterscope.networks import Network, open_network
 from filterscope.pictures.reading import list_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,16 +36,7 @@ CLASSES = 1000  # of ImageNet
 SIDE, SHOWN = 32, 224  # pixels: of CIFAR-10's pictures, and as judges are shown them
 GROUPS: Mapping[str, Sequence[int]] = {  # of ImageNet's thousand classes, in the order of CIFAR-10's ten
     "airplane": [404, 895],  # airliner, warplane
-    "automobile": [
-        436,
-        468,
-        511,
-        627,
-        656,
-        661,
-        751,
-        817,
-    ],  # wagon, cab, convertible, limousine, ... sports car
+    "automobile": [436, 468, 511, 627, 656, 661, 751, 817],  # wagon, cab, convertible, ... sports car
     "bird": [*range(7, 25), *range(80, 101), *range(127, 147)],
     "cat": [*range(281, 286)],
     "deer": [*range(348, 354)],  # horned animals: ram, bighorn, ibex, hartebeest, impala, gazelle
@@ -53,15 +44,7 @@ GROUPS: Mapping[str, Sequence[int]] = {  # of ImageNet's thousand classes, in th
     "frog": [30, 31, 32],
     "horse": [339, 340],  # sorrel, zebra
     "ship": [403, 472, 484, 510, 554, 576, 625, 628, 724, 780, 814, 871, 914],
-    "truck": [
-        555,
-        569,
-        675,
-        717,
-        734,
-        864,
-        867,
-    ],  # fire engine, garbage truck, van, pickup, ... trailer truck
+    "truck": [555, 569, 675, 717, 734, 864, 867],  # fire engine, garbage truck, ... trailer truck
 }
 PHOTOGRAPHS = 6  # of each group, fewer where it has fewer classes: there is one of each class
 
@@ -97,7 +80,7 @@ def named(judge: Judge, image: Image.Image) -> str:
     """The group whose classes are the most probable to a judge, each by its mean."""
     taps = judge.look([image.convert("RGB").resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)])
     assert taps.softmax is not None  # of a class layer
-    means = [taps.softmax[0][torch.tensor(list(classes))].mean() for classes in GROUPS.values()]
+    means = [taps.softmax[0, list(classes)].mean() for classes in GROUPS.values()]
     return [*GROUPS][int(torch.stack(means).argmax())]
 
 
@@ -113,9 +96,8 @@ def photographs(folder: Path) -> Iterator[tuple[str, Image.Image]]:
             yield name, Image.open(files[one]).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def drawn(preset: str, args: argparse.Namespace) -> tuple[list[tuple[str, Image.Image]], float]:
+def drawn(net: Network, preset: str, args: argparse.Namespace) -> tuple[list[tuple[str, Image.Image]], float]:
     """The ten classes' pictures from each seed, and the mean of their seconds."""
-    net = open_network(f"{ROOT / 'examples' / 'cifar10_resnet20.py'}:resnet20", weights=args.weights)
     recipe = "auto" if preset == "default" else preset
     pictures = [
         picture
@@ -145,11 +127,12 @@ def rows(
 
 
 def run(args: argparse.Namespace) -> None:
+    net = open_network(f"{ROOT / 'examples' / 'cifar10_resnet20.py'}:resnet20", weights=args.weights)
     judges = {name: Judge(open_network(name)) for name in args.judges.split(",")}
     parts = {"photographs": rows("photographs", list(photographs(args.images)), judges, None)}
     for preset in args.presets.split(","):
         print(preset, file=sys.stderr, flush=True)
-        pictures, seconds = drawn(preset, args)
+        pictures, seconds = drawn(net, preset, args)
         parts[preset] = rows(preset, pictures, judges, seconds)
     for name, found in parts.items():
         keep_part(name, {"names": ["program", "judge"], "rows": found}, name, args)
